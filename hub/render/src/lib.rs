@@ -1,0 +1,3 @@
+//! Tree in, objects out.
+pub mod kustomize;
+pub mod tree;
