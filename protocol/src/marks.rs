@@ -1,0 +1,22 @@
+//! The marks Driftless leaves on objects and the names it uses in a cluster: one constant each.
+
+/// Domain of our labels, annotations and API groups.
+pub const DOMAIN: &str = "driftless.dev";
+/// Label on every object we apply; its value is [`crate::id::UnitLabel`]. Watches select on this key.
+pub const UNIT_LABEL: &str = "driftless.dev/unit";
+/// The field manager of every apply, always the same.
+pub const FIELD_MANAGER: &str = "driftless-agent";
+/// Where the agent lives and keeps its records.
+pub const AGENT_NAMESPACE: &str = "driftless-system";
+/// Flux's owner label: the Kustomization's name.
+pub const FLUX_OWNER_NAME: &str = "kustomize.toolkit.fluxcd.io/name";
+/// Flux's owner label: the Kustomization's namespace.
+pub const FLUX_OWNER_NAMESPACE: &str = "kustomize.toolkit.fluxcd.io/namespace";
+/// `correct`, `warn` or `observe`, on a Flux object.
+pub const DRIFT_MODE: &str = "driftless.dev/drift-mode";
+/// At most one heal of an object in that time, on a Flux object.
+pub const REMEDIATION_INTERVAL: &str = "driftless.dev/remediation-interval";
+/// `healthy` or `always`, on a Flux object.
+pub const REMEDIATE_WHEN: &str = "driftless.dev/remediate-when";
+/// `enabled`: act although `spec.suspend` is true, on a Flux object.
+pub const TAKE_OVER: &str = "driftless.dev/take-over";

@@ -1,0 +1,271 @@
+//! What an agent says about its cluster: states, not events. The newest wins; nothing depends on having seen every one.
+//!
+//! Reports travel as JSON inside a session message, so that a field can be added without a new wire version; they are
+//! bounded ([`UnitReport::bound`]) and carry no secret value (drift in Secrets names paths and digests only).
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{DriftMode, Reason};
+use crate::id::{Digest, Generation, UnitId};
+use crate::object::ObjectKey;
+
+/// Most entries of one list in a report; what is beyond is counted, not listed.
+pub const LIST_LIMIT: usize = 200;
+
+/// The state of the agent as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterReport {
+    /// The generation whose bundle is being enforced; `None` before the first.
+    pub generation: Option<Generation>,
+    /// The digest of that bundle's index.
+    pub index: Option<Digest>,
+    /// Version of the agent program.
+    pub agent_version: String,
+    /// The pod that leads.
+    pub leader: String,
+    /// `v1.36.3`.
+    pub kubernetes_version: String,
+    /// Objects in the inventory.
+    pub inventory: u64,
+    /// Troubles of the agent itself: a refused generation, an unreadable inventory, no right to impersonate, ...
+    pub problems: Vec<Reason>,
+    /// Unix milliseconds, the agent's clock.
+    pub observed_at: u64,
+}
+
+/// Ready, as a Kubernetes condition says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Ready {
+    /// Applied and, where asked for, healthy.
+    True,
+    /// Something failed.
+    False,
+    /// On the way, or not known yet.
+    #[default]
+    Unknown,
+}
+
+/// The state of one unit in one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitReport {
+    /// Which unit.
+    pub unit: UnitId,
+    /// Ready or not.
+    pub ready: Ready,
+    /// Stable code of the state: see [`reason`].
+    pub reason: String,
+    /// For people: what happened, to what, and what to do.
+    pub message: String,
+    /// The generation this speaks of.
+    pub generation: Option<Generation>,
+    /// The unit body wanted by that generation (`None`: held or suspended).
+    pub desired: Option<Digest>,
+    /// The unit body last applied whole.
+    pub applied: Option<Digest>,
+    /// When that was, in Unix milliseconds.
+    pub last_applied: Option<u64>,
+    /// The revision of its source at that time, as Flux writes it.
+    pub applied_revision: Option<String>,
+    /// Suspended, and nothing is done.
+    pub suspended: bool,
+    /// What is done with drift.
+    pub drift_mode: DriftMode,
+    /// Counts over its objects.
+    pub counts: Counts,
+    /// Objects that are not simply applied and healthy; at most [`LIST_LIMIT`].
+    pub objects: Vec<ObjectReport>,
+    /// Fields that differ now; at most [`LIST_LIMIT`].
+    pub drift: Vec<FieldDrift>,
+    /// The last things done to drift and by prune, newest first; at most 20.
+    pub recent: Vec<RecentEvent>,
+    /// What it waits for.
+    pub waiting: Option<Waiting>,
+    /// Deletes that need `driftless approve`; at most [`LIST_LIMIT`].
+    pub held_deletes: Vec<HeldDelete>,
+    /// Unix milliseconds, the agent's clock.
+    pub observed_at: u64,
+}
+
+/// Counts over a unit's objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counts {
+    /// Declared and sent.
+    pub objects: u32,
+    /// As declared in the cluster.
+    pub in_sync: u32,
+    /// Refused by the API server.
+    pub failed: u32,
+    /// Of a kind the cluster does not serve.
+    pub not_served: u32,
+    /// Held back by the hub (encrypted, not representable).
+    pub withheld: u32,
+    /// With drift that stays.
+    pub drifted: u32,
+    /// Not healthy, or not yet.
+    pub unhealthy: u32,
+    /// Deletes waiting for approval.
+    pub held_deletes: u32,
+}
+
+/// One object that needs attention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectReport {
+    /// Which object.
+    pub key: ObjectKey,
+    /// What is the matter.
+    pub state: ObjectState,
+    /// Stable code.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Since when, Unix milliseconds.
+    pub since: u64,
+}
+
+/// What is the matter with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ObjectState {
+    /// Not applied yet; waits for its stage, its namespace or its turn.
+    Pending,
+    /// The API server refused it.
+    Failed,
+    /// The cluster serves no such kind; tried again when it does.
+    NotServed,
+    /// The hub held it back.
+    Withheld,
+    /// Applied, not healthy yet.
+    InProgress,
+    /// Applied, and failing.
+    Unhealthy,
+    /// Drift that stays.
+    Drifted,
+}
+
+/// One field that is not as declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldDrift {
+    /// Which object.
+    pub key: ObjectKey,
+    /// `spec.replicas`, `spec.template.spec.containers[name=web].image`.
+    pub path: String,
+    /// The declared value as JSON, shortened; `None`: the field was added.
+    pub desired: Option<String>,
+    /// The live value as JSON, shortened; `None`: the field was removed. Secrets show a keyed digest.
+    pub live: Option<String>,
+    /// The field manager that claims it.
+    pub manager: Option<String>,
+    /// When that manager last wrote, Unix milliseconds.
+    pub at: Option<u64>,
+    /// What kind of writer it looks like.
+    pub class: DriftClass,
+}
+
+/// What kind of writer a drift looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DriftClass {
+    /// `kubectl` and its like.
+    Human,
+    /// An autoscaler on an autoscaled workload.
+    Autoscaler,
+    /// An admission webhook.
+    Admission,
+    /// Flux, Argo CD, Helm, Fleet.
+    GitOps,
+    /// The API server's defaulting.
+    Defaulting,
+    /// Some other controller.
+    Controller,
+    /// The whole object is gone.
+    Deleted,
+}
+
+/// Something done lately.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecentEvent {
+    /// Unix milliseconds.
+    pub at: u64,
+    /// What was done.
+    pub what: EventKind,
+    /// To which object.
+    pub key: ObjectKey,
+    /// For people: `spec.replicas 5 -> 3 (manager kubectl)`.
+    pub detail: String,
+    /// From the first notice to the end of the write, in milliseconds.
+    pub took_ms: Option<u64>,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EventKind {
+    /// Created or changed as a new generation says.
+    Applied,
+    /// Drift undone.
+    Healed,
+    /// Deleted, since it left Git.
+    Pruned,
+    /// Left alone by an opt-out, `prune: false` or a policy.
+    Released,
+}
+
+/// What a unit waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// `dependsOn infra/controllers (not ready: ...)`, `stage namespaces`, `health of Deployment.apps default/x`.
+    pub on: String,
+    /// Unix milliseconds.
+    pub since: u64,
+}
+
+/// A delete that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldDelete {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Its UID in this cluster.
+    pub uid: String,
+    /// Why it needs approval.
+    pub why: String,
+}
+
+/// Stable codes of [`UnitReport::reason`], as Flux users know them where Flux has one.
+pub mod reason {
+    /// All applied and, where asked for, healthy.
+    pub const SUCCEEDED: &str = "ReconciliationSucceeded";
+    /// Being applied.
+    pub const PROGRESSING: &str = "Progressing";
+    /// At least one object was refused.
+    pub const FAILED: &str = "ReconciliationFailed";
+    /// Waits for a `dependsOn`.
+    pub const DEPENDENCY_NOT_READY: &str = "DependencyNotReady";
+    /// Applied, waiting for health.
+    pub const HEALTH_CHECK_PENDING: &str = "HealthCheckPending";
+    /// Not healthy within the timeout.
+    pub const HEALTH_CHECK_FAILED: &str = "HealthCheckFailed";
+    /// The hub could not build it; the cluster keeps what it has.
+    pub const HELD: &str = "Held";
+    /// Suspended.
+    pub const SUSPENDED: &str = "Suspended";
+    /// Left Git; what remains is being pruned, or held.
+    pub const PRUNING: &str = "Pruning";
+}
+
+impl UnitReport {
+    /// Cuts every list to its limit. The counts still say how many there are.
+    pub fn bound(&mut self) {
+        self.objects.truncate(LIST_LIMIT);
+        self.drift.truncate(LIST_LIMIT);
+        self.held_deletes.truncate(LIST_LIMIT);
+        self.recent.truncate(20);
+    }
+}
