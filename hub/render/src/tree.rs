@@ -1,0 +1,166 @@
+//! The only door to files: a read-only tree of one revision.
+//!
+//! Rendering is hermetic. Whatever a build reads, it reads through [`Tree`]; there is no host path behind it. Paths are
+//! relative to the root, `/`-separated, without `.` or `..` segments; the root itself is `""`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The identity of a file's content. Equal ids mean equal bytes, across revisions and sources.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentId(pub [u8; 32]);
+
+impl fmt::Debug for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for b in &self.0[..6] {
+            write!(f, "{b:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A file, by content and length in bytes (known without reading).
+    File {
+        /// The content's identity.
+        id: ContentId,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// A folder, by the identity of everything below it.
+    Folder {
+        /// The identity of the listing, recursively.
+        id: ContentId,
+    },
+    /// A symbolic link; its target is its content.
+    Link {
+        /// The identity of the target text.
+        id: ContentId,
+    },
+    /// A Git submodule: listed, never followed.
+    Submodule,
+}
+
+/// Why a tree could not answer. Absence is not an error: it is `None`.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// The object store failed (missing object, corrupt pack, I/O).
+    #[error("cannot read {path:?} of the source: {reason}")]
+    Unreadable {
+        /// The path asked for.
+        path: String,
+        /// The store's words.
+        reason: String,
+    },
+    /// Larger than the limit (`security.md` section 4: a blob is at most 16 MiB, a YAML file at most 4 MiB).
+    #[error("{path:?} has {len} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// The path asked for.
+        path: String,
+        /// Its length.
+        len: u64,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// A read-only tree of files: one revision of one source.
+pub trait Tree: Send + Sync {
+    /// What stands at `path`, without following a link in its last segment or before. `None`: nothing there.
+    fn entry(&self, path: &str) -> Result<Option<Entry>, TreeError>;
+
+    /// The names in a folder, sorted bytewise, with what stands there. `None`: no folder there.
+    fn list(&self, path: &str) -> Result<Option<Vec<(String, Entry)>>, TreeError>;
+
+    /// The bytes of a file, or the target text of a link. `None`: neither there.
+    fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError>;
+}
+
+/// A tree in memory, for tests and for `build DIR`.
+#[derive(Clone, Debug, Default)]
+pub struct MemTree {
+    files: BTreeMap<String, Arc<[u8]>>,
+    links: BTreeMap<String, String>,
+}
+
+impl MemTree {
+    /// An empty tree.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a file; folders appear by themselves.
+    pub fn insert(&mut self, path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) {
+        self.files.insert(path.into(), bytes.into());
+    }
+
+    /// Puts a symbolic link.
+    pub fn insert_link(&mut self, path: impl Into<String>, target: impl Into<String>) {
+        self.links.insert(path.into(), target.into());
+    }
+
+    fn folder_id(&self, path: &str) -> Option<ContentId> {
+        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let mut hasher = blake3::Hasher::new();
+        let mut any = path.is_empty();
+        for (name, bytes) in self.files.range(prefix.clone()..).take_while(|(n, _)| n.starts_with(&prefix)) {
+            any = true;
+            hasher.update(name[prefix.len()..].as_bytes());
+            hasher.update(b"\0f");
+            hasher.update(blake3::hash(bytes).as_bytes());
+        }
+        for (name, target) in self.links.range(prefix.clone()..).take_while(|(n, _)| n.starts_with(&prefix)) {
+            any = true;
+            hasher.update(name[prefix.len()..].as_bytes());
+            hasher.update(b"\0l");
+            hasher.update(blake3::hash(target.as_bytes()).as_bytes());
+        }
+        any.then(|| ContentId(*hasher.finalize().as_bytes()))
+    }
+}
+
+impl Tree for MemTree {
+    fn entry(&self, path: &str) -> Result<Option<Entry>, TreeError> {
+        if let Some(bytes) = self.files.get(path) {
+            return Ok(Some(Entry::File { id: ContentId(*blake3::hash(bytes).as_bytes()), len: bytes.len() as u64 }));
+        }
+        if let Some(target) = self.links.get(path) {
+            return Ok(Some(Entry::Link { id: ContentId(*blake3::hash(target.as_bytes()).as_bytes()) }));
+        }
+        Ok(self.folder_id(path).map(|id| Entry::Folder { id }))
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<(String, Entry)>>, TreeError> {
+        if self.folder_id(path).is_none() {
+            return Ok(None);
+        }
+        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let mut names: Vec<&str> = self
+            .files
+            .keys()
+            .chain(self.links.keys())
+            .filter_map(|n| n.strip_prefix(&prefix))
+            .filter_map(|rest| rest.split('/').next())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut out = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(entry) = self.entry(&format!("{prefix}{name}"))? {
+                out.push((name.to_owned(), entry));
+            }
+        }
+        Ok(Some(out))
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError> {
+        if let Some(bytes) = self.files.get(path) {
+            return Ok(Some(bytes.clone()));
+        }
+        Ok(self.links.get(path).map(|t| Arc::from(t.as_bytes())))
+    }
+}
