@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::Digest;
-use crate::signing::{Keyring, PublicKey};
+use crate::id::{Digest, KeyId};
+use crate::limits;
+use crate::signing::{self, Keyring, PublicKey, Purpose, Signed, Verified, VerifyError};
 
 /// Signed by the root keys, version by version; agents move from N to N + 1 only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,4 +44,120 @@ impl TrustDocument {
     pub fn signer_ring(&self) -> Keyring {
         Keyring::new(self.signers.iter().cloned(), self.signer_threshold as usize)
     }
+}
+
+/// Why a chain of trust documents is not to be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// There is none.
+    #[error("there is no trust document")]
+    Empty,
+    /// A signature, the length or the form of one.
+    #[error("trust document {version} is not to be believed")]
+    Document {
+        /// The version it should be.
+        version: u64,
+        /// What is wrong.
+        #[source]
+        source: VerifyError,
+    },
+    /// Its fields do not follow from the one before.
+    #[error("trust document {version} does not follow: {reason}")]
+    Sequence {
+        /// The version it should be.
+        version: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The last one is past its time.
+    #[error("trust document {version} expired at Unix second {expires}; the root keys must sign a new one")]
+    Expired {
+        /// The last version.
+        version: u64,
+        /// When.
+        expires: u64,
+    },
+}
+
+/// Verifies trust documents from version 1 on: document 1 by the pinned root keys and by its own threshold, every next
+/// one by both the one before and itself. The expiry of intermediate ones does not count, that of the last does
+/// ([`check_expiry`]), so that an agent that slept a year can catch up.
+pub fn verify_chain(root_pins: &[KeyId], documents: &[Signed]) -> Result<Verified<TrustDocument>, TrustError> {
+    let (first, rest) = documents.split_first().ok_or(TrustError::Empty)?;
+    let mut current = verify_first(root_pins, first.clone())?;
+    for document in rest {
+        current = verify_next(&current, document.clone())?;
+    }
+    Ok(current)
+}
+
+/// Document 1. The pins of a join token are key ids, not keys, so it is read before it is verified, against the keys it
+/// carries whose ids are pinned; nothing of it is used before that has passed.
+fn verify_first(root_pins: &[KeyId], signed: Signed) -> Result<Verified<TrustDocument>, TrustError> {
+    let version = 1;
+    let document = |source| TrustError::Document { version, source };
+    let what = Purpose::Trust.noun();
+    if signed.bytes.len() > limits::TRUST_BYTES {
+        return Err(document(VerifyError::TooLarge { what, len: signed.bytes.len(), limit: limits::TRUST_BYTES }));
+    }
+    let claimed: TrustDocument = crate::canonical::from_slice(&signed.bytes)
+        .map_err(|source| document(VerifyError::Unreadable { what, source }))?;
+    check_fields(&claimed, version)?;
+    let pinned: Vec<PublicKey> = claimed.roots.iter().filter(|k| root_pins.contains(&k.id())).cloned().collect();
+    if pinned.is_empty() {
+        return Err(TrustError::Sequence {
+            version,
+            reason: "it names none of the pinned root keys; the join token belongs to another hub".into(),
+        });
+    }
+    let needed = claimed.root_threshold as usize;
+    signing::verify(Purpose::Trust, signed, &Keyring::new(pinned, needed), limits::TRUST_BYTES).map_err(document)
+}
+
+/// The document after `current`: signed by a threshold of `current`'s root keys and by one of its own.
+pub fn verify_next(current: &Verified<TrustDocument>, signed: Signed) -> Result<Verified<TrustDocument>, TrustError> {
+    let version = current.version.saturating_add(1);
+    let document = |source| TrustError::Document { version, source };
+    let by_old: Verified<TrustDocument> =
+        signing::verify(Purpose::Trust, signed, &current.root_ring(), limits::TRUST_BYTES).map_err(document)?;
+    check_fields(&by_old, version)?;
+    if by_old.trust_epoch < current.trust_epoch {
+        return Err(TrustError::Sequence {
+            version,
+            reason: format!("its trust epoch {} is below {}", by_old.trust_epoch, current.trust_epoch),
+        });
+    }
+    let own = by_old.root_ring();
+    signing::verify(Purpose::Trust, by_old.signed().clone(), &own, limits::TRUST_BYTES).map_err(document)
+}
+
+/// Refuses a document past its time. `now` in Unix seconds. For new work only: enforcing what is there goes on.
+pub fn check_expiry(document: &TrustDocument, now: u64) -> Result<(), TrustError> {
+    if now >= document.expires {
+        return Err(TrustError::Expired { version: document.version, expires: document.expires });
+    }
+    Ok(())
+}
+
+fn check_fields(document: &TrustDocument, version: u64) -> Result<(), TrustError> {
+    let wrong = |reason: String| Err(TrustError::Sequence { version, reason });
+    if document.format != 1 {
+        return wrong(format!("its format {} is not 1", document.format));
+    }
+    if document.version != version {
+        return wrong(format!("it is version {}", document.version));
+    }
+    for (what, keys, threshold) in [
+        ("root", &document.roots, document.root_threshold),
+        ("signer", &document.signers, document.signer_threshold),
+    ] {
+        let distinct: std::collections::BTreeSet<KeyId> = keys.iter().map(PublicKey::id).collect();
+        if distinct.len() != keys.len() {
+            return wrong(format!("a {what} key stands twice"));
+        }
+        if threshold == 0 || threshold as usize > distinct.len() {
+            return wrong(format!("its {what} threshold {threshold} does not fit {} keys", distinct.len()));
+        }
+    }
+    Ok(())
 }
