@@ -1,1 +1,3 @@
-//! See Cargo.toml.
+//! The Driftless agent: verifies, applies, watches, heals, reports.
+pub mod cluster;
+pub mod leader;

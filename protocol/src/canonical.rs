@@ -126,7 +126,7 @@ fn write_number(n: &Number, out: &mut Vec<u8>) {
 /// Writes a finite float: as an integer when it is one and fits i64 or u64, else as RFC 8785 (ECMAScript) does.
 pub fn write_f64(f: f64, out: &mut Vec<u8>) {
     // 2^63 and 2^64 are exact as f64; the comparisons keep the casts below exact.
-    if f.fract() == 0.0 && f >= -9_223_372_036_854_775_808.0 && f < 9_223_372_036_854_775_808.0 {
+    if f.fract() == 0.0 && (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&f) {
         #[allow(clippy::cast_possible_truncation)] // in range and integral by the line above
         out.extend_from_slice((f as i64).to_string().as_bytes());
         return;

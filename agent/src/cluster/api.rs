@@ -1,0 +1,451 @@
+//! Requests to the API server: the only file that builds them.
+//!
+//! Every request names who it is made as ([`Actor`]) and has a deadline. kube's own retry is switched off
+//! ([`connect`]); what is retried, and when, is decided in `driftless-reconcile`.
+
+use std::time::Duration;
+
+use driftless_protocol::bundle::ServiceAccount;
+use driftless_protocol::marks;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use kube::client::Body;
+use serde_json::Value;
+
+/// Largest answer read: the API server's object limit is 1.5 MiB, a page of records a little more.
+const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Whom a request is made as.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// The agent's own account: its records in its own namespace, nothing else.
+    Agent,
+    /// An impersonated service account: every managed object is read and written so.
+    Account(ServiceAccount),
+}
+
+/// A kind as this cluster serves it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Resource {
+    /// API group, empty for core.
+    pub group: String,
+    /// Version.
+    pub version: String,
+    /// Kind.
+    pub kind: String,
+    /// The name in paths.
+    pub plural: String,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+}
+
+impl Resource {
+    /// `group/version` or `version`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    fn path(&self, namespace: &str, name: &str) -> String {
+        let mut path = if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        };
+        if self.namespaced && !namespace.is_empty() {
+            path.push_str("/namespaces/");
+            path.push_str(&segment(namespace));
+        }
+        path.push('/');
+        path.push_str(&self.plural);
+        if !name.is_empty() {
+            path.push('/');
+            path.push_str(&segment(name));
+        }
+        path
+    }
+}
+
+/// The ConfigMap resource, for our own records.
+#[must_use]
+pub fn config_maps() -> Resource {
+    core("ConfigMap", "configmaps", true)
+}
+
+/// The Secret resource, for our own records.
+#[must_use]
+pub fn secrets() -> Resource {
+    core("Secret", "secrets", true)
+}
+
+/// The Namespace resource.
+#[must_use]
+pub fn namespaces() -> Resource {
+    core("Namespace", "namespaces", false)
+}
+
+/// The Lease resource.
+#[must_use]
+pub fn leases() -> Resource {
+    Resource {
+        group: "coordination.k8s.io".into(),
+        version: "v1".into(),
+        kind: "Lease".into(),
+        plural: "leases".into(),
+        namespaced: true,
+    }
+}
+
+fn core(kind: &str, plural: &str, namespaced: bool) -> Resource {
+    Resource { group: String::new(), version: "v1".into(), kind: kind.into(), plural: plural.into(), namespaced }
+}
+
+/// Percent-encodes what may not stand in a path segment; Kubernetes names are nearly always plain.
+fn segment(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(b));
+        } else {
+            out.push('%');
+            out.push_str(&driftless_protocol::id::hex(&[b]).to_ascii_uppercase());
+        }
+    }
+    out
+}
+
+/// Why the API server did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// It answered, with a refusal.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// `reason` of the Status (`Invalid`, `Forbidden`, `Conflict`, ...), or empty.
+        reason: String,
+        /// `message` of the Status.
+        message: String,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// It did not answer in time.
+    #[error("no answer from the API server within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// It could not be reached, or the connection broke.
+    #[error("the API server cannot be reached: {0}")]
+    Unreachable(String),
+    /// Its answer could not be read.
+    #[error("the API server's answer cannot be read: {0}")]
+    Answer(String),
+}
+
+impl ApiError {
+    /// The HTTP status, if it answered.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether the object is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    /// Whether another write came first, or a precondition failed.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(409)
+    }
+}
+
+/// A connection to one API server.
+#[derive(Clone)]
+pub struct Api {
+    client: kube::Client,
+    deadline: Duration,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// Connects with kube's retry switched off: one apply could otherwise hang for minutes, and our own rules decide.
+pub fn connect(mut config: kube::Config) -> Result<kube::Client, kube::Error> {
+    config.default_retry = false;
+    kube::Client::try_from(config)
+}
+
+impl Api {
+    /// `deadline` bounds every request, from its start to the last byte of its answer.
+    #[must_use]
+    pub fn new(client: kube::Client, deadline: Duration) -> Self {
+        Self { client, deadline }
+    }
+
+    /// The client, for watches.
+    #[must_use]
+    pub fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
+    /// Server-side apply as our one field manager, with force. `dry_run` changes nothing. Answers the resulting object.
+    pub async fn apply(
+        &self,
+        actor: &Actor,
+        at: &Resource,
+        namespace: &str,
+        name: &str,
+        body: &[u8],
+        dry_run: bool,
+    ) -> Result<Value, ApiError> {
+        let dry = if dry_run { "&dryRun=All" } else { "" };
+        let uri = format!(
+            "{}?fieldManager={}&force=true&fieldValidation=Warn{dry}",
+            at.path(namespace, name),
+            marks::FIELD_MANAGER
+        );
+        self.call(actor, Method::PATCH, &uri, Some("application/apply-patch+yaml"), body.to_vec()).await
+    }
+
+    /// A JSON patch (RFC 6902), which carries its own `test` on `metadata.resourceVersion` where a race matters.
+    pub async fn json_patch(
+        &self,
+        actor: &Actor,
+        at: &Resource,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, ApiError> {
+        let uri = format!("{}?fieldManager={}", at.path(namespace, name), marks::FIELD_MANAGER);
+        self.call(actor, Method::PATCH, &uri, Some("application/json-patch+json"), to_bytes(patch)).await
+    }
+
+    /// Reads one object; `None` when it is not there.
+    pub async fn get(
+        &self,
+        actor: &Actor,
+        at: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, ApiError> {
+        match self.call(actor, Method::GET, &at.path(namespace, name), None, Vec::new()).await {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Lists objects of one kind with a label selector, all pages together. For our own records: few and small.
+    pub async fn list(
+        &self,
+        actor: &Actor,
+        at: &Resource,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<Value>, ApiError> {
+        let mut items = Vec::new();
+        let mut next = String::new();
+        loop {
+            let mut uri = format!("{}?limit=50&labelSelector={}", at.path(namespace, ""), segment(selector));
+            if !next.is_empty() {
+                uri.push_str("&continue=");
+                uri.push_str(&segment(&next));
+            }
+            let mut page = self.call(actor, Method::GET, &uri, None, Vec::new()).await?;
+            if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
+                items.extend(more);
+            }
+            match page.pointer("/metadata/continue").and_then(Value::as_str) {
+                Some(token) if !token.is_empty() => token.clone_into(&mut next),
+                _ => return Ok(items),
+            }
+        }
+    }
+
+    /// Creates an object; a conflict when it exists.
+    pub async fn create(&self, actor: &Actor, at: &Resource, object: &Value) -> Result<Value, ApiError> {
+        let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+        let uri = format!("{}?fieldManager={}", at.path(namespace, ""), marks::FIELD_MANAGER);
+        self.call(actor, Method::POST, &uri, Some("application/json"), to_bytes(object)).await
+    }
+
+    /// Replaces an object; a conflict when its `metadata.resourceVersion` is not the current one.
+    pub async fn replace(&self, actor: &Actor, at: &Resource, object: &Value) -> Result<Value, ApiError> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let path = at.path(&text("/metadata/namespace"), &text("/metadata/name"));
+        let uri = format!("{path}?fieldManager={}", marks::FIELD_MANAGER);
+        self.call(actor, Method::PUT, &uri, Some("application/json"), to_bytes(object)).await
+    }
+
+    /// Deletes an object in the background, only when it is still the one meant. Gone already is success.
+    pub async fn delete(
+        &self,
+        actor: &Actor,
+        at: &Resource,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        resource_version: Option<&str>,
+    ) -> Result<(), ApiError> {
+        let mut preconditions = serde_json::json!({ "uid": uid });
+        if let Some(version) = resource_version {
+            preconditions["resourceVersion"] = version.into();
+        }
+        let options = serde_json::json!({
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Background",
+            "preconditions": preconditions,
+        });
+        let path = at.path(namespace, name);
+        match self.call(actor, Method::DELETE, &path, Some("application/json"), to_bytes(&options)).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.is_not_found() => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A plain read of a path that is no object (`/version`).
+    pub async fn raw(&self, actor: &Actor, path: &str) -> Result<Value, ApiError> {
+        self.call(actor, Method::GET, path, None, Vec::new()).await
+    }
+
+    async fn call(
+        &self,
+        actor: &Actor,
+        method: Method,
+        uri: &str,
+        content: Option<&'static str>,
+        body: Vec<u8>,
+    ) -> Result<Value, ApiError> {
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.parse().map_err(|e| ApiError::Answer(format!("{uri:?} is no address: {e}")))?;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(content) = content {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
+        }
+        impersonate(headers, actor)?;
+        match tokio::time::timeout(self.deadline, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::Timeout(self.deadline)),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<Value, ApiError> {
+        let response = self.client.send(request).await.map_err(|e| ApiError::Unreachable(chain(&e)))?;
+        let (status, retry_after) = (response.status(), retry_after(response.headers()));
+        let bytes = Limited::new(response.into_body(), ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|e| ApiError::Unreachable(e.to_string()))?
+            .to_bytes();
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|e| ApiError::Answer(e.to_string()));
+        }
+        Err(refusal(status, retry_after, &bytes))
+    }
+}
+
+fn refusal(status: StatusCode, retry_after: Option<Duration>, bytes: &[u8]) -> ApiError {
+    let parsed: Option<Value> = serde_json::from_slice(bytes).ok();
+    let text = |key: &str| parsed.as_ref().and_then(|v| v.get(key)).and_then(Value::as_str).map(str::to_owned);
+    let message = text("message").filter(|m| !m.is_empty()).unwrap_or_else(|| {
+        let body = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).trim().to_owned();
+        if body.is_empty() { status.to_string() } else { format!("{status}: {body}") }
+    });
+    ApiError::Refused { status: status.as_u16(), reason: text("reason").unwrap_or_default(), message, retry_after }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds.min(600)))
+}
+
+fn impersonate(headers: &mut HeaderMap, actor: &Actor) -> Result<(), ApiError> {
+    let Actor::Account(account) = actor else { return Ok(()) };
+    let value = |text: String| {
+        HeaderValue::from_str(&text).map_err(|_| ApiError::Answer(format!("{text:?} is no account name")))
+    };
+    let user = HeaderName::from_static("impersonate-user");
+    let group = HeaderName::from_static("impersonate-group");
+    headers.insert(user, value(account_user(account))?);
+    for name in account_groups(account) {
+        headers.append(group.clone(), value(name)?);
+    }
+    Ok(())
+}
+
+/// The user name of a service account, as the API server writes it.
+#[must_use]
+pub fn account_user(account: &ServiceAccount) -> String {
+    format!("system:serviceaccount:{}:{}", account.namespace, account.name)
+}
+
+/// The groups of a service account.
+#[must_use]
+pub fn account_groups(account: &ServiceAccount) -> [String; 3] {
+    [
+        "system:serviceaccounts".into(),
+        format!("system:serviceaccounts:{}", account.namespace),
+        "system:authenticated".into(),
+    ]
+}
+
+fn to_bytes(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+/// An error and its causes, each once.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let more = e.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = e.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_api_server() {
+        let deployments = Resource {
+            group: "apps".into(),
+            version: "v1".into(),
+            kind: "Deployment".into(),
+            plural: "deployments".into(),
+            namespaced: true,
+        };
+        assert_eq!(deployments.path("a", "b"), "/apis/apps/v1/namespaces/a/deployments/b");
+        assert_eq!(deployments.path("", ""), "/apis/apps/v1/deployments");
+        assert_eq!(namespaces().path("ignored", "x"), "/api/v1/namespaces/x");
+        assert_eq!(config_maps().path("a", "b/../c"), "/api/v1/namespaces/a/configmaps/b%2F..%2Fc");
+    }
+
+    #[test]
+    fn a_refusal_keeps_what_the_server_said() {
+        let body = br#"{"kind":"Status","message":"field is immutable","reason":"Invalid","code":422}"#;
+        let error = refusal(StatusCode::UNPROCESSABLE_ENTITY, None, body);
+        assert_eq!(error.to_string(), "field is immutable");
+        assert_eq!(error.status(), Some(422));
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, None, b"").to_string(), "502 Bad Gateway");
+    }
+}

@@ -1,0 +1,142 @@
+//! One watch per kind that the agent owns objects of, read as the applier.
+//!
+//! Events pass through one bounded channel to the engine, which folds each and keeps no object. A watch that fails goes
+//! on trying with growing pauses and says so; it never ends the others.
+
+use std::collections::BTreeMap;
+
+use driftless_protocol::marks;
+use futures::StreamExt;
+use kube::api::{Api, DynamicObject};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::api::{Resource, chain};
+
+/// Objects per page of the first list: bounds the memory of a start.
+const PAGE: u32 = 100;
+
+/// What a watch saw.
+#[derive(Debug)]
+pub enum Seen {
+    /// A list begins: what it does not name is gone when it ends.
+    ListBegins(Resource),
+    /// An object as it is now; `listed` while a list is under way.
+    Object {
+        /// Its kind.
+        resource: Resource,
+        /// The whole object, with `apiVersion` and `kind`.
+        object: Value,
+    },
+    /// The list is complete.
+    ListEnds(Resource),
+    /// An object is gone (or lost our label).
+    Gone {
+        /// Its kind.
+        resource: Resource,
+        /// The object as it was last.
+        object: Value,
+    },
+    /// The watch cannot be kept for now.
+    Failing {
+        /// The kind.
+        resource: Resource,
+        /// What the API server says.
+        message: String,
+    },
+}
+
+/// What to select.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Selection {
+    /// Objects that carry our unit label.
+    Owned,
+    /// All objects of the kind (autoscalers, CustomResourceDefinitions).
+    All,
+}
+
+/// The running watches.
+pub struct Watches {
+    client: kube::Client,
+    seen: mpsc::Sender<Seen>,
+    running: BTreeMap<(String, String), (Resource, AbortHandle)>,
+    tasks: JoinSet<()>,
+}
+
+impl Watches {
+    /// Watches made with `client` (which impersonates the applier), reporting to `seen`.
+    #[must_use]
+    pub fn new(client: kube::Client, seen: mpsc::Sender<Seen>) -> Self {
+        Self { client, seen, running: BTreeMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Makes exactly these kinds watched. A kind whose version changed is watched anew.
+    pub fn set(&mut self, wanted: &[(Resource, Selection)]) {
+        let keep: BTreeMap<(String, String), &(Resource, Selection)> =
+            wanted.iter().map(|w| ((w.0.group.clone(), w.0.kind.clone()), w)).collect();
+        self.running.retain(|key, (resource, task)| {
+            let stays = keep.get(key).is_some_and(|(r, _)| r == resource);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (key, (resource, selection)) in keep {
+            if self.running.contains_key(&key) {
+                continue;
+            }
+            let task = self.tasks.spawn(run(self.client.clone(), resource.clone(), *selection, self.seen.clone()));
+            self.running.insert(key, (resource.clone(), task));
+        }
+        // Reap what was aborted, so that the set does not grow.
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Stops all watches and waits until they are gone.
+    pub async fn stop(&mut self) {
+        self.running.clear();
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn run(client: kube::Client, resource: Resource, selection: Selection, seen: mpsc::Sender<Seen>) {
+    let kind = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
+    let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::from_gvk_with_plural(&kind, &resource.plural));
+    let mut config = watcher::Config::default().page_size(PAGE);
+    if selection == Selection::Owned {
+        config = config.labels(marks::UNIT_LABEL);
+    }
+    let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
+    while let Some(event) = events.next().await {
+        let message = match event {
+            Ok(Event::Init) => Seen::ListBegins(resource.clone()),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => match whole(object, &resource) {
+                Some(object) => Seen::Object { resource: resource.clone(), object },
+                None => continue,
+            },
+            Ok(Event::InitDone) => Seen::ListEnds(resource.clone()),
+            Ok(Event::Delete(object)) => match whole(object, &resource) {
+                Some(object) => Seen::Gone { resource: resource.clone(), object },
+                None => continue,
+            },
+            Err(e) => Seen::Failing { resource: resource.clone(), message: chain(&e) },
+        };
+        // A full channel makes the watch wait: the API server buffers, and at worst cuts it off, which lists anew.
+        if seen.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// List items come without `apiVersion` and `kind`: the resource knows them.
+fn whole(object: DynamicObject, resource: &Resource) -> Option<Value> {
+    let mut value = serde_json::to_value(object).ok()?;
+    let map = value.as_object_mut()?;
+    map.insert("apiVersion".into(), resource.api_version().into());
+    map.insert("kind".into(), resource.kind.clone().into());
+    Some(value)
+}

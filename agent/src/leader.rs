@@ -1,0 +1,209 @@
+//! Leadership by Lease: at most one pod of the agent acts, and none beyond its right.
+//!
+//! A Lease does not fence: a request sent just before the lease ends may arrive after the next leader began. So a
+//! request may start only until `renewed + duration - margin`, and its own deadline is shorter than the margin; two
+//! agents overlap by at most one request, and the ratchet makes the newest state win.
+
+use std::time::Duration;
+
+use driftless_protocol::marks;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::api::{Actor, Api, ApiError, leases};
+
+/// The Lease's name.
+pub const LEASE: &str = "driftless-agent";
+
+/// The timing of leadership. The default hands over within 20 s and survives an API server that is silent for 8 s.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long a renewal is worth.
+    pub duration: Duration,
+    /// No request starts this close to the end; every request's deadline is shorter.
+    pub margin: Duration,
+    /// Pause between renewals (leader) and looks (followers).
+    pub every: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { duration: Duration::from_secs(20), margin: Duration::from_secs(8), every: Duration::from_secs(3) }
+    }
+}
+
+/// Whether this pod may act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// Another pod leads, or nobody yet.
+    Follower,
+    /// This pod leads; no request may start after `until`.
+    Leader {
+        /// The last moment at which a request may start.
+        until: Instant,
+    },
+}
+
+impl Leadership {
+    /// Whether a request may start now.
+    #[must_use]
+    pub fn may_act(self, now: Instant) -> bool {
+        matches!(self, Self::Leader { until } if now < until)
+    }
+}
+
+/// Competes for the Lease until cancelled, then gives it up so that the next pod need not wait.
+pub async fn run(
+    api: Api,
+    holder: String,
+    timing: Timing,
+    state: watch::Sender<Leadership>,
+    cancel: CancellationToken,
+) {
+    let mut rival: Option<(String, Instant)> = None;
+    loop {
+        let asked = Instant::now();
+        match step(&api, &holder, timing, asked, &mut rival).await {
+            Ok(true) => {
+                let until = asked + timing.duration - timing.margin;
+                if !matches!(*state.borrow(), Leadership::Leader { .. }) {
+                    tracing::info!(holder, "this pod leads");
+                }
+                state.send_replace(Leadership::Leader { until });
+            }
+            Ok(false) => {
+                if matches!(*state.borrow(), Leadership::Leader { .. }) {
+                    tracing::warn!(holder, "another pod leads now");
+                }
+                state.send_replace(Leadership::Follower);
+            }
+            // Keep what the last renewal gave: `until` ends it by itself.
+            Err(error) => tracing::warn!(%error, lease = LEASE, "cannot renew the lease; trying again"),
+        }
+        tokio::select! {
+            () = cancel.cancelled() => break,
+            () = tokio::time::sleep(timing.every) => {}
+        }
+    }
+    let led = matches!(state.send_replace(Leadership::Follower), Leadership::Leader { .. });
+    if led && let Err(error) = release(&api, &holder).await {
+        tracing::warn!(%error, lease = LEASE, "cannot give up the lease; it ends by itself");
+    }
+}
+
+/// One look at the Lease, and one write when it is ours to take. `true`: this pod holds it.
+async fn step(
+    api: &Api,
+    holder: &str,
+    timing: Timing,
+    now: Instant,
+    rival: &mut Option<(String, Instant)>,
+) -> Result<bool, ApiError> {
+    let resource = leases();
+    let Some(mut lease) = api.get(&Actor::Agent, &resource, marks::AGENT_NAMESPACE, LEASE).await? else {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": LEASE, "namespace": marks::AGENT_NAMESPACE },
+            "spec": spec(holder, timing, 0, None),
+        });
+        return match api.create(&Actor::Agent, &resource, &lease).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.is_conflict() => Ok(false),
+            Err(e) => Err(e),
+        };
+    };
+    let current = lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let transitions = lease.pointer("/spec/leaseTransitions").and_then(Value::as_i64).unwrap_or(0);
+    let next = if current == holder {
+        let acquired = lease.pointer("/spec/acquireTime").cloned();
+        spec(holder, timing, transitions, acquired)
+    } else if current.is_empty() || expired(&lease, rival, now, timing) {
+        spec(holder, timing, transitions + 1, None)
+    } else {
+        return Ok(false);
+    };
+    lease["spec"] = next;
+    match api.replace(&Actor::Agent, &resource, &lease).await {
+        Ok(_) => {
+            *rival = None;
+            Ok(true)
+        }
+        Err(e) if e.is_conflict() => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether the holder has let its lease lapse: judged by our own clock since we last saw it change, never by comparing
+/// clocks of two nodes.
+fn expired(lease: &Value, rival: &mut Option<(String, Instant)>, now: Instant, timing: Timing) -> bool {
+    let version = lease.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+    match rival {
+        Some((seen, since)) if seen == version => {
+            let seconds = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64);
+            now.duration_since(*since) >= seconds.map_or(timing.duration, Duration::from_secs)
+        }
+        _ => {
+            *rival = Some((version.to_owned(), now));
+            false
+        }
+    }
+}
+
+fn spec(holder: &str, timing: Timing, transitions: i64, acquired: Option<Value>) -> Value {
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+    json!({
+        "holderIdentity": holder,
+        "leaseDurationSeconds": timing.duration.as_secs(),
+        "acquireTime": acquired.unwrap_or_else(|| now.clone().into()),
+        "renewTime": now,
+        "leaseTransitions": transitions,
+    })
+}
+
+async fn release(api: &Api, holder: &str) -> Result<(), ApiError> {
+    let resource = leases();
+    let Some(mut lease) = api.get(&Actor::Agent, &resource, marks::AGENT_NAMESPACE, LEASE).await? else {
+        return Ok(());
+    };
+    if lease.pointer("/spec/holderIdentity").and_then(Value::as_str) != Some(holder) {
+        return Ok(());
+    }
+    lease["spec"]["holderIdentity"] = "".into();
+    match api.replace(&Actor::Agent, &resource, &lease).await {
+        Ok(_) => Ok(()),
+        Err(e) if e.is_conflict() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(version: &str) -> Value {
+        json!({ "metadata": { "resourceVersion": version }, "spec": { "leaseDurationSeconds": 20 } })
+    }
+
+    #[test]
+    fn a_rival_expires_only_after_a_whole_duration_without_change() {
+        let (timing, start, mut rival) = (Timing::default(), Instant::now(), None);
+        let at = |s| start + Duration::from_secs(s);
+        assert!(!expired(&lease("1"), &mut rival, at(0), timing), "first seen");
+        assert!(!expired(&lease("1"), &mut rival, at(19), timing), "not yet");
+        assert!(!expired(&lease("2"), &mut rival, at(20), timing), "renewed");
+        assert!(!expired(&lease("2"), &mut rival, at(39), timing), "counted from the renewal");
+        assert!(expired(&lease("2"), &mut rival, at(40), timing), "lapsed");
+    }
+
+    #[test]
+    fn leadership_ends_by_itself() {
+        let now = Instant::now();
+        let leader = Leadership::Leader { until: now + Duration::from_secs(1) };
+        assert!(leader.may_act(now));
+        assert!(!leader.may_act(now + Duration::from_secs(1)));
+        assert!(!Leadership::Follower.may_act(now));
+    }
+}
