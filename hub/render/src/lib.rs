@@ -1,3 +1,13 @@
-//! Tree in, objects out.
+//! Tree in, objects out: Flux's objects, kustomize and substitution as pure functions.
+//!
+//! Whatever is read is read through [`tree::Tree`]; there is no host path, clock, network or randomness behind it, and
+//! equal inputs give equal bytes. [`flux::render_cluster`] renders all units of a cluster, [`assemble::assemble`] makes the
+//! blobs of a bundle of them, [`kustomize::build`] is strict kustomize.
+#![warn(missing_docs)]
+
+pub mod assemble;
+pub mod flux;
 pub mod kustomize;
+pub mod report;
+pub mod target;
 pub mod tree;

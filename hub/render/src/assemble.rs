@@ -1,0 +1,130 @@
+//! From a rendered cluster to the blobs of a bundle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use driftless_protocol::bundle::{
+    ApprovedDelete, BlobRef, DriftMode, FORMAT, Index, IndexUnit, ObjectEntry, SuspendedBy, UnitBody, UnitState, Withheld,
+    raw_total,
+};
+use driftless_protocol::canonical::{self, CanonicalError};
+use driftless_protocol::head::SourceRevision;
+use driftless_protocol::id::{ClusterId, Digest, UnitId};
+
+use crate::flux::{RenderState, RenderedCluster};
+
+/// What operators want besides what Git says: options in the signed index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intents {
+    /// Units suspended by `driftless suspend`.
+    pub suspended: BTreeSet<UnitId>,
+    /// Drift modes given by an operator.
+    pub drift_modes: BTreeMap<UnitId, DriftMode>,
+    /// Deletes approved, expanded to this cluster's objects.
+    pub approved_deletes: BTreeSet<ApprovedDelete>,
+}
+
+/// The blobs of one bundle. Equal inputs give equal bytes.
+#[derive(Clone, Debug)]
+pub struct Assembled {
+    /// The index: address and length.
+    pub index: BlobRef,
+    /// The index itself.
+    pub index_bytes: Arc<[u8]>,
+    /// Unit bodies, in index order.
+    pub bodies: Vec<AssembledBody>,
+    /// Every distinct object, by digest.
+    pub objects: BTreeMap<Digest, Arc<[u8]>>,
+    /// Length of all distinct blobs together.
+    pub raw_total: u64,
+    /// For the head: every source that was read, sorted.
+    pub revisions: Vec<SourceRevision>,
+}
+
+/// One unit body.
+#[derive(Clone, Debug)]
+pub struct AssembledBody {
+    /// Which unit.
+    pub id: UnitId,
+    /// Address and length.
+    pub blob: BlobRef,
+    /// The bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+impl Assembled {
+    /// Every blob: index, bodies, objects.
+    pub fn blobs(&self) -> impl Iterator<Item = (Digest, &Arc<[u8]>)> {
+        std::iter::once((self.index.digest, &self.index_bytes))
+            .chain(self.bodies.iter().map(|b| (b.blob.digest, &b.bytes)))
+            .chain(self.objects.iter().map(|(digest, bytes)| (*digest, bytes)))
+    }
+}
+
+/// Makes the blobs of a bundle.
+///
+/// # Errors
+/// Only when a value has no canonical form, which rendering has ruled out before.
+pub fn assemble(
+    cluster: ClusterId,
+    rendered: &RenderedCluster,
+    intents: &Intents,
+) -> Result<Assembled, CanonicalError> {
+    let mut units = Vec::with_capacity(rendered.units.len());
+    let mut bodies = Vec::new();
+    let mut parsed = Vec::new();
+    let mut objects = BTreeMap::new();
+    for unit in &rendered.units {
+        let state = match &unit.state {
+            _ if intents.suspended.contains(&unit.id) => UnitState::Suspended { by: SuspendedBy::Operator },
+            RenderState::Suspended => UnitState::Suspended { by: SuspendedBy::Git },
+            RenderState::Held { why } => UnitState::Held { reason: why.reason() },
+            RenderState::Full { objects: rendered_objects, withheld } => {
+                let body = UnitBody {
+                    format: FORMAT,
+                    id: unit.id.clone(),
+                    source: unit.source.clone(),
+                    path: unit.path.clone(),
+                    spec: unit.spec.clone(),
+                    objects: rendered_objects
+                        .iter()
+                        .map(|o| ObjectEntry {
+                            key: o.key.clone(),
+                            api_version: o.api_version.clone(),
+                            blob: BlobRef { digest: o.digest, len: o.bytes.len() as u64 },
+                            handed_through: o.handed_through,
+                        })
+                        .collect(),
+                    withheld: withheld
+                        .iter()
+                        .map(|w| Withheld {
+                            key: w.key.clone(),
+                            reason: crate::report::reason(w.code, &w.message, Some(&w.origin)),
+                        })
+                        .collect(),
+                };
+                for object in rendered_objects {
+                    objects.entry(object.digest).or_insert_with(|| object.bytes.clone());
+                }
+                let bytes: Arc<[u8]> = canonical::to_vec(&body)?.into();
+                let blob = BlobRef::of(&bytes);
+                bodies.push(AssembledBody { id: unit.id.clone(), blob, bytes });
+                parsed.push((blob, body));
+                UnitState::Full { body: blob }
+            }
+        };
+        units.push(IndexUnit { id: unit.id.clone(), state, drift_mode: intents.drift_modes.get(&unit.id).copied() });
+    }
+    let index = Index {
+        format: FORMAT,
+        cluster,
+        whole: rendered.whole,
+        units,
+        approved_deletes: intents.approved_deletes.iter().cloned().collect(),
+    };
+    let index_bytes: Arc<[u8]> = canonical::to_vec(&index)?.into();
+    let index = BlobRef::of(&index_bytes);
+    let references: Vec<_> = parsed.iter().map(|(blob, body)| (*blob, body)).collect();
+    let raw_total = raw_total(index.len, &references);
+    Ok(Assembled { index, index_bytes, bodies, objects, raw_total, revisions: rendered.revisions.clone() })
+}

@@ -1,0 +1,176 @@
+//! What a rendered cluster consists of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftless_protocol::bundle::UnitSpec;
+use driftless_protocol::head::SourceRevision;
+use driftless_protocol::id::{Digest, UnitId};
+use driftless_protocol::object::ObjectKey;
+
+use crate::report::{Code, Problem};
+use crate::target::{Location, Lockdown, SourceDecl};
+use crate::tree::ContentId;
+
+/// All units of one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct RenderedCluster {
+    /// The folder of the root, in the root source.
+    pub root_path: String,
+    /// The units, sorted by id, each once.
+    pub units: Vec<RenderedUnit>,
+    /// Whether the root, and every unit that could define units, was built: only then does a unit's absence mean that it
+    /// left Git.
+    pub whole: bool,
+    /// Repositories declared in Git, other than the root's own, that units use: the hub must fetch them.
+    pub wanted_sources: Vec<SourceDecl>,
+    /// The revision of every source that was read, sorted.
+    pub revisions: Vec<SourceRevision>,
+    /// What concerns no unit in particular. Problems of units stand with the units.
+    pub problems: Vec<Problem>,
+    /// Lock-down flags found on Flux's controllers.
+    pub lockdown: Lockdown,
+}
+
+impl RenderedCluster {
+    /// Every problem, those of the cluster first, then by unit.
+    pub fn all_problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().chain(self.units.iter().flat_map(|u| &u.problems))
+    }
+
+    /// A unit by its id.
+    #[must_use]
+    pub fn unit(&self, id: &UnitId) -> Option<&RenderedUnit> {
+        self.units.binary_search_by(|u| u.id.cmp(id)).ok().and_then(|at| self.units.get(at))
+    }
+}
+
+/// One unit.
+#[derive(Clone, Debug)]
+pub struct RenderedUnit {
+    /// Its id: namespace and name of the Flux object.
+    pub id: UnitId,
+    /// Where the Flux object is written.
+    pub defined_at: Location,
+    /// The unit whose build holds the Flux object; `None` for the root.
+    pub parent: Option<UnitId>,
+    /// Its source, `namespace/name`.
+    pub source: String,
+    /// Its path in the source.
+    pub path: String,
+    /// How to apply, heal, prune and judge it.
+    pub spec: UnitSpec,
+    /// What came of it.
+    pub state: RenderState,
+    /// Everything its owners should know, a held unit's reason included.
+    pub problems: Vec<Problem>,
+    /// What its render read.
+    pub reads: Arc<ReadSet>,
+}
+
+impl RenderedUnit {
+    /// Its objects; none unless it is full.
+    #[must_use]
+    pub fn objects(&self) -> &[RenderedObject] {
+        match &self.state {
+            RenderState::Full { objects, .. } => objects,
+            _ => &[],
+        }
+    }
+
+    /// Its withheld objects; none unless it is full.
+    #[must_use]
+    pub fn withheld(&self) -> &[WithheldObject] {
+        match &self.state {
+            RenderState::Full { withheld, .. } => withheld,
+            _ => &[],
+        }
+    }
+
+    /// Why it is held.
+    #[must_use]
+    pub fn held(&self) -> Option<&Problem> {
+        match &self.state {
+            RenderState::Held { why } => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// What came of a unit.
+#[derive(Clone, Debug)]
+pub enum RenderState {
+    /// Its objects, in Flux's order, and what Git holds that is not sent.
+    Full {
+        /// The objects to apply.
+        objects: Vec<RenderedObject>,
+        /// Those not sent: kept in the cluster.
+        withheld: Vec<WithheldObject>,
+    },
+    /// It could not be built: the cluster keeps what it has.
+    Held {
+        /// The first thing in the way.
+        why: Problem,
+    },
+    /// Suspended in Git.
+    Suspended,
+}
+
+/// One object to apply.
+#[derive(Clone, Debug)]
+pub struct RenderedObject {
+    /// Which object.
+    pub key: ObjectKey,
+    /// `group/version` or `version`.
+    pub api_version: String,
+    /// Canonical JSON, owner labels included: exactly what is applied.
+    pub bytes: Arc<[u8]>,
+    /// BLAKE3 over `bytes`.
+    pub digest: Digest,
+    /// Where its author wrote it.
+    pub origin: Location,
+    /// Of a kind Driftless does not interpret but that drives another controller.
+    pub handed_through: bool,
+}
+
+/// An object that Git holds and that is not sent.
+#[derive(Clone, Debug)]
+pub struct WithheldObject {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Why.
+    pub code: Code,
+    /// Why, in words.
+    pub message: String,
+    /// Where its author wrote it.
+    pub origin: Location,
+}
+
+/// Everything a unit's render read: files and folders, misses too, with the identity of what stood there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadSet {
+    /// By source id and path.
+    pub paths: BTreeMap<(Arc<str>, Arc<str>), Seen>,
+}
+
+/// What stood at a path that was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What stood there, when that was asked: `None` inside for nothing.
+    pub entry: Option<Option<SeenEntry>>,
+    /// The names and kinds in the folder, when they were listed: `None` inside for no folder.
+    pub listing: Option<Option<ContentId>>,
+}
+
+/// What stood at a path, as far as a reader can tell without going further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeenEntry {
+    /// A file of this content.
+    File(ContentId),
+    /// A folder; what is in it is read on its own.
+    Folder,
+    /// A link with this target.
+    Link(ContentId),
+    /// A submodule.
+    Submodule,
+}
