@@ -1,1 +1,33 @@
-//! See Cargo.toml.
+//! What to do in a cluster, decided without touching it.
+//!
+//! The [`Engine`](engine::Engine) holds what is wanted (a verified bundle), what is owned (the inventory) and what is
+//! there (watch events, folded into small records), and answers with [`Step`](step::Step)s to carry out and
+//! [`UnitReport`](driftless_protocol::report::UnitReport)s to send. It performs no I/O, asks no clock and draws no random
+//! number: events, answers and the time are arguments. Whole objects are looked at while they pass and never kept.
+//!
+//! ```text
+//! set_inventory, set_bundle, set_discovery, observe ──> Engine ──> poll: steps ──> (the caller carries them out)
+//!                                                  ^                                          │
+//!                                                  └──────────── done(step, outcome) <────────┘
+//! ```
+//!
+//! | module | question it answers |
+//! |---|---|
+//! | [`ownership`] | which fields does which manager own, and what identifies a list item |
+//! | [`fold`] | what is worth remembering of a live object |
+//! | [`drift`] | which fields differ from what was applied, and who says so |
+//! | [`health`] | is the object doing what it is for |
+//! | [`order`] | what comes before what |
+//! | [`inventory`] | what do we own, and how is that written down |
+//! | [`prune`] | may this object be deleted, and if not, why not |
+//! | [`retry`] | a request failed: when again |
+//! | [`plan`], [`engine`] | what happens next |
+#![warn(missing_docs)]
+
+pub mod edit;
+pub mod engine;
+pub mod input;
+pub mod inventory;
+pub mod ownership;
+pub mod rules;
+pub mod step;
