@@ -1,3 +1,27 @@
 //! YAML as kustomize reads and writes it.
+//!
+//! [`parse_all`] and [`parse_one`] read bytes into [`Node`]s in one of two [`Dialect`]s; [`split_documents`] cuts a
+//! resource file as kustomize does. Scanning is libyaml's, the same code Go's YAML libraries come from, because no other
+//! scanner agrees with it on every byte.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod base64;
+mod build;
+mod error;
+mod libyaml;
+mod limits;
 pub mod node;
+mod number;
+mod read;
+mod resolve;
+mod split;
+mod time;
+
+pub use error::{Error, ErrorKind, WriteError};
+pub use limits::Limits;
 pub use node::{Entry, Kind, Map, Node, Scalar, Seq};
+pub use number::Number;
+pub use read::{Document, parse_all, parse_one};
+pub use resolve::Dialect;
+pub use split::{Chunk, split_documents};

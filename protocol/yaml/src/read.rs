@@ -1,0 +1,140 @@
+//! From bytes to documents.
+
+use crate::build::Builder;
+use crate::error::{Error, ErrorKind};
+use crate::libyaml::{Event, Mark, Parser, ScanError};
+use crate::limits::Limits;
+use crate::node::Node;
+use crate::resolve::Dialect;
+use crate::split::split_documents;
+
+/// One document of a text.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its value, anchors and merge keys expanded.
+    pub node: Node,
+    /// 1-based line of the text on which its value starts.
+    pub line: u32,
+}
+
+/// `%TAG` lines a text may have: libyaml compares each with all before it.
+const TAG_DIRECTIVES: usize = 64;
+
+/// All documents of a text.
+///
+/// [`Dialect::Resource`] does what kustomize does with a resource file: it cuts the file by [`split_documents`], reads
+/// the *first* document of every piece (what follows a `...` is not looked at) and drops those that are empty or null.
+/// [`Dialect::Yaml11`] reads the text as one YAML stream and keeps every document.
+///
+/// # Errors
+/// The first thing wrong, with its place in `text`.
+pub fn parse_all(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Vec<Document>, Error> {
+    check_size(text, limits)?;
+    let mut builder = Builder::new(dialect, limits);
+    let mut documents = Vec::new();
+    match dialect {
+        Dialect::Resource => {
+            for chunk in split_documents(text)? {
+                let document = first_document(chunk.text, &mut builder).map_err(|e| moved(e, chunk.line))?;
+                let Some(mut document) = document.filter(|d| !d.node.is_null()) else { continue };
+                if chunk.line > 1 {
+                    document.line += chunk.line - 1;
+                }
+                count_document(documents.len(), document.line, limits)?;
+                documents.push(document);
+            }
+        }
+        Dialect::Yaml11 => {
+            let mut parser = Parser::new(text);
+            while let Some(document) = next_document(text, &mut parser, &mut builder)? {
+                count_document(documents.len(), document.line, limits)?;
+                documents.push(document);
+            }
+        }
+    }
+    Ok(documents)
+}
+
+/// The first document of a text, as Go's YAML libraries read one; null when there is none. What follows it is not
+/// looked at.
+///
+/// # Errors
+/// The first thing wrong, with its place in `text`.
+pub fn parse_one(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Document, Error> {
+    check_size(text, limits)?;
+    let document = first_document(text, &mut Builder::new(dialect, limits))?;
+    Ok(document.unwrap_or_else(|| Document { node: Node::null(), line: 1 }))
+}
+
+fn check_size(text: &[u8], limits: &Limits) -> Result<(), Error> {
+    if text.len() > limits.bytes {
+        return Err(Error::at(1, 0, ErrorKind::TooLong { found: text.len(), limit: limits.bytes }));
+    }
+    let directives = text.split(|b| *b == b'\n').filter(|line| line.starts_with(b"%TAG")).count();
+    if directives > TAG_DIRECTIVES {
+        return Err(Error::at(1, 0, ErrorKind::TooManyTagDirectives(TAG_DIRECTIVES)));
+    }
+    Ok(())
+}
+
+fn count_document(have: usize, line: u32, limits: &Limits) -> Result<(), Error> {
+    if have < limits.documents {
+        Ok(())
+    } else {
+        Err(Error::at(line, 0, ErrorKind::TooManyDocuments(limits.documents)))
+    }
+}
+
+fn first_document(text: &[u8], builder: &mut Builder<'_>) -> Result<Option<Document>, Error> {
+    next_document(text, &mut Parser::new(text), builder)
+}
+
+fn next_document(text: &[u8], parser: &mut Parser<'_>, builder: &mut Builder<'_>) -> Result<Option<Document>, Error> {
+    loop {
+        let (event, mark) = parser.next().map_err(|e| syntax(text, &e))?;
+        match event {
+            Event::StreamStart | Event::DocumentEnd => {}
+            Event::DocumentStart => break,
+            _ => return Ok(None),
+        }
+        _ = mark;
+    }
+    builder.start_document();
+    loop {
+        let (event, mark) = parser.next().map_err(|e| syntax(text, &e))?;
+        let (line, column) = (number(mark.line), number(mark.column));
+        if matches!(event, Event::DocumentEnd | Event::StreamEnd) {
+            let node = builder.finish();
+            return Ok(Some(Document { line: node.line().max(1), node }));
+        }
+        builder.event(&event, line).map_err(|kind| Error::at(line, column, kind))?;
+    }
+}
+
+/// A 0-based number of libyaml as a 1-based one.
+fn number(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn moved(mut error: Error, line: u32) -> Error {
+    error.line = error.line.saturating_add(line - 1);
+    error
+}
+
+fn syntax(text: &[u8], error: &ScanError) -> Error {
+    let mut message = error.problem.to_owned();
+    let mut at: Mark = error.mark;
+    if let Some(offset) = error.offset {
+        // Unreadable bytes have an offset only.
+        let before = &text[..usize::try_from(offset).unwrap_or(usize::MAX).min(text.len())];
+        let line = before.iter().filter(|b| **b == b'\n').count();
+        return Error::at(number(line as u64), 0, ErrorKind::Syntax(message));
+    }
+    if let Some((context, from)) = &error.context {
+        message.push_str(&format!(", {context} that starts on line {}", number(from.line)));
+        if at.line < from.line {
+            at = *from;
+        }
+    }
+    Error::at(number(at.line), number(at.column), ErrorKind::Syntax(message))
+}
