@@ -1,0 +1,20 @@
+//! What the end-to-end tests, the sandbox and `cargo verify` stand on.
+//!
+//! - [`controlplane`]: real Kubernetes API servers as plain processes on loopback, several side by side;
+//! - [`readymaker`]: plays scheduler and kubelet, so that workloads become Available;
+//! - [`git`]: a real Git server over HTTP, and repositories made of commits;
+//! - [`tools`]: finds the programs all this needs, or builds them once;
+//! - [`process`], [`ports`], [`certs`], [`wait`]: the small parts;
+//! - [`verify`]: the steps of `cargo verify`.
+//!
+//! Nothing here is shipped: it is the one crate that may see hub and agent at once.
+
+pub mod certs;
+pub mod controlplane;
+pub mod git;
+pub mod ports;
+pub mod process;
+pub mod readymaker;
+pub mod tools;
+pub mod verify;
+pub mod wait;

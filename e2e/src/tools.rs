@@ -1,0 +1,296 @@
+//! The programs that tests and sandbox run: etcd, the Kubernetes control plane, kubectl, and the oracles kustomize
+//! and helm.
+//!
+//! Each is looked up by itself, in this order:
+//! 1. its environment variable (`TEST_ASSET_ETCD`, `TEST_ASSET_KUBE_APISERVER`, ...: the names envtest users know);
+//! 2. the folder in `KUBEBUILDER_ASSETS`;
+//! 3. our cache: `DRIFTLESS_CACHE`, else `XDG_CACHE_HOME/driftless`, else `HOME/.cache/driftless`;
+//! 4. else it is built into that cache, once, from the published Go modules that `e2e/controlplane/` pins.
+//!
+//! What cannot be found or built is an error. No test is ever skipped for want of a program.
+
+mod build;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use build::{Progress, Step};
+
+use crate::process::is_executable;
+
+/// The folder that envtest users have their binaries in.
+pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
+
+/// A program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tool {
+    /// etcd.
+    Etcd,
+    /// kube-apiserver.
+    ApiServer,
+    /// kube-controller-manager.
+    ControllerManager,
+    /// kubectl.
+    Kubectl,
+    /// kustomize.
+    Kustomize,
+    /// helm.
+    Helm,
+}
+
+impl Tool {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Kubectl, Self::Kustomize, Self::Helm];
+
+    /// The three that make a cluster.
+    pub const CONTROL_PLANE: [Self; 3] = [Self::Etcd, Self::ApiServer, Self::ControllerManager];
+
+    /// File name of the program.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Kubectl => "kubectl",
+            Self::Kustomize => "kustomize",
+            Self::Helm => "helm",
+        }
+    }
+
+    /// Environment variable that names it.
+    pub const fn variable(self) -> &'static str {
+        match self {
+            Self::Etcd => "TEST_ASSET_ETCD",
+            Self::ApiServer => "TEST_ASSET_KUBE_APISERVER",
+            Self::ControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
+            Self::Kubectl => "TEST_ASSET_KUBECTL",
+            Self::Kustomize => "TEST_ASSET_KUSTOMIZE",
+            Self::Helm => "TEST_ASSET_HELM",
+        }
+    }
+}
+
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a program was taken from where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The environment variable of its own.
+    Variable,
+    /// `KUBEBUILDER_ASSETS`.
+    AssetsFolder,
+    /// Our cache: the version is the one that `e2e/controlplane/` pins.
+    Cache,
+}
+
+/// A program that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// Where that came from.
+    pub origin: Origin,
+}
+
+/// Why a program cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// A variable points at something that is no program.
+    #[error("{variable} says {path:?}, but there is no executable file; correct or unset it")]
+    BadVariable {
+        /// The variable.
+        variable: &'static str,
+        /// What it says.
+        path: PathBuf,
+    },
+    /// `KUBEBUILDER_ASSETS` is not a folder.
+    #[error("{ASSETS_VARIABLE} says {path:?}, which is not a folder; correct or unset it")]
+    BadAssetsFolder {
+        /// What it says.
+        path: PathBuf,
+    },
+    /// Nowhere to keep what is built.
+    #[error("no folder to keep built programs in: set HOME, XDG_CACHE_HOME or DRIFTLESS_CACHE")]
+    NoCacheFolder,
+    /// Programs to build are missing something to be built with.
+    #[error(
+        "{tools} must be built once, but {missing}\n  either install what is missing and run this again,\n  or put \
+         these programs into a folder and name it in {ASSETS_VARIABLE} (or name each: {variables})"
+    )]
+    CannotBuild {
+        /// The programs, by name.
+        tools: String,
+        /// What is missing, in words.
+        missing: String,
+        /// The variables that name the programs.
+        variables: String,
+    },
+    /// The Go compiler failed.
+    #[error("building {group} with Go failed ({status}); to see it again: {command}\n{output}")]
+    Compiler {
+        /// What was built.
+        group: String,
+        /// How the compiler ended.
+        status: String,
+        /// Its last lines.
+        output: String,
+        /// How to run the same again by hand.
+        command: String,
+    },
+    /// The file system refuses.
+    #[error("{action} {path:?}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Programs that exist, by tool.
+#[derive(Debug, Clone, Default)]
+pub struct Tools {
+    found: BTreeMap<Tool, Found>,
+}
+
+impl Tools {
+    /// Finds all of `wanted`, building what is not there. Blocks, for many minutes if something must be built;
+    /// `progress` is called with every step and at least every few seconds while it compiles.
+    ///
+    /// Safe while other processes do the same: one builds, the others wait for it and say so.
+    ///
+    /// # Errors
+    /// See [`ToolError`]. What is missing is reported before anything is built.
+    pub fn prepare(wanted: &[Tool], progress: &mut dyn FnMut(&Progress)) -> Result<Self, ToolError> {
+        let cache = cache_folder()?;
+        let mut found = BTreeMap::new();
+        let mut absent = Vec::new();
+        for &tool in wanted {
+            match locate(tool, &cache)? {
+                Some(place) => drop(found.insert(tool, place)),
+                None => absent.push(tool),
+            }
+        }
+        let recipes = build::recipes_for(&absent);
+        build::check_prerequisites(&absent)?;
+        for recipe in recipes {
+            let folder = build::build(recipe, &cache, progress)?;
+            for &tool in absent.iter().filter(|tool| recipe.makes(**tool)) {
+                found.insert(tool, Found { path: folder.join(tool.name()), origin: Origin::Cache });
+            }
+        }
+        Ok(Self { found })
+    }
+
+    /// [`prepare`](Self::prepare) for asynchronous callers.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub async fn prepare_async(
+        wanted: &[Tool],
+        mut progress: impl FnMut(&Progress) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let wanted = wanted.to_vec();
+        Ok(tokio::task::spawn_blocking(move || Self::prepare(&wanted, &mut progress)).await??)
+    }
+
+    /// A program that was asked for.
+    pub fn get(&self, tool: Tool) -> Option<&Found> {
+        self.found.get(&tool)
+    }
+
+    /// Path of a program.
+    ///
+    /// # Errors
+    /// It was not among those asked for.
+    pub fn path(&self, tool: Tool) -> anyhow::Result<&Path> {
+        let found = self.get(tool);
+        found.map(|found| found.path.as_path()).ok_or_else(|| anyhow::anyhow!("{tool} was not prepared"))
+    }
+
+    /// All, in a fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = (Tool, &Found)> {
+        self.found.iter().map(|(&tool, found)| (tool, found))
+    }
+}
+
+/// Where a program is, if it needs no building.
+///
+/// # Errors
+/// A variable is set and wrong, which is never silently passed over.
+pub fn locate(tool: Tool, cache: &Path) -> Result<Option<Found>, ToolError> {
+    if let Some(path) = variable(tool.variable()) {
+        if !is_executable(&path) {
+            return Err(ToolError::BadVariable { variable: tool.variable(), path });
+        }
+        return Ok(Some(Found { path: absolute(path)?, origin: Origin::Variable }));
+    }
+    if let Some(folder) = variable(ASSETS_VARIABLE) {
+        if !folder.is_dir() {
+            return Err(ToolError::BadAssetsFolder { path: folder });
+        }
+        let path = folder.join(tool.name());
+        if is_executable(&path) {
+            return Ok(Some(Found { path: absolute(path)?, origin: Origin::AssetsFolder }));
+        }
+    }
+    let path = build::recipe_of(tool).folder(cache).join(tool.name());
+    Ok(is_executable(&path).then_some(Found { path, origin: Origin::Cache }))
+}
+
+/// The folder for everything that is built or downloaded once.
+///
+/// # Errors
+/// None of the three variables is set.
+pub fn cache_folder() -> Result<PathBuf, ToolError> {
+    let folder = variable("DRIFTLESS_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("driftless")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/driftless")))
+        .ok_or(ToolError::NoCacheFolder)?;
+    absolute(folder)
+}
+
+/// Prints progress to standard error, a line each: what tests use.
+pub fn print_progress(progress: &Progress) {
+    eprintln!("{progress}");
+}
+
+/// An environment variable that is set and not empty, as a path.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, ToolError> {
+    std::path::absolute(&path).map_err(|source| ToolError::Io { action: "find", path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_has_exactly_one_recipe() {
+        for tool in Tool::ALL {
+            assert_eq!(build::recipes_for(&[tool]).len(), 1, "{tool}");
+        }
+        assert_eq!(build::recipes_for(&Tool::CONTROL_PLANE).len(), 1, "one build makes a cluster");
+        assert_eq!(build::recipes_for(&Tool::ALL).len(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_built_names_the_way_round() {
+        let error = build::missing(&[Tool::Etcd, Tool::Helm], Some("no Go toolchain".into())).unwrap_err().to_string();
+        for part in ["etcd, helm", "no Go toolchain", ASSETS_VARIABLE, "TEST_ASSET_ETCD, TEST_ASSET_HELM"] {
+            assert!(error.contains(part), "{part} not in: {error}");
+        }
+    }
+}
