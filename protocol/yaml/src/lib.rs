@@ -2,13 +2,16 @@
 //!
 //! [`parse_all`] and [`parse_one`] read bytes into [`Node`]s in one of two [`Dialect`]s; [`split_documents`] cuts a
 //! resource file as kustomize does. Scanning is libyaml's, the same code Go's YAML libraries come from, because no other
-//! scanner agrees with it on every byte.
+//! scanner agrees with it on every byte. [`to_string`] prints what kustomize prints, [`Node::write_json`] canonical JSON,
+//! and [`from_json`] reads JSON.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod base64;
 mod build;
+mod emit;
 mod error;
+mod json;
 mod libyaml;
 mod limits;
 pub mod node;
@@ -16,9 +19,12 @@ mod number;
 mod read;
 mod resolve;
 mod split;
+mod text;
 mod time;
 
+pub use emit::{to_stream, to_string};
 pub use error::{Error, ErrorKind, WriteError};
+pub use json::from_json;
 pub use limits::Limits;
 pub use node::{Entry, Kind, Map, Node, Scalar, Seq};
 pub use number::Number;

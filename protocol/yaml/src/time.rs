@@ -3,10 +3,10 @@
 /// The RFC 3339 form of a text that go-yaml reads as a point in time, or `None` when it reads it as something else.
 ///
 /// Four forms: `2006-1-2`, `2006-1-2 15:4:5.9`, and `2006-1-2T15:4:5.9Z` or with `t` and an offset. One digit is enough
-/// everywhere but in the year and the offset; more than nine digits of a second are cut. Source: go-yaml `resolve.go`
-/// (`parseTimestamp`) over Go's `time.Parse`.
+/// everywhere but in the year and the offset; more than nine digits of a second are cut. An offset of a day or more is
+/// read but has no RFC 3339 form. Source: go-yaml `resolve.go` (`parseTimestamp`) over Go's `time.Parse`.
 pub(crate) fn rfc3339(text: &str) -> Option<String> {
-    let t = parse(text)?;
+    let t = parse(text).filter(|t| t.offset_minutes.abs() < 24 * 60)?;
     let mut out = format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", t.year, t.month, t.day, t.hour, t.minute, t.second);
     if t.nanos != 0 {
         let fraction = format!("{:09}", t.nanos);
@@ -28,11 +28,6 @@ pub(crate) fn is_timestamp(text: &str) -> bool {
     // The common case first: nearly no scalar starts with four digits and a dash.
     matches!(text.as_bytes(), [a, b, c, d, b'-', ..] if [a, b, c, d].iter().all(|b| b.is_ascii_digit()))
         && parse(text).is_some()
-}
-
-/// Whether the API can hold it: Go refuses to write offsets of a day or more as JSON.
-pub(crate) fn is_writable(text: &str) -> bool {
-    parse(text).is_some_and(|t| t.offset_minutes.abs() < 24 * 60)
 }
 
 struct Time {

@@ -1,0 +1,267 @@
+//! How one text is written: which style its characters allow, and each style's bytes.
+
+use super::{Emitter, WIDTH};
+
+/// Says how far a block is indented where its first line starts with a blank: [`super::INDENT`] in digits.
+const INDENT_HINT: &str = "2";
+
+/// The styles go-yaml v2 chooses from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    Plain,
+    Single,
+    Double,
+    Literal,
+}
+
+/// What a text's characters allow.
+pub(super) struct Shape {
+    plain: bool,
+    single: bool,
+    literal: bool,
+    breaks: bool,
+    empty: bool,
+}
+
+impl Shape {
+    pub(super) fn of(text: &str) -> Self {
+        if text.is_empty() {
+            return Self { plain: true, single: true, literal: false, breaks: false, empty: true };
+        }
+        let mut indicators = text.starts_with("---") || text.starts_with("...");
+        let (mut breaks, mut special) = (false, false);
+        let (mut edge_blank, mut trailing_space) = (false, false);
+        let (mut break_space, mut space_break) = (false, false);
+        let (mut previous_space, mut previous_break) = (false, false);
+        let mut after_blank = true;
+        let mut chars = text.char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            let last = chars.peek().is_none();
+            let before_blank = chars.peek().is_none_or(|(_, next)| matches!(next, ' ' | '\t'));
+            indicators |= match c {
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+                    if at == 0 =>
+                {
+                    true
+                }
+                '?' | '-' if at == 0 => before_blank,
+                ':' => before_blank,
+                '#' => after_blank,
+                _ => false,
+            };
+            special |= !is_printable(c);
+            if c == ' ' {
+                edge_blank |= at == 0 || last;
+                trailing_space |= last;
+                break_space |= previous_break;
+                (previous_space, previous_break) = (true, false);
+            } else if is_break(c) {
+                breaks = true;
+                edge_blank |= at == 0 || last;
+                space_break |= previous_space;
+                (previous_space, previous_break) = (false, true);
+            } else {
+                (previous_space, previous_break) = (false, false);
+            }
+            after_blank = matches!(c, ' ' | '\t' | '\0') || is_break(c);
+        }
+        let unquotable = space_break || special;
+        Self {
+            plain: !(indicators || breaks || edge_blank || break_space || unquotable),
+            single: !(break_space || unquotable),
+            literal: !(trailing_space || unquotable),
+            breaks,
+            empty: false,
+        }
+    }
+
+    /// The style used where `wanted` would be best.
+    pub(super) fn style(&self, wanted: Style, key: bool) -> Style {
+        let mut style = if key && self.breaks { Style::Double } else { wanted };
+        if style == Style::Plain && (!self.plain || (self.empty && key)) {
+            style = Style::Single;
+        }
+        if style == Style::Single && !self.single {
+            style = Style::Double;
+        }
+        if style == Style::Literal && (!self.literal || key) {
+            style = Style::Double;
+        }
+        style
+    }
+}
+
+/// Whether a text has a line end of any kind YAML 1.1 knows.
+pub(super) fn has_break(text: &str) -> bool {
+    text.chars().any(is_break)
+}
+
+fn is_break(c: char) -> bool {
+    matches!(c, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// What go-yaml v2 writes as it is. Everything beyond the basic plane is escaped.
+fn is_printable(c: char) -> bool {
+    matches!(c, '\n' | ' '..='~' | '\u{A0}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}') && c != '\u{FEFF}'
+}
+
+/// What Go's JSON encoder leaves as it is and go-yaml's reader then refuses.
+pub(super) fn is_unreadable(c: char) -> bool {
+    matches!(c, '\u{7F}'..='\u{84}' | '\u{86}'..='\u{9F}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
+}
+
+impl Emitter<'_> {
+    fn write_break(&mut self, c: char) {
+        if c == '\n' {
+            self.put_break();
+        } else {
+            self.put(c);
+            self.column = 0;
+        }
+    }
+
+    pub(super) fn write_plain(&mut self, text: &str, fold: bool) {
+        if !self.whitespace {
+            self.put(' ');
+        }
+        self.write_folded(text, fold, false);
+        self.whitespace = false;
+        self.indention = false;
+    }
+
+    pub(super) fn write_single(&mut self, text: &str, fold: bool) {
+        self.indicator("'", true, false, false);
+        self.write_folded(text, fold, true);
+        self.indicator("'", false, false, false);
+        self.whitespace = false;
+        self.indention = false;
+    }
+
+    /// The body of a plain or single-quoted text, which are folded alike but for the quotes.
+    fn write_folded(&mut self, text: &str, fold: bool, quoted: bool) {
+        let (mut spaces, mut breaks) = (false, false);
+        let mut chars = text.char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            let next = chars.peek().map(|(_, next)| *next);
+            if c == ' ' {
+                let inside = !quoted || (at > 0 && next.is_some());
+                if fold && !spaces && self.column > WIDTH && inside && next != Some(' ') {
+                    self.write_indent();
+                } else {
+                    self.put(c);
+                }
+                spaces = true;
+            } else if is_break(c) {
+                if !breaks && c == '\n' {
+                    self.put_break();
+                }
+                self.write_break(c);
+                self.indention = true;
+                breaks = true;
+            } else {
+                if breaks {
+                    self.write_indent();
+                }
+                if quoted && c == '\'' {
+                    self.put(c);
+                }
+                self.put(c);
+                self.indention = false;
+                (spaces, breaks) = (false, false);
+            }
+        }
+    }
+
+    pub(super) fn write_double(&mut self, text: &str, fold: bool) {
+        self.indicator("\"", true, false, false);
+        let mut spaces = false;
+        let mut chars = text.char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            let next = chars.peek().map(|(_, next)| *next);
+            if !is_printable(c) || is_break(c) || matches!(c, '"' | '\\') {
+                self.write_escape(c);
+                spaces = false;
+            } else if c == ' ' {
+                if fold && !spaces && self.column > WIDTH && at > 0 && next.is_some() {
+                    self.write_indent();
+                    if next == Some(' ') {
+                        self.put('\\');
+                    }
+                } else {
+                    self.put(c);
+                }
+                spaces = true;
+            } else {
+                self.put(c);
+                spaces = false;
+            }
+        }
+        self.indicator("\"", false, false, false);
+        self.whitespace = false;
+        self.indention = false;
+    }
+
+    fn write_escape(&mut self, c: char) {
+        self.put('\\');
+        let short = match c {
+            '\0' => '0',
+            '\u{7}' => 'a',
+            '\u{8}' => 'b',
+            '\t' => 't',
+            '\n' => 'n',
+            '\u{B}' => 'v',
+            '\u{C}' => 'f',
+            '\r' => 'r',
+            '\u{1B}' => 'e',
+            '"' => '"',
+            '\\' => '\\',
+            '\u{85}' => 'N',
+            '\u{A0}' => '_',
+            '\u{2028}' => 'L',
+            '\u{2029}' => 'P',
+            _ => {
+                let code = u32::from(c);
+                let long = match code {
+                    ..=0xFF => format!("x{code:02X}"),
+                    ..=0xFFFF => format!("u{code:04X}"),
+                    _ => format!("U{code:08X}"),
+                };
+                long.chars().for_each(|c| self.put(c));
+                return;
+            }
+        };
+        self.put(short);
+    }
+
+    pub(super) fn write_literal(&mut self, text: &str) {
+        self.indicator("|", true, false, false);
+        if text.starts_with([' ', '\r', '\n', '\u{85}', '\u{2028}', '\u{2029}']) {
+            self.indicator(INDENT_HINT, false, false, false);
+        }
+        let mut end = text.chars().rev();
+        match (end.next().is_some_and(is_break), end.next()) {
+            (false, _) => self.indicator("-", false, false, false),
+            (true, None) => self.indicator("+", false, false, false),
+            (true, Some(c)) if is_break(c) => self.indicator("+", false, false, false),
+            (true, Some(_)) => {}
+        }
+        self.put_break();
+        self.indention = true;
+        self.whitespace = true;
+        let mut breaks = true;
+        for c in text.chars() {
+            if is_break(c) {
+                self.write_break(c);
+                self.indention = true;
+                breaks = true;
+            } else {
+                if breaks {
+                    self.write_indent();
+                }
+                self.put(c);
+                self.indention = false;
+                breaks = false;
+            }
+        }
+    }
+}
