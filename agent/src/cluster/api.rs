@@ -129,6 +129,8 @@ pub enum ApiError {
         message: String,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
+        /// `details.name` of the Status: which object it speaks of.
+        about: Option<String>,
     },
     /// It did not answer in time.
     #[error("no answer from the API server within {} s", .0.as_secs())]
@@ -363,7 +365,8 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, bytes: &[u8]) -> A
         let body = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).trim().to_owned();
         if body.is_empty() { status.to_string() } else { format!("{status}: {body}") }
     });
-    ApiError::Refused { status: status.as_u16(), reason: text("reason").unwrap_or_default(), message, retry_after }
+    let about = parsed.as_ref().and_then(|v| v.pointer("/details/name")).and_then(Value::as_str).map(str::to_owned);
+    ApiError::Refused { status: status.as_u16(), reason: text("reason").unwrap_or_default(), message, retry_after, about }
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

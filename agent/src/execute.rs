@@ -1,0 +1,184 @@
+//! One step, carried out. Nothing is decided here: a step is complete in itself.
+
+use std::sync::Arc;
+
+use driftless_protocol::bundle::{Bundle, ObjectEntry, ServiceAccount};
+use driftless_reconcile::step::{Action, Apply, Delete, Failure, Outcome, TakeOver};
+use driftless_reconcile::{edit, ownership, rules::Rules};
+use serde_json::Value;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use crate::cluster::api::{Actor, Api, ApiError, Resource};
+use crate::cluster::discovery::Served;
+use crate::leader::Leadership;
+use crate::ledger::Stored;
+use crate::records::Records;
+
+/// What a step came to, owned, until the engine looks at it.
+#[derive(Debug)]
+pub enum Answer {
+    /// The server's answer.
+    Object(Value),
+    /// Done.
+    Ok,
+    /// No such object.
+    NotFound,
+    /// Refused or failed.
+    Failed(Failure),
+    /// Not tried, or unknown what became of it.
+    Unknown,
+}
+
+impl Answer {
+    /// As the engine takes it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome<'_> {
+        match self {
+            Self::Object(value) => Outcome::Object(value),
+            Self::Ok => Outcome::Ok,
+            Self::NotFound => Outcome::NotFound,
+            Self::Failed(failure) => Outcome::Failed(failure.clone()),
+            Self::Unknown => Outcome::Unknown,
+        }
+    }
+}
+
+/// What steps need: cheap to clone, one per step in flight.
+#[derive(Clone)]
+pub struct Context {
+    /// Requests.
+    pub api: Api,
+    /// Kinds as served when the step began.
+    pub served: Arc<Served>,
+    /// Blobs of what is enforced.
+    pub stored: Arc<Stored>,
+    /// The inventory's shards; one writer at a time.
+    pub records: Arc<Mutex<Records>>,
+    /// Whether requests may start.
+    pub leadership: watch::Receiver<Leadership>,
+    /// Who writes where no account is named.
+    pub applier: ServiceAccount,
+    /// For the take-over of other managers' fields.
+    pub rules: Arc<Rules>,
+}
+
+impl Context {
+    /// Carries out one action.
+    pub async fn execute(self, action: Action) -> Answer {
+        if !self.may_act() {
+            return Answer::Unknown;
+        }
+        match action {
+            Action::WriteInventory { shards } => match self.records.lock().await.write(&shards).await {
+                Ok(()) => Answer::Ok,
+                Err(error) => failed(&error, ""),
+            },
+            Action::Apply(apply) => self.apply(&apply, false).await,
+            Action::DryRun(apply) => self.apply(&apply, true).await,
+            Action::Delete(delete) => self.delete(&delete).await,
+            Action::Get { key, api_version } => {
+                let resource = match &api_version {
+                    Some(version) => self.served.resource(version, &key.kind),
+                    None => self.served.any_version(&key.group, &key.kind),
+                };
+                let Some(resource) = resource else { return not_served(&key.kind, &key.group) };
+                match self.api.get(&self.actor(None), resource, &key.namespace, &key.name).await {
+                    Ok(Some(object)) => Answer::Object(object),
+                    Ok(None) => Answer::NotFound,
+                    Err(error) => failed(&error, &key.name),
+                }
+            }
+        }
+    }
+
+    fn may_act(&self) -> bool {
+        self.leadership.borrow().may_act(Instant::now())
+    }
+
+    fn actor(&self, account: Option<&ServiceAccount>) -> Actor {
+        Actor::Account(account.unwrap_or(&self.applier).clone())
+    }
+
+    async fn apply(&self, apply: &Apply, dry_run: bool) -> Answer {
+        let key = &apply.key;
+        let Some(resource) = self.served.resource(&apply.api_version, &key.kind) else {
+            return not_served(&key.kind, &apply.api_version);
+        };
+        let body = match self.body(apply) {
+            Ok(body) => body,
+            Err(message) => return Answer::Failed(Failure { message, ..Failure::default() }),
+        };
+        let actor = self.actor(apply.account.as_ref());
+        if !dry_run
+            && apply.take_over != TakeOver::No
+            && let Err(error) = self.take_over(&actor, resource, apply).await
+        {
+            return failed(&error, &key.name);
+        }
+        if !self.may_act() {
+            return Answer::Unknown;
+        }
+        match self.api.apply(&actor, resource, &key.namespace, &key.name, &body, dry_run).await {
+            Ok(object) => Answer::Object(object),
+            Err(error) => failed(&error, &key.name),
+        }
+    }
+
+    /// The bytes to send: those of the hub, hashed again, with the agent's named edits.
+    fn body(&self, apply: &Apply) -> Result<Vec<u8>, String> {
+        let entry = ObjectEntry {
+            key: apply.key.clone(),
+            api_version: apply.api_version.clone(),
+            blob: apply.blob,
+            handed_through: false,
+        };
+        let bytes = Bundle::object(&entry, &*self.stored.blobs)
+            .map_err(|e| format!("{} cannot be read from the ledger: {e}", apply.key))?;
+        edit::body(&bytes, &apply.edits).map_err(|e| format!("{} cannot be prepared: {e}", apply.key))
+    }
+
+    /// Makes other managers' fields ours, so that what leaves Git later leaves the cluster too. A conflict means that
+    /// the object changed between read and patch: the engine tries again.
+    async fn take_over(&self, actor: &Actor, resource: &Resource, apply: &Apply) -> Result<(), ApiError> {
+        let key = &apply.key;
+        let Some(live) = self.api.get(actor, resource, &key.namespace, &key.name).await? else { return Ok(()) };
+        let Some(patch) = ownership::take_over(&live, apply.take_over, &self.rules) else { return Ok(()) };
+        self.api.json_patch(actor, resource, &key.namespace, &key.name, &patch).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, delete: &Delete) -> Answer {
+        let key = &delete.key;
+        let resource = self
+            .served
+            .resource(&delete.api_version, &key.kind)
+            .or_else(|| self.served.any_version(&key.group, &key.kind));
+        let Some(resource) = resource else { return not_served(&key.kind, &delete.api_version) };
+        let actor = self.actor(delete.account.as_ref());
+        let version = Some(delete.resource_version.as_str());
+        match self.api.delete(&actor, resource, &key.namespace, &key.name, &delete.uid, version).await {
+            Ok(()) => Answer::Ok,
+            Err(error) => failed(&error, &key.name),
+        }
+    }
+}
+
+fn not_served(kind: &str, group_or_version: &str) -> Answer {
+    Answer::Failed(Failure {
+        status: Some(404),
+        reason: "KindNotServed".into(),
+        message: format!("the cluster does not serve the kind {kind} ({group_or_version})"),
+        ..Failure::default()
+    })
+}
+
+fn failed(error: &ApiError, name: &str) -> Answer {
+    let mut failure = Failure { status: error.status(), message: error.to_string(), ..Failure::default() };
+    if let ApiError::Refused { reason, retry_after, about, .. } = error {
+        failure.reason.clone_from(reason);
+        failure.retry_after = retry_after.map(|d| d.as_secs());
+        failure.about = about.clone().filter(|a| a != name);
+    }
+    Answer::Failed(failure)
+}
