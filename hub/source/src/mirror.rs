@@ -1,0 +1,500 @@
+//! The handle of one source.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use driftless_protocol::id::Revision;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Reference, SourceConfig};
+use crate::error::{Cause, SourceError};
+use crate::fetch::{self, Meter, Outcome};
+use crate::history::{self, ChangedPath, CommitInfo, Relation};
+use crate::store::{Flaw, Repo, Saved, check_commit};
+use crate::tree::GitTree;
+
+/// In what state [`Mirror::open`] found the mirror's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Nothing was there: the first fetch clones.
+    New,
+    /// The last good revision is readable.
+    Usable,
+    /// It was for another repository or reference: the first fetch decides the revision.
+    Retargeted,
+    /// It was damaged beyond use and is made anew by the first fetch.
+    Renewed {
+        /// What was damaged.
+        reason: String,
+    },
+}
+
+/// The new commit does not build on the last good one: somebody rewrote the branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewind {
+    /// The last good revision before. It stays readable until the mirror is next cloned afresh.
+    pub from: Revision,
+    /// [`Relation::Backward`] or [`Relation::Diverged`].
+    pub relation: Relation,
+}
+
+/// A fetch that succeeded.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The revision that counts now.
+    pub revision: Revision,
+    /// The one before, of the same reference.
+    pub previous: Option<Revision>,
+    /// Whether they differ.
+    pub changed: bool,
+    /// Set when the branch was rewritten. The new revision is current nevertheless: whether it may be rolled out is the
+    /// caller's to decide, who can ask again at any time with [`Mirror::relation`].
+    pub rewound: Option<Rewind>,
+    /// Why the mirror was cloned afresh, if it was.
+    pub renewed: Option<String>,
+    /// Bytes that arrived.
+    pub bytes: u64,
+    /// Objects that arrived.
+    pub objects: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A bare mirror of one repository at one reference. Cheap to clone. At most one process may use the folder.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    config: SourceConfig,
+    opened: Opened,
+    state: Mutex<State>,
+    /// One fetch at a time. Held by the blocking thread itself, so that one that was given up cannot meet the next.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    repo: Arc<Repo>,
+    saved: Saved,
+}
+
+impl Mirror {
+    /// Opens the mirror in `dir`, or prepares a new one; checks that the last good revision is whole, and removes what an
+    /// interrupted fetch left behind. Does not talk to the host. Blocks for as long as it takes to walk one tree.
+    ///
+    /// # Errors
+    /// When `dir` cannot be written, or the configuration cannot be used. Damage is no error: see [`Mirror::opened`].
+    pub fn open(dir: &Path, config: SourceConfig) -> Result<Mirror, SourceError> {
+        let fail = |cause| error(&config, "open the mirror of", cause, None);
+        fetch::check_config(&config).map_err(fail)?;
+        fs::create_dir_all(dir).map_err(|e| fail(disk("the mirror's folder cannot be made", &e)))?;
+        let digest = blake3::hash(config.url.normalized().as_bytes()).to_hex().to_string();
+        let wanted = config.reference.to_string();
+        let found = match Saved::load(dir) {
+            Ok(None) => None,
+            Ok(Some(saved)) => Some(reopen(dir, saved, &digest, &wanted, &config)),
+            Err(reason) => Some(Err(reason)),
+        };
+        let (repo, saved, opened) = match found {
+            Some(Ok((repo, saved, opened))) => (repo, saved, opened),
+            other => {
+                let reason = other.and_then(Result::err);
+                sweep(dir, None).map_err(|e| fail(disk("leftovers cannot be removed", &e)))?;
+                let repo =
+                    Repo::create(dir, "r1", &config.limits).map_err(|e| fail(disk("the mirror cannot be made", &e)))?;
+                let saved = Saved::new("r1", &digest, &wanted);
+                saved.store(dir).map_err(|e| fail(disk("state.json cannot be written", &e)))?;
+                let opened = match reason {
+                    None => Opened::New,
+                    Some(reason) => {
+                        tracing::warn!(source = %config.id, url = %config.url, reason, "the Git mirror is damaged and made anew");
+                        Opened::Renewed { reason }
+                    }
+                };
+                (repo, saved, opened)
+            }
+        };
+        sweep(dir, Some(&repo.name)).map_err(|e| fail(disk("leftovers cannot be removed", &e)))?;
+        let state = Mutex::new(State { repo: Arc::new(repo), saved });
+        let inner = Inner { dir: dir.to_path_buf(), config, opened, state, turn: Arc::default() };
+        Ok(Mirror { inner: Arc::new(inner) })
+    }
+
+    /// In what state the folder was found.
+    #[must_use]
+    pub fn opened(&self) -> &Opened {
+        &self.inner.opened
+    }
+
+    /// The configuration it follows.
+    #[must_use]
+    pub fn config(&self) -> &SourceConfig {
+        &self.inner.config
+    }
+
+    /// The last good revision, also after failed fetches and restarts. None before the first success.
+    #[must_use]
+    pub fn current(&self) -> Option<Revision> {
+        self.inner.lock().saved.revision.clone()
+    }
+
+    /// Fetches what is new. Gives up at the configured timeout or when `cancel` fires; a dropped future also stops the
+    /// work. One fetch runs at a time; a second one waits within its own timeout.
+    ///
+    /// # Errors
+    /// See [`Cause`]. Nothing changes: the last good revision stays, and what had arrived is removed.
+    pub async fn fetch(&self, cancel: &CancellationToken) -> Result<Fetched, SourceError> {
+        let inner = self.inner.clone();
+        let started = Instant::now();
+        let timeout = inner.config.timeout;
+        let meter = Meter::new(started, timeout);
+        let stopper = meter.stop_on_drop();
+        let attempt = format!("fetch {} from", inner.config.reference);
+        let before = self.current();
+        let deadline = tokio::time::sleep_until((started + timeout).into());
+        tokio::pin!(deadline);
+
+        let turn = tokio::select! {
+            turn = inner.turn.clone().lock_owned() => turn,
+            () = cancel.cancelled() => return Err(error(&inner.config, &attempt, Cause::Cancelled, before)),
+            () = &mut deadline => return Err(error(&inner.config, &attempt, Cause::Timeout { limit: timeout }, before)),
+        };
+        let work = {
+            let (inner, meter) = (inner.clone(), meter.clone());
+            tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                inner.fetch_blocking(&meter)
+            })
+        };
+        tokio::pin!(work);
+        let cause = tokio::select! {
+            joined = &mut work => return inner.joined(joined, &attempt),
+            () = cancel.cancelled() => Cause::Cancelled,
+            () = &mut deadline => Cause::Timeout { limit: timeout },
+        };
+        if !meter.stop(cause.clone()) {
+            return inner.joined(work.await, &attempt); // it succeeded in the same moment
+        }
+        // The thread may still sit in a read that ends with the connection's own timeout. It keeps its turn until then and
+        // removes what it brought; the caller need not wait for that.
+        drop(stopper);
+        Err(error(&inner.config, &attempt, cause, before))
+    }
+
+    /// The tree of a revision. Any commit in the mirror's history can be read.
+    ///
+    /// # Errors
+    /// [`Cause::RevisionUnknown`], [`Cause::Corrupt`].
+    pub fn tree(&self, revision: &Revision) -> Result<GitTree, SourceError> {
+        let (repo, _) = self.inner.parts();
+        let root = self.inner.ask("read the files of", revision, &repo, |local, id| root_of(local, id))?;
+        Ok(GitTree::new(repo, root, revision.clone(), self.inner.config.limits.clone()))
+    }
+
+    /// Every file, link or submodule that differs between two revisions, sorted by path.
+    ///
+    /// # Errors
+    /// [`Cause::RevisionUnknown`], [`Cause::Corrupt`].
+    pub fn changed_paths(&self, from: &Revision, to: &Revision) -> Result<Vec<ChangedPath>, SourceError> {
+        let (repo, _) = self.inner.parts();
+        let old = self.inner.ask("compare revisions of", from, &repo, |local, id| root_of(local, id))?;
+        self.inner.ask("compare revisions of", to, &repo, |local, id| {
+            history::changed(local, old, root_of(local, id)?, &self.inner.config.limits)
+        })
+    }
+
+    /// What a commit says about itself.
+    ///
+    /// # Errors
+    /// [`Cause::RevisionUnknown`], [`Cause::Corrupt`].
+    pub fn commit_info(&self, revision: &Revision) -> Result<CommitInfo, SourceError> {
+        let (repo, _) = self.inner.parts();
+        self.inner.ask("read a commit of", revision, &repo, |local, id| history::info(local, id))
+    }
+
+    /// How `to` stands to `from`.
+    ///
+    /// # Errors
+    /// [`Cause::RevisionUnknown`], [`Cause::Corrupt`].
+    pub fn relation(&self, from: &Revision, to: &Revision) -> Result<Relation, SourceError> {
+        let (repo, _) = self.inner.parts();
+        let old = self.inner.ask("compare revisions of", from, &repo, |_, id| Ok(id))?;
+        self.inner.ask("compare revisions of", to, &repo, |local, id| history::relation(local, old, id))
+    }
+
+    /// Whether `descendant` is `ancestor` or builds on it.
+    ///
+    /// # Errors
+    /// [`Cause::RevisionUnknown`], [`Cause::Corrupt`].
+    pub fn is_ancestor(&self, ancestor: &Revision, descendant: &Revision) -> Result<bool, SourceError> {
+        Ok(matches!(self.relation(ancestor, descendant)?, Relation::Same | Relation::Forward))
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parts(&self) -> (Arc<Repo>, Saved) {
+        let state = self.lock();
+        (state.repo.clone(), state.saved.clone())
+    }
+
+    /// Runs a question about one commit that must be there.
+    fn ask<T>(
+        &self,
+        attempt: &str,
+        revision: &Revision,
+        repo: &Repo,
+        question: impl FnOnce(&gix::Repository, gix::ObjectId) -> Result<T, Flaw>,
+    ) -> Result<T, SourceError> {
+        let fail = |cause| error(&self.config, attempt, cause, self.lock().saved.revision.clone());
+        let unknown = || fail(Cause::RevisionUnknown { revision: revision.to_string() });
+        let local = repo.local();
+        let id = history::parse_id(revision).filter(|id| local.has_object(id)).ok_or_else(unknown)?;
+        question(&local, id).map_err(|flaw| {
+            repo.suspect();
+            fail(flaw.into())
+        })
+    }
+
+    fn joined(
+        &self,
+        joined: Result<Result<Fetched, Cause>, tokio::task::JoinError>,
+        attempt: &str,
+    ) -> Result<Fetched, SourceError> {
+        let result = joined.unwrap_or_else(|_| {
+            // A panic of the Git library over hostile or damaged data must not end the hub; the panic hook has logged it.
+            self.lock().repo.suspect();
+            Err(Cause::Corrupt { reason: "the data could not be decoded".to_owned() })
+        });
+        result.map_err(|cause| error(&self.config, attempt, cause, self.lock().saved.revision.clone()))
+    }
+
+    fn fetch_blocking(&self, meter: &Meter) -> Result<Fetched, Cause> {
+        let (repo, saved) = self.parts();
+        if repo.is_suspect() {
+            match whole(&repo, saved.revision.as_ref(), &self.config) {
+                Ok(()) => repo.trust_again(),
+                Err(reason) => return self.renew(&repo, &saved, meter, format!("it was damaged: {reason}")),
+            }
+        }
+        let packs = repo.packs().map_err(|e| disk("the mirror's folder cannot be read", &e))?;
+        if packs.len() >= self.config.limits.packs.max(2)
+            && let Some(fetched) =
+                self.replace(&repo, &saved, meter, format!("it had grown to {} packs", packs.len()), false)?
+        {
+            return Ok(fetched);
+        }
+        match self.update(&repo, &saved, meter) {
+            // Either the host's answer is damaged or what we hold to read it with. A fresh clone tells which.
+            Err(Cause::Corrupt { reason }) if saved.revision.is_some() && meter.stopped().is_none() => {
+                self.renew(&repo, &saved, meter, format!("an update could not be read: {reason}"))
+            }
+            other => other,
+        }
+    }
+
+    /// Fetches into the present repository.
+    fn update(&self, repo: &Arc<Repo>, saved: &Saved, meter: &Meter) -> Result<Fetched, Cause> {
+        let outcome = self.bring(repo, saved.revision.as_ref(), meter)?;
+        let rewound = self.rewind(saved, &outcome, &[repo]);
+        self.publish(repo.clone(), saved, outcome, rewound, None, meter)
+    }
+
+    /// Clones afresh because the present repository is of no use.
+    fn renew(&self, repo: &Arc<Repo>, saved: &Saved, meter: &Meter, reason: String) -> Result<Fetched, Cause> {
+        let nothing = || Cause::Corrupt { reason: "the mirror cannot be made anew".to_owned() };
+        self.replace(repo, saved, meter, reason, true)?.ok_or_else(nothing)
+    }
+
+    /// Clones afresh beside the present repository and swaps. `None`: the branch was rewritten and `drop_old` is false; the
+    /// old commits stay, because whether the new ones may be used is somebody's decision.
+    fn replace(
+        &self,
+        repo: &Arc<Repo>,
+        saved: &Saved,
+        meter: &Meter,
+        reason: String,
+        drop_old: bool,
+    ) -> Result<Option<Fetched>, Cause> {
+        let number = repo.name.trim_start_matches('r').parse::<u64>().unwrap_or(0).saturating_add(1);
+        let name = format!("r{number}");
+        let path = self.dir.join(&name);
+        let remove = || match fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(disk("a leftover clone cannot be removed", &e)),
+            _ => Ok(()),
+        };
+        remove()?;
+        let fresh = Repo::create(&self.dir, &name, &self.config.limits)
+            .map_err(|e| disk("the new mirror cannot be made", &e))?;
+        let fresh = Arc::new(fresh);
+        let brought = self.bring(&fresh, None, meter);
+        let outcome = match brought {
+            Ok(outcome) => outcome,
+            Err(cause) => {
+                remove()?;
+                return Err(cause);
+            }
+        };
+        let rewound = self.rewind(saved, &outcome, &[&fresh, repo]);
+        if rewound.is_some() && !drop_old {
+            remove()?;
+            return Ok(None);
+        }
+        tracing::info!(source = %self.config.id, url = %self.config.url, reason, "the Git mirror was cloned afresh");
+        let fetched = self.publish(fresh, saved, outcome, rewound, Some(reason), meter)?;
+        repo.condemn();
+        Ok(Some(fetched))
+    }
+
+    /// Fetches, checks and syncs; on failure removes what arrived. Nothing counts yet.
+    fn bring(&self, repo: &Repo, known: Option<&Revision>, meter: &Meter) -> Result<Outcome, Cause> {
+        let config = &self.config;
+        let before = repo.packs().map_err(|e| disk("the mirror's folder cannot be read", &e))?;
+        let brought = fetch::run(config, &self.dir, repo, known.is_some(), meter).and_then(|outcome| {
+            repo.reopen(&config.limits).map_err(|e| disk("the mirror cannot be opened again", &e))?;
+            let local = repo.local();
+            let known = known.and_then(history::parse_id).filter(|id| local.has_object(id));
+            check_commit(&local, outcome.commit, known, &config.limits)?;
+            repo.sync(&before).map_err(|e| disk("the fetched pack cannot be written", &e))?;
+            Ok(outcome)
+        });
+        // A failure that follows from ending the work is reported as that.
+        let brought = brought.map_err(|cause| meter.stopped().unwrap_or(cause));
+        if brought.is_err() {
+            let cleaned = repo.keep_only(&before).map_err(|e| e.to_string());
+            let reopened = repo.reopen(&config.limits).map_err(|e| e.to_string());
+            if let Err(e) = cleaned.and(reopened) {
+                tracing::warn!(source = %config.id, error = e, "what a failed fetch brought cannot be removed; it is tried again at the next start");
+            }
+        }
+        brought
+    }
+
+    fn rewind(&self, saved: &Saved, outcome: &Outcome, repos: &[&Arc<Repo>]) -> Option<Rewind> {
+        let from = saved.revision.as_ref()?;
+        let old = history::parse_id(from)?;
+        // A range moves on to other tags, and a commit is what the configuration says: neither is a rewritten branch.
+        if old == outcome.commit || matches!(self.config.reference, Reference::Semver(_) | Reference::Commit { .. }) {
+            return None;
+        }
+        let both = repos.iter().map(|r| r.local()).find(|l| l.has_object(old) && l.has_object(outcome.commit));
+        // When no repository holds both, the new history does not contain the old commit, nor the other way round.
+        let relation = both.map_or(Ok(Relation::Diverged), |l| history::relation(&l, old, outcome.commit));
+        match relation {
+            Ok(Relation::Same | Relation::Forward) => None,
+            Ok(relation) => Some(Rewind { from: from.clone(), relation }),
+            // An unreadable history must not pass for an ordinary one.
+            Err(_) => Some(Rewind { from: from.clone(), relation: Relation::Diverged }),
+        }
+    }
+
+    /// Makes the outcome count.
+    fn publish(
+        &self,
+        repo: Arc<Repo>,
+        saved: &Saved,
+        outcome: Outcome,
+        rewound: Option<Rewind>,
+        renewed: Option<String>,
+        meter: &Meter,
+    ) -> Result<Fetched, Cause> {
+        repo.point_at(outcome.commit).map_err(|e| disk("the mirror's reference cannot be written", &e))?;
+        let revision = Revision { reference: outcome.name, commit: outcome.commit.to_hex().to_string() };
+        let next = Saved { repository: repo.name.clone(), revision: Some(revision.clone()), ..saved.clone() };
+        meter.commit()?;
+        if next != *saved {
+            next.store(&self.dir).map_err(|e| disk("state.json cannot be written", &e))?;
+        }
+        let previous = saved.revision.clone();
+        *self.lock() = State { repo, saved: next };
+        Ok(Fetched {
+            changed: previous.as_ref() != Some(&revision),
+            revision,
+            previous,
+            rewound,
+            renewed,
+            bytes: meter.bytes(),
+            objects: outcome.objects,
+            elapsed: meter.elapsed(),
+        })
+    }
+}
+
+fn disk(what: &str, e: &dyn std::fmt::Display) -> Cause {
+    Cause::Disk { reason: format!("{what}: {e}") }
+}
+
+fn error(config: &SourceConfig, attempt: &str, cause: Cause, last_good: Option<Revision>) -> SourceError {
+    SourceError { id: config.id.clone(), attempt: attempt.to_owned(), url: config.url.to_string(), cause, last_good }
+}
+
+fn root_of(local: &gix::Repository, id: gix::ObjectId) -> Result<gix::ObjectId, Flaw> {
+    let damaged = |_| Flaw::damaged("commit", id);
+    Ok(local.find_commit(id).map_err(damaged)?.tree_id().map_err(damaged)?.detach())
+}
+
+/// Whether the last good revision can be read to its last folder.
+fn whole(repo: &Repo, revision: Option<&Revision>, config: &SourceConfig) -> Result<(), String> {
+    repo.check_packs()?;
+    let Some(revision) = revision else { return Ok(()) };
+    let id = history::parse_id(revision).ok_or("state.json names no commit")?;
+    match check_commit(&repo.local(), id, None, &config.limits) {
+        Ok(_) => Ok(()),
+        // It passed when it was fetched: the limit was lowered since, which is no damage.
+        Err(Flaw::Limit(_)) => Ok(()),
+        Err(Flaw::Damaged(reason)) => Err(reason),
+    }
+}
+
+fn reopen(
+    dir: &Path,
+    mut saved: Saved,
+    digest: &str,
+    wanted: &str,
+    config: &SourceConfig,
+) -> Result<(Repo, Saved, Opened), String> {
+    let repo = Repo::open(dir, &saved.repository, &config.limits)
+        .map_err(|_| format!("the repository in {} cannot be opened", saved.repository))?;
+    repo.keep_only(&repo.packs().map_err(|e| e.to_string())?)
+        .map_err(|e| format!("leftovers cannot be removed: {e}"))?;
+    let mut opened = if saved.revision.is_some() { Opened::Usable } else { Opened::New };
+    if saved.url_digest != digest || saved.wanted != wanted {
+        // The objects stay: they spare the transfer where the new source shares history with the old one.
+        saved = Saved::new(&saved.repository, digest, wanted);
+        saved.store(dir).map_err(|e| format!("state.json cannot be written: {e}"))?;
+        opened = Opened::Retargeted;
+    }
+    whole(&repo, saved.revision.as_ref(), config)?;
+    Ok((repo, saved, opened))
+}
+
+/// Removes everything in the mirror's folder that does not count, or all of it.
+fn sweep(dir: &Path, keep: Option<&str>) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let repository = name.strip_prefix('r').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        let counts = Some(&*name) == keep || (keep.is_some() && name == "state.json");
+        // Only what a mirror makes: a folder given by mistake keeps its files.
+        let ours = repository || matches!(&*name, "state.json" | "state.json.new" | "keys");
+        if counts || !ours {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
