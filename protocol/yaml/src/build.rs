@@ -71,8 +71,6 @@ struct MapContent {
 enum Key {
     Text(Arc<str>, u32),
     Merge,
-    /// go-yaml drops an entry whose key is null where it decodes into a map of texts.
-    Dropped,
 }
 
 /// A value that has just ended.
@@ -109,7 +107,7 @@ impl<'l> Builder<'l> {
             Event::SequenceStart { anchor } => self.open(anchor, line, Content::Seq(Vec::new())),
             Event::MappingStart { anchor } => self.open(anchor, line, Content::Map(MapContent::default())),
             Event::SequenceEnd | Event::MappingEnd => self.close(),
-            Event::StreamStart | Event::StreamEnd | Event::DocumentStart | Event::DocumentEnd => Ok(()),
+            Event::StreamStart | Event::StreamEnd | Event::DocumentStart { .. } | Event::DocumentEnd => Ok(()),
         }
     }
 
@@ -213,7 +211,6 @@ impl<'l> Builder<'l> {
                 None => map.key = Some(key(&value, dialect, top)?),
                 Some(Key::Text(key, line)) => map.set(key, value.node, line, dialect)?,
                 Some(Key::Merge) => map.merge(value, dialect)?,
-                Some(Key::Dropped) => {}
             },
         }
         Ok(())
@@ -313,7 +310,9 @@ fn key(value: &Value, dialect: Dialect, top: bool) -> Result<Key, ErrorKind> {
     let text = || Ok(Key::Text(scalar.text.clone(), scalar.line));
     match (dialect, scalar.kind) {
         (_, Kind::Str) => text(),
-        (Dialect::Resource, Kind::Null) if top => Ok(Key::Dropped),
+        // On its way through kyaml an empty key becomes the empty text; a written null ends in an error.
+        (Dialect::Resource, Kind::Null) if top && scalar.text.is_empty() => text(),
+        (Dialect::Resource, Kind::Null) => Err(ErrorKind::KeyNotText(scalar.text.to_string())),
         (Dialect::Resource, _) if top => text(),
         (Dialect::Yaml11, Kind::Bool) => {
             let word = if scalar.boolean() == Some(true) { "true" } else { "false" };

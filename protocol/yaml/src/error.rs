@@ -38,6 +38,9 @@ pub enum ErrorKind {
     /// Not YAML; the words are the scanner's.
     #[error("not valid YAML: {0}")]
     Syntax(String),
+    /// A `%YAML` line with another version than the Go libraries read.
+    #[error("`%YAML {0}.{1}`: only 1.1 is read; remove the line")]
+    Version(i32, i32),
     /// Not JSON.
     #[error("not valid JSON: {0}")]
     Json(&'static str),

@@ -41,7 +41,10 @@ pub(crate) struct ScanError {
 pub(crate) enum Event<'e> {
     StreamStart,
     StreamEnd,
-    DocumentStart,
+    DocumentStart {
+        /// Of a `%YAML` line.
+        version: Option<(i32, i32)>,
+    },
     DocumentEnd,
     Alias {
         anchor: &'e str,
@@ -116,7 +119,10 @@ impl<'i> Parser<'i> {
                     self.done = true;
                     Event::StreamEnd
                 }
-                sys::YAML_DOCUMENT_START_EVENT => Event::DocumentStart,
+                sys::YAML_DOCUMENT_START_EVENT => {
+                    let version = event.data.document_start.version_directive;
+                    Event::DocumentStart { version: version.as_ref().map(|v| (v.major, v.minor)) }
+                }
                 sys::YAML_DOCUMENT_END_EVENT => Event::DocumentEnd,
                 sys::YAML_ALIAS_EVENT => Event::Alias { anchor: text(event.data.alias.anchor).unwrap_or_default() },
                 sys::YAML_SCALAR_EVENT => {

@@ -49,15 +49,18 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
     plain.parse().ok().filter(|f: &f64| f.is_finite())
 }
 
-/// A text that starts with a dot. Go's own float parser reads it, underscores and all.
+/// A text that starts with a dot: Go's own float parser reads it, with underscores between digits only.
 pub(crate) fn parse_dot_float(text: &str) -> Option<f64> {
-    if text.ends_with('_') || text.contains("__") || text.starts_with("._") || text.contains('_') {
+    let between_digits = text.as_bytes().split(|b| *b == b'_').collect::<Vec<_>>();
+    let last = between_digits.len() - 1;
+    let fits = |(n, part): (usize, &&[u8])| {
+        (n == 0 || part.first().is_some_and(u8::is_ascii_digit))
+            && (n == last || part.last().is_some_and(u8::is_ascii_digit))
+    };
+    if !between_digits.iter().enumerate().all(fits) {
         return None;
     }
-    if !looks_float(text.as_bytes()) {
-        return None;
-    }
-    text.parse().ok().filter(|f: &f64| f.is_finite())
+    parse_float(text)
 }
 
 fn without_underscores(text: &str) -> std::borrow::Cow<'_, str> {
@@ -138,16 +141,21 @@ fn from_u64(n: u64) -> Number {
 
 impl Number {
     /// The same number as an integer when it is a whole one within `i64` or `u64`.
+    ///
+    /// Of a float beyond 2^53 these are the fewest digits that name it, followed by zeros, as both Go and RFC 8785 write
+    /// it: not every digit of its exact value.
     #[must_use]
     pub fn whole(self) -> Self {
-        match self {
-            Self::Float(f)
-                if f.fract() == 0.0 && f >= -9_223_372_036_854_775_808.0 && f < 18_446_744_073_709_551_616.0 =>
-            {
-                // Exact: the value is whole and in range.
-                if f < 9_223_372_036_854_775_808.0 { Self::Int(f as i64) } else { Self::Uint(f as u64) }
-            }
-            n => n,
+        let Self::Float(f) = self else { return self };
+        if f.fract() != 0.0 || f.abs() >= 1e20 {
+            return self;
+        }
+        let mut text = String::new();
+        Digits::of(f).positional(&mut text);
+        match (text.parse(), text.parse()) {
+            (Ok(n), _) => Self::Int(n),
+            (_, Ok(n)) => Self::Uint(n),
+            _ => self,
         }
     }
 
@@ -206,8 +214,7 @@ impl Number {
                 }
                 let d = Digits::parse(&format!("{f:e}"));
                 let mut text = String::new();
-                // With the fewest digits Go still compares the exponent with 21 where the number is whole.
-                if (-4..21).contains(&d.exponent) {
+                if (-4..6).contains(&d.exponent) {
                     d.positional(&mut text);
                 } else {
                     d.scientific(&mut text, 2);

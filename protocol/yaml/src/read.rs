@@ -15,6 +15,9 @@ pub struct Document {
     pub node: Node,
     /// 1-based line of the text on which its value starts.
     pub line: u32,
+    /// 1-based line of text behind the document that nobody looks at, as Go's YAML libraries would not: what follows a
+    /// `...`, or a line less indented than the first. Nearly always a mistake of the author, so worth a warning.
+    pub ignored: Option<u32>,
 }
 
 /// `%TAG` lines a text may have: libyaml compares each with all before it.
@@ -35,11 +38,10 @@ pub fn parse_all(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Vec<D
     match dialect {
         Dialect::Resource => {
             for chunk in split_documents(text)? {
-                let document = first_document(chunk.text, &mut builder).map_err(|e| moved(e, chunk.line))?;
+                let document = first_document(chunk.text, dialect, &mut builder).map_err(|e| moved(e, chunk.line))?;
                 let Some(mut document) = document.filter(|d| !d.node.is_null()) else { continue };
-                if chunk.line > 1 {
-                    document.line += chunk.line - 1;
-                }
+                document.line += chunk.line - 1;
+                document.ignored = document.ignored.map(|line| line + chunk.line - 1);
                 count_document(documents.len(), document.line, limits)?;
                 documents.push(document);
             }
@@ -62,8 +64,8 @@ pub fn parse_all(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Vec<D
 /// The first thing wrong, with its place in `text`.
 pub fn parse_one(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Document, Error> {
     check_size(text, limits)?;
-    let document = first_document(text, &mut Builder::new(dialect, limits))?;
-    Ok(document.unwrap_or_else(|| Document { node: Node::null(), line: 1 }))
+    let document = first_document(text, dialect, &mut Builder::new(dialect, limits))?;
+    Ok(document.unwrap_or_else(|| Document { node: Node::null(), line: 1, ignored: None }))
 }
 
 fn check_size(text: &[u8], limits: &Limits) -> Result<(), Error> {
@@ -85,19 +87,33 @@ fn count_document(have: usize, line: u32, limits: &Limits) -> Result<(), Error> 
     }
 }
 
-fn first_document(text: &[u8], builder: &mut Builder<'_>) -> Result<Option<Document>, Error> {
-    next_document(text, &mut Parser::new(text), builder)
+fn first_document(text: &[u8], dialect: Dialect, builder: &mut Builder<'_>) -> Result<Option<Document>, Error> {
+    let mut parser = Parser::new(text);
+    let Some(mut document) = next_document(text, &mut parser, builder)? else { return Ok(None) };
+    // Go stops here, but go-yaml v3 has scanned a little ahead, for comments, and fails on what is no YAML at all.
+    document.ignored = match parser.next() {
+        Ok((Event::StreamEnd, _)) => None,
+        Ok((_, mark)) => Some(number(mark.line)),
+        Err(e) if e.problem == NOT_A_DOCUMENT || dialect == Dialect::Yaml11 => Some(number(e.mark.line)),
+        Err(e) => return Err(syntax(text, &e)),
+    };
+    Ok(Some(document))
 }
+
+/// What libyaml says of content that belongs neither to the document before it nor to a new one.
+const NOT_A_DOCUMENT: &str = "did not find expected <document start>";
 
 fn next_document(text: &[u8], parser: &mut Parser<'_>, builder: &mut Builder<'_>) -> Result<Option<Document>, Error> {
     loop {
         let (event, mark) = parser.next().map_err(|e| syntax(text, &e))?;
         match event {
             Event::StreamStart | Event::DocumentEnd => {}
-            Event::DocumentStart => break,
+            Event::DocumentStart { version: None | Some((1, 1)) } => break,
+            Event::DocumentStart { version: Some((major, minor)) } => {
+                return Err(Error::at(number(mark.line), 1, ErrorKind::Version(major, minor)));
+            }
             _ => return Ok(None),
         }
-        _ = mark;
     }
     builder.start_document();
     loop {
@@ -105,7 +121,7 @@ fn next_document(text: &[u8], parser: &mut Parser<'_>, builder: &mut Builder<'_>
         let (line, column) = (number(mark.line), number(mark.column));
         if matches!(event, Event::DocumentEnd | Event::StreamEnd) {
             let node = builder.finish();
-            return Ok(Some(Document { line: node.line().max(1), node }));
+            return Ok(Some(Document { line: node.line().max(1), node, ignored: None }));
         }
         builder.event(&event, line).map_err(|kind| Error::at(line, column, kind))?;
     }

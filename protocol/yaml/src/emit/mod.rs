@@ -125,6 +125,8 @@ impl Emitter<'_> {
         let outer = self.indent;
         self.increase_indent(false);
         let mut entries: Vec<_> = map.iter().collect();
+        // The natural order has cycles (9, 110, 1a); sorting from one fixed order makes the result a function of the map.
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         order::sort(&mut entries, |e| &e.key);
         for entry in entries {
             let length = entry.key.chars().count();
@@ -132,6 +134,9 @@ impl Emitter<'_> {
                 return Err(WriteError::LongKey { length, limit: LONGEST_KEY, line: entry.line });
             }
             self.write_indent();
+            if entry.key.contains('\u{85}') {
+                return Err(WriteError::Character { code: 0x85, line: entry.line });
+            }
             if entry.key.len() <= SIMPLE_KEY && !scalar::has_break(&entry.key) {
                 self.text(&entry.key, Context::SimpleKey, entry.line)?;
                 self.indicator(":", false, false, false);
@@ -164,6 +169,7 @@ impl Emitter<'_> {
         if let Some(c) = text.chars().find(|c| scalar::is_unreadable(*c)) {
             return Err(WriteError::Character { code: c.into(), line });
         }
+        let text = &*scalar::as_read_back(text);
         let shape = Shape::of(text);
         let wanted = if text.contains('\n') {
             Style::Literal

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// Sorts by key. A merge sort of our own: go-yaml's comparison is not transitive for every three keys, which the
-/// standard sort may answer with a panic.
+/// Sorts by key. A merge sort of our own: go-yaml's comparison has cycles (`9` < `110` < `1a` < `9`), which the standard
+/// sort may answer with a panic. For such keys kustomize's own output changes from run to run.
 pub(super) fn sort<T: Copy>(items: &mut [T], key: impl Fn(&T) -> &str + Copy) {
     if items.len() <= 12 {
         // Also what Go does with so few, so that even odd keys come out in its order.

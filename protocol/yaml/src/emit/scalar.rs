@@ -1,5 +1,7 @@
 //! How one text is written: which style its characters allow, and each style's bytes.
 
+use std::borrow::Cow;
+
 use super::{Emitter, WIDTH};
 
 /// Says how far a block is indented where its first line starts with a blank: [`super::INDENT`] in digits.
@@ -107,7 +109,38 @@ fn is_printable(c: char) -> bool {
 
 /// What Go's JSON encoder leaves as it is and go-yaml's reader then refuses.
 pub(super) fn is_unreadable(c: char) -> bool {
-    matches!(c, '\u{7F}'..='\u{84}' | '\u{86}'..='\u{9F}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
+    matches!(c, '\u{7F}'..='\u{84}' | '\u{86}'..='\u{9F}' | '\u{FFFE}' | '\u{FFFF}')
+}
+
+/// A text as kustomize has it after its own way through JSON: a raw NEL there is a line end inside quotes, so it is
+/// folded, and blanks around it are lost. Every other character comes through or is refused.
+pub(super) fn as_read_back(text: &str) -> Cow<'_, str> {
+    if !text.contains('\u{85}') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::new();
+    let mut parts = text.split('\u{85}').peekable();
+    let mut breaks = 0;
+    let mut first = true;
+    while let Some(part) = parts.next() {
+        let part = if first { part } else { part.trim_start_matches(' ') };
+        let part = if parts.peek().is_some() { part.trim_end_matches(' ') } else { part };
+        if !first {
+            breaks += 1;
+        }
+        first = false;
+        if part.is_empty() && parts.peek().is_some() {
+            continue;
+        }
+        match breaks {
+            0 => {}
+            1 => out.push(' '),
+            n => out.extend(std::iter::repeat_n('\n', n - 1)),
+        }
+        breaks = 0;
+        out.push_str(part);
+    }
+    Cow::Owned(out)
 }
 
 impl Emitter<'_> {
@@ -175,10 +208,12 @@ impl Emitter<'_> {
     pub(super) fn write_double(&mut self, text: &str, fold: bool) {
         self.indicator("\"", true, false, false);
         let mut spaces = false;
+        // go-yaml looks for the mark at the start of the text, whatever character it is at.
+        let byte_order_mark = text.starts_with('\u{FEFF}');
         let mut chars = text.char_indices().peekable();
         while let Some((at, c)) = chars.next() {
             let next = chars.peek().map(|(_, next)| *next);
-            if !is_printable(c) || is_break(c) || matches!(c, '"' | '\\') {
+            if byte_order_mark || !is_printable(c) || is_break(c) || matches!(c, '"' | '\\') {
                 self.write_escape(c);
                 spaces = false;
             } else if c == ' ' {
