@@ -374,17 +374,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(600)))
 }
 
+/// Only the user is named: the API server gives a service account its groups itself, so that the agent needs no right to
+/// impersonate groups.
 fn impersonate(headers: &mut HeaderMap, actor: &Actor) -> Result<(), ApiError> {
     let Actor::Account(account) = actor else { return Ok(()) };
-    let value = |text: String| {
-        HeaderValue::from_str(&text).map_err(|_| ApiError::Answer(format!("{text:?} is no account name")))
-    };
-    let user = HeaderName::from_static("impersonate-user");
-    let group = HeaderName::from_static("impersonate-group");
-    headers.insert(user, value(account_user(account))?);
-    for name in account_groups(account) {
-        headers.append(group.clone(), value(name)?);
-    }
+    let user = account_user(account);
+    let value = HeaderValue::from_str(&user).map_err(|_| ApiError::Answer(format!("{user:?} is no account name")))?;
+    headers.insert(HeaderName::from_static("impersonate-user"), value);
     Ok(())
 }
 
@@ -392,16 +388,6 @@ fn impersonate(headers: &mut HeaderMap, actor: &Actor) -> Result<(), ApiError> {
 #[must_use]
 pub fn account_user(account: &ServiceAccount) -> String {
     format!("system:serviceaccount:{}:{}", account.namespace, account.name)
-}
-
-/// The groups of a service account.
-#[must_use]
-pub fn account_groups(account: &ServiceAccount) -> [String; 3] {
-    [
-        "system:serviceaccounts".into(),
-        format!("system:serviceaccounts:{}", account.namespace),
-        "system:authenticated".into(),
-    ]
 }
 
 fn to_bytes(value: &Value) -> Vec<u8> {
