@@ -61,6 +61,11 @@ impl Served {
         self.any_version(group, kind).map(|r| r.namespaced)
     }
 
+    /// Every kind with its served versions, preferred first: group, kind, resources.
+    pub fn kinds(&self) -> impl Iterator<Item = (&str, &str, &[Resource])> {
+        self.kinds.iter().map(|((group, kind), versions)| (group.as_str(), kind.as_str(), versions.as_slice()))
+    }
+
     fn versions(&self, group: &str, kind: &str) -> &[Resource] {
         self.kinds.get(&(group.to_owned(), kind.to_owned())).map_or(&[], Vec::as_slice)
     }

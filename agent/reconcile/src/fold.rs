@@ -1,0 +1,114 @@
+//! What is worth remembering of a live object: the object passes, a small record stays.
+//!
+//! Two marks say all that drift needs: one over the fields we own, with the ownership itself (so a field that another
+//! manager took from us shows even when its value is the same), and one over what people added to our object. Noise in
+//! status, in fields of controllers, in timestamps of other managers changes neither.
+
+use driftless_protocol::marks::{FIELD_MANAGER, UNIT_LABEL};
+use serde_json::Value;
+
+use crate::health::{self, Health};
+use crate::mark::{Mark, Uid, Version};
+use crate::ownership::{self, FieldSet};
+use crate::rules::Rules;
+
+/// `kustomize.toolkit.fluxcd.io/prune: disabled`, as label or annotation: never delete this object.
+pub const PRUNE_OPT_OUT: &str = "kustomize.toolkit.fluxcd.io/prune";
+/// Written by `kubectl rollout restart`: a wish for a restart, no drift. Removing it would restart the pods again.
+const RESTARTED_AT: [&str; 5] =
+    ["f:spec", "f:template", "f:metadata", "f:annotations", "f:kubectl.kubernetes.io/restartedAt"];
+
+/// A live object, folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// Which incarnation.
+    pub uid: Uid,
+    /// Which state of it.
+    pub version: Version,
+    /// Over our field set and the values in it; [`Mark::NONE`] when we own nothing.
+    pub owned: Mark,
+    /// Over what people own and we do not; [`Mark::NONE`] when that is nothing.
+    pub added: Mark,
+    /// Is it doing what it is for.
+    pub health: Health,
+    /// For people, unless all is well.
+    pub health_message: Option<Box<str>>,
+    /// It has a deletion timestamp.
+    pub deleting: bool,
+    /// Our manager has applied it.
+    pub applied_by_us: bool,
+    /// It carries our owner label.
+    pub labelled: bool,
+    /// It opts out of prune.
+    pub keep: bool,
+    /// Part of Flux's own installation (`app.kubernetes.io/part-of: flux`).
+    pub part_of_flux: bool,
+    /// Some manager other than ours owns `spec.replicas`, and we do not.
+    pub replicas_elsewhere: bool,
+    /// `spec.replicas`.
+    pub replicas: Option<i64>,
+    /// Finalizers that hold up a deletion, for people; `None` while it is not being deleted.
+    pub finalizers: Option<Box<str>>,
+}
+
+/// Folds a live object. `None` when it has no UID: then it is no live object.
+#[must_use]
+pub fn fold(live: &Value, rules: &Rules) -> Option<Folded> {
+    let metadata = live.get("metadata")?;
+    let text = |field: &str| metadata.get(field).and_then(Value::as_str);
+    let uid = Uid::from(text("uid").filter(|uid| !uid.is_empty())?);
+    let label = |name: &str| metadata.get("labels")?.get(name)?.as_str();
+    let annotation = |name: &str| metadata.get("annotations")?.get(name)?.as_str();
+    let (ours, added) = sets(live, rules);
+    let mark = |set: &FieldSet<'_>| {
+        if set.is_empty() {
+            return Mark::NONE;
+        }
+        let mut hasher = blake3::Hasher::new_keyed(&rules.hash_key);
+        set.hash(Some(live), &mut hasher);
+        Mark::of(&hasher)
+    };
+    let replicas_path = ["f:spec", "f:replicas"];
+    let replicas_elsewhere = !ours.owns(&replicas_path)
+        && ownership::entries(live)
+            .any(|e| e.of_spec() && e.manager != FIELD_MANAGER && FieldSet::parse(e.fields).owns(&replicas_path));
+    let verdict = health::judge(live);
+    let deleting = text("deletionTimestamp").is_some();
+    let finalizers = deleting.then(|| {
+        let list = metadata.get("finalizers").and_then(Value::as_array);
+        let names: Vec<&str> = list.into_iter().flatten().filter_map(Value::as_str).collect();
+        names.join(", ").into()
+    });
+    Some(Folded {
+        uid,
+        version: Version::from(text("resourceVersion").unwrap_or_default()),
+        owned: mark(&ours),
+        added: mark(&added),
+        health: verdict.health,
+        health_message: verdict.message.map(Into::into),
+        deleting,
+        applied_by_us: !ours.is_empty(),
+        labelled: label(UNIT_LABEL).is_some(),
+        keep: label(PRUNE_OPT_OUT) == Some("disabled") || annotation(PRUNE_OPT_OUT) == Some("disabled"),
+        part_of_flux: label("app.kubernetes.io/part-of") == Some("flux"),
+        replicas_elsewhere,
+        replicas: live.pointer("/spec/replicas").and_then(Value::as_i64),
+        finalizers,
+    })
+}
+
+/// Our field set, and what people own beyond it.
+#[must_use]
+pub fn sets<'a>(live: &'a Value, rules: &Rules) -> (FieldSet<'a>, FieldSet<'a>) {
+    let (mut ours, mut people) = (FieldSet::default(), FieldSet::default());
+    for entry in ownership::entries(live) {
+        if entry.is_ours() {
+            ours.union(&FieldSet::parse(entry.fields));
+        } else if entry.of_spec() && ownership::listed(entry.manager, &rules.humans) {
+            people.union(&FieldSet::parse(entry.fields));
+        }
+    }
+    let mut added = people.difference(&ours);
+    added.remove(&RESTARTED_AT);
+    (ours, added)
+}

@@ -1,0 +1,427 @@
+//! Feeds the engine and starts its steps: the loop of the pod that leads.
+//!
+//! One task owns the engine. It takes in whatever happens, in any order, and after each input asks the engine what can
+//! start now. It decides nothing itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftless_protocol::bundle::{Blobs, ServiceAccount};
+use driftless_protocol::id::{Digest, UnitId};
+use driftless_protocol::marks;
+use driftless_protocol::message::Hint;
+use driftless_protocol::report::{ClusterReport, UnitReport};
+use driftless_reconcile::engine::Engine;
+use driftless_reconcile::input::{Desired, GroupKind, Millis, Observation, ServedKind};
+use driftless_reconcile::rules::Rules;
+use driftless_reconcile::step::StepId;
+use serde_json::Value;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::api::{Actor, Api, ApiError};
+use crate::cluster::discovery::Served;
+use crate::cluster::watch::{Seen, Selection, Watches};
+use crate::execute::{Answer, Context};
+use crate::leader::Leadership;
+use crate::ledger::Stored;
+use crate::link::{FromHub, ToHub};
+use crate::records::Records;
+
+/// Watch events waiting for the engine. When full the watches wait, and the API server buffers for them.
+const SEEN_DEPTH: usize = 256;
+/// How long discovery rests after it was read: CRDs come in bursts.
+const DISCOVERY_PAUSE: Duration = Duration::from_millis(500);
+/// How often discovery is read again while a declared kind is not served and nothing told us of a change.
+const DISCOVERY_RETRY: Duration = Duration::from_secs(30);
+
+/// What the driver needs to begin.
+pub struct Setup {
+    /// Requests as the agent.
+    pub api: Api,
+    /// A client that impersonates the applier, for watches.
+    pub applier_client: kube::Client,
+    /// The applier.
+    pub applier: ServiceAccount,
+    /// Settings of the engine.
+    pub rules: Rules,
+    /// Whether requests may start.
+    pub leadership: watch::Receiver<Leadership>,
+    /// What the ledger holds.
+    pub stored: Option<Arc<Stored>>,
+    /// From the link.
+    pub from_hub: mpsc::Receiver<FromHub>,
+    /// To the link.
+    pub to_hub: mpsc::Sender<ToHub>,
+    /// Rises when a CustomResourceDefinition or APIService changed.
+    pub kinds_changed: watch::Receiver<u64>,
+    /// The pod, for the cluster report.
+    pub pod: String,
+    /// The clock, in Unix milliseconds.
+    pub clock: fn() -> Millis,
+}
+
+/// Runs until cancelled or until leadership is lost. Errors end the leading, not the process: the caller begins again.
+pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError> {
+    let (records, shards) = Records::load(setup.api.clone()).await?;
+    let served = Arc::new(Served::discover(setup.api.client()).await?);
+    let version = setup.api.raw(&Actor::Agent, "/version").await?;
+    let kubernetes = version.get("gitVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (seen_sender, seen) = mpsc::channel(SEEN_DEPTH);
+    let mut driver = Driver {
+        engine: Engine::new(setup.rules.clone()),
+        rules: Arc::new(setup.rules),
+        watches: Watches::new(setup.applier_client, seen_sender),
+        seen,
+        steps: JoinSet::new(),
+        records: Arc::new(Mutex::new(records)),
+        served,
+        stored: None,
+        pending: BTreeMap::new(),
+        known: BTreeSet::new(),
+        gone: BTreeSet::new(),
+        cluster: None,
+        told: None,
+        all_known: false,
+        api: setup.api,
+        applier: setup.applier,
+        leadership: setup.leadership,
+        from_hub: setup.from_hub,
+        to_hub: setup.to_hub,
+        kinds_changed: setup.kinds_changed,
+        discovery_due: None,
+        report: ClusterReport {
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            leader: setup.pod,
+            kubernetes_version: kubernetes,
+            ..ClusterReport::default()
+        },
+        clock: setup.clock,
+    };
+    let now = driver.now();
+    driver.engine.set_inventory(&shards, now);
+    driver.engine.set_discovery(&served_kinds(&driver.served), true, now);
+    if let Some(stored) = setup.stored {
+        driver.take_bundle(stored);
+    }
+    let result = driver.drive(&cancel).await;
+    driver.watches.stop().await;
+    // Steps in flight have deadlines; what they did is found by the next leader through watches and intents.
+    driver.steps.shutdown().await;
+    result
+}
+
+struct Driver {
+    engine: Engine,
+    rules: Arc<Rules>,
+    watches: Watches,
+    seen: mpsc::Receiver<Seen>,
+    steps: JoinSet<(StepId, Answer)>,
+    records: Arc<Mutex<Records>>,
+    served: Arc<Served>,
+    stored: Option<Arc<Stored>>,
+    /// Reports that wait for the link, the newest per unit.
+    pending: BTreeMap<UnitId, UnitReport>,
+    /// Units reported so far and still there.
+    known: BTreeSet<UnitId>,
+    /// Units that are gone and not told yet.
+    gone: BTreeSet<UnitId>,
+    /// A cluster report that waits for the link.
+    cluster: Option<ClusterReport>,
+    /// The last cluster report given to the link, without its time.
+    told: Option<ClusterReport>,
+    /// The link knows that every unit was reported once.
+    all_known: bool,
+    api: Api,
+    applier: ServiceAccount,
+    leadership: watch::Receiver<Leadership>,
+    from_hub: mpsc::Receiver<FromHub>,
+    to_hub: mpsc::Sender<ToHub>,
+    kinds_changed: watch::Receiver<u64>,
+    discovery_due: Option<Instant>,
+    /// The cluster report as it stands, without its time.
+    report: ClusterReport,
+    clock: fn() -> Millis,
+}
+
+impl Driver {
+    fn now(&self) -> Millis {
+        (self.clock)()
+    }
+
+    async fn drive(&mut self, cancel: &CancellationToken) -> Result<(), ApiError> {
+        loop {
+            self.start_steps();
+            self.set_watches();
+            self.collect_reports();
+            let wake = self.wake();
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                changed = self.leadership.changed() => {
+                    // Renewals pass here too; only the loss of the lease ends the leading.
+                    if changed.is_err() || *self.leadership.borrow() == Leadership::Follower {
+                        return Ok(());
+                    }
+                }
+                Some(seen) = self.seen.recv() => {
+                    self.observe(seen);
+                    // Bursts are folded together: planning once for many events.
+                    for _ in 0..SEEN_DEPTH {
+                        let Ok(seen) = self.seen.try_recv() else { break };
+                        self.observe(seen);
+                    }
+                }
+                Some(done) = self.steps.join_next() => {
+                    self.done(done);
+                    while let Some(done) = self.steps.try_join_next() {
+                        self.done(done);
+                    }
+                }
+                from_hub = self.from_hub.recv() => match from_hub {
+                    Some(FromHub::Bundle(stored)) => self.take_bundle(stored),
+                    Some(FromHub::Hint(Hint::Reconcile { unit })) => {
+                        tracing::info!(unit = unit.as_ref().map(tracing::field::display), "asked to look again");
+                        let now = self.now();
+                        self.engine.reconcile(unit.as_ref(), now);
+                    }
+                    None => return Ok(()), // the link ended: the caller decides
+                },
+                permit = self.to_hub.reserve(), if self.has_report() => match permit {
+                    Ok(permit) => if let Some(message) = next_report(
+                        &mut self.cluster, &mut self.pending, &mut self.gone, &mut self.all_known,
+                    ) { permit.send(message) },
+                    Err(_) => return Ok(()),
+                },
+                Ok(()) = self.kinds_changed.changed() => {
+                    self.discovery_due.get_or_insert(Instant::now() + DISCOVERY_PAUSE);
+                }
+                () = tokio::time::sleep_until(wake) => {
+                    if self.discovery_due.is_some_and(|due| due <= Instant::now()) {
+                        self.discover().await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_steps(&mut self) {
+        if !self.leadership.borrow().may_act(Instant::now()) {
+            return;
+        }
+        let now = self.now();
+        let steps = self.engine.poll(now);
+        if steps.is_empty() {
+            return;
+        }
+        let Some(stored) = self.stored.clone() else {
+            // The engine plans nothing before it has a bundle; answer all the same, so that no step is lost.
+            for step in steps {
+                self.engine.done(step.id, Answer::Unknown.outcome(), &NoBlobs, now);
+            }
+            return;
+        };
+        for step in steps {
+            tracing::debug!(step = %step.id, action = ?step.action, "begins");
+            let context = Context {
+                api: self.api.clone(),
+                served: self.served.clone(),
+                stored: stored.clone(),
+                records: self.records.clone(),
+                leadership: self.leadership.clone(),
+                applier: self.applier.clone(),
+                rules: self.rules.clone(),
+            };
+            self.steps.spawn(async move { (step.id, context.execute(step.action).await) });
+        }
+    }
+
+    fn done(&mut self, done: Result<(StepId, Answer), tokio::task::JoinError>) {
+        let now = self.now();
+        match done {
+            Ok((id, answer)) => {
+                if let Answer::Failed(failure) = &answer {
+                    tracing::debug!(step = %id, status = failure.status, message = failure.message, "failed");
+                }
+                let stored = self.stored.clone();
+                self.engine.done(id, answer.outcome(), blobs(stored.as_deref()), now);
+            }
+            // A step neither panics nor is aborted while we run; if one did, its unit must not wait for ever.
+            Err(error) => {
+                tracing::error!(%error, "a step ended without an answer; the lease is given up to begin afresh");
+            }
+        }
+    }
+
+    fn observe(&mut self, seen: Seen) {
+        let now = self.now();
+        let stored = self.stored.clone();
+        let blobs = blobs(stored.as_deref());
+        match seen {
+            Seen::ListBegins(r) => {
+                self.engine.observe(Observation::ListBegin(&group_kind(&r.group, &r.kind)), blobs, now);
+            }
+            Seen::Object { object, .. } => self.engine.observe(Observation::Object(&object), blobs, now),
+            Seen::ListEnds(r) => {
+                self.engine.observe(Observation::ListEnd(&group_kind(&r.group, &r.kind)), blobs, now);
+            }
+            Seen::Gone { object, .. } => self.engine.observe(Observation::Gone(&object), blobs, now),
+            Seen::Failing { resource, message } => {
+                tracing::warn!(kind = resource.kind, group = resource.group, message, "cannot watch; trying again");
+                let kind = group_kind(&resource.group, &resource.kind);
+                self.engine.observe(Observation::Blind(&kind, &message), blobs, now);
+            }
+        }
+    }
+
+    fn take_bundle(&mut self, stored: Arc<Stored>) {
+        let bundle = &stored.bundle;
+        let head = bundle.head();
+        tracing::info!(
+            generation = %head.generation,
+            units = bundle.index().units.len(),
+            revisions = ?head.revisions.iter().map(|r| r.revision.to_string()).collect::<Vec<_>>(),
+            "new bundle"
+        );
+        let desired = Desired {
+            generation: head.generation,
+            index: bundle.index(),
+            bodies: bundle.bodies(),
+            revisions: &head.revisions,
+        };
+        let now = self.now();
+        self.engine.set_bundle(desired, &*stored.blobs, now);
+        self.report.generation = Some(head.generation);
+        self.report.index = Some(head.index.digest);
+        self.stored = Some(stored);
+    }
+
+    fn set_watches(&mut self) {
+        let mut resources = Vec::new();
+        for wanted in self.engine.wanted() {
+            let resource = match &wanted.version {
+                Some(version) if wanted.kind.group.is_empty() => self.served.resource(version, &wanted.kind.kind),
+                Some(version) => {
+                    self.served.resource(&format!("{}/{version}", wanted.kind.group), &wanted.kind.kind)
+                }
+                None => None,
+            };
+            let resource = resource.or_else(|| self.served.any_version(&wanted.kind.group, &wanted.kind.kind));
+            if let Some(resource) = resource {
+                let selection = if wanted.owned_only { Selection::Owned } else { Selection::All };
+                resources.push((resource.clone(), selection));
+            }
+        }
+        self.watches.set(&resources);
+        if !self.engine.not_served().is_empty() {
+            self.discovery_due.get_or_insert(Instant::now() + DISCOVERY_RETRY);
+        }
+    }
+
+    async fn discover(&mut self) {
+        self.discovery_due = None;
+        match Served::discover(self.api.client()).await {
+            Ok(served) => {
+                self.served = Arc::new(served);
+                let now = self.now();
+                self.engine.set_discovery(&served_kinds(&self.served), true, now);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot read which kinds are served; trying again");
+                self.discovery_due = Some(Instant::now() + DISCOVERY_RETRY);
+            }
+        }
+    }
+
+    fn collect_reports(&mut self) {
+        let now = self.now();
+        for report in self.engine.take_reports(now) {
+            self.known.insert(report.unit.clone());
+            self.gone.remove(&report.unit);
+            self.pending.insert(report.unit.clone(), report);
+        }
+        let current: BTreeSet<UnitId> = self.engine.units().into_iter().collect();
+        for unit in self.known.difference(&current).cloned().collect::<Vec<_>>() {
+            self.known.remove(&unit);
+            self.pending.remove(&unit);
+            self.gone.insert(unit);
+        }
+        self.report.problems = self.engine.problems();
+        self.report.inventory = self.engine.inventory_len() as u64;
+        if self.told.as_ref() != Some(&self.report) {
+            self.told = Some(self.report.clone());
+            self.cluster = Some(ClusterReport { observed_at: now, ..self.report.clone() });
+        }
+    }
+
+    fn has_report(&self) -> bool {
+        let first_pass = !self.all_known && self.stored.is_some();
+        self.cluster.is_some() || !self.pending.is_empty() || !self.gone.is_empty() || first_pass
+    }
+
+    fn wake(&self) -> Instant {
+        let now = Instant::now();
+        let engine = self.engine.next_deadline().map(|at| {
+            let wait = at.saturating_sub(self.now());
+            now + Duration::from_millis(wait)
+        });
+        // An hour: only a bound for the sleep when nothing is due.
+        [engine, self.discovery_due].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
+    }
+}
+
+fn next_report(
+    cluster: &mut Option<ClusterReport>,
+    pending: &mut BTreeMap<UnitId, UnitReport>,
+    gone: &mut BTreeSet<UnitId>,
+    all_known: &mut bool,
+) -> Option<ToHub> {
+    if let Some(report) = cluster.take() {
+        return Some(ToHub::Cluster(report));
+    }
+    if let Some((_, report)) = pending.pop_first() {
+        return Some(ToHub::Unit(report));
+    }
+    if let Some(unit) = gone.pop_first() {
+        return Some(ToHub::UnitGone(unit));
+    }
+    (!std::mem::replace(all_known, true)).then_some(ToHub::UnitsKnown)
+}
+
+struct NoBlobs;
+
+impl Blobs for NoBlobs {
+    fn get(&self, _: &Digest) -> Option<Arc<[u8]>> {
+        None
+    }
+}
+
+fn blobs(stored: Option<&Stored>) -> &dyn Blobs {
+    match stored {
+        Some(stored) => &*stored.blobs,
+        None => &NoBlobs,
+    }
+}
+
+fn group_kind(group: &str, kind: &str) -> GroupKind {
+    GroupKind { group: group.to_owned(), kind: kind.to_owned() }
+}
+
+fn served_kinds(served: &Served) -> Vec<ServedKind> {
+    served
+        .kinds()
+        .map(|(group, kind, versions)| ServedKind {
+            kind: group_kind(group, kind),
+            namespaced: versions.first().is_some_and(|r| r.namespaced),
+            versions: versions.iter().map(|r| r.version.clone()).collect(),
+        })
+        .collect()
+}
+
+/// The account that reads and, where a unit names none, writes managed objects.
+#[must_use]
+pub fn applier(name: &str) -> ServiceAccount {
+    ServiceAccount { namespace: marks::AGENT_NAMESPACE.to_owned(), name: name.to_owned() }
+}
