@@ -251,7 +251,11 @@ impl GitTree {
     }
 
     fn line(&self, db: &gix::OdbHandle, path: &str) -> Result<Option<Line>, TreeError> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (folder, name) = match path.rsplit_once('/') {
+            Some(("", _)) => return Ok(None), // an absolute path
+            Some(split) => split,
+            None => ("", path),
+        };
         Ok(self.folder(db, folder)?.and_then(|lines| lines.get(name).cloned()))
     }
 

@@ -65,6 +65,12 @@ impl Facts {
     }
 }
 
+/// The host answered 401.
+pub(super) fn unauthorized(config: &SourceConfig) -> Cause {
+    let sent = config.basic().is_some() || !matches!(config.auth, Auth::None);
+    Cause::AuthRefused { sent, reason: "HTTP 401".to_owned() }
+}
+
 /// The cause behind a failed conversation with a host.
 pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
     let mut facts = Facts { corrupted: error.is_corrupted(), ..Facts::default() };
@@ -91,7 +97,7 @@ pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
         return certificate(tls, &host);
     }
     if facts.unauthorized || facts.status == Some(401) {
-        return Cause::AuthRefused { sent, reason: "HTTP 401".to_owned() };
+        return unauthorized(config);
     }
     if facts.says("refusing to follow redirect") || facts.says("does not end with expected request suffix") {
         return Cause::Redirected { to: String::new() };
@@ -138,6 +144,9 @@ fn certificate(error: &rustls::Error, host: &str) -> Cause {
     use rustls::CertificateError as C;
     let reason = match error {
         rustls::Error::InvalidCertificate(C::UnknownIssuer) => "its issuer is not known".to_owned(),
+        rustls::Error::InvalidCertificate(C::BadSignature) => {
+            "it was signed with another key than that of the trusted CA of this name".to_owned()
+        }
         rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => "it has expired".to_owned(),
         rustls::Error::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
             "it is not valid yet; compare the clocks".to_owned()

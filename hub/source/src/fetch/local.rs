@@ -90,7 +90,7 @@ fn copy(
     meter: &Meter,
 ) -> Result<u64, Cause> {
     let target = repo.local();
-    let ids = lacking(origin, &target, commit, limits, meter)?;
+    let ids = lacking(origin, &target, commit, meter)?;
     if ids.is_empty() {
         return Ok(0);
     }
@@ -133,7 +133,6 @@ fn lacking(
     origin: &gix::Repository,
     target: &gix::Repository,
     commit: gix::ObjectId,
-    limits: &Limits,
     meter: &Meter,
 ) -> Result<Vec<gix::ObjectId>, Cause> {
     let mut seen = HashSet::new();
@@ -149,23 +148,20 @@ fn lacking(
         out.push(id);
         commits.extend(commit.parent_ids().map(gix::Id::detach));
         let root = commit.tree_id().map_err(|_| unreadable("commit", id))?.detach();
-        let mut trees = vec![(root, 0_usize)];
-        while let Some((id, depth)) = trees.pop() {
+        // Limits are for the commit that is used, and checked there: an old mistake in the history must not block it.
+        let mut trees = vec![root];
+        while let Some(id) = trees.pop() {
             if !seen.insert(id) || target.has_object(id) {
                 continue;
             }
             meter.check().map_err(ended)?;
-            if depth > limits.tree_depth {
-                let reason = format!("folders lie deeper than {}", limits.tree_depth);
-                return Err(Cause::CommitUnusable { reason });
-            }
             let tree = origin.find_tree(id).map_err(|_| unreadable("folder", id))?;
             out.push(id);
             for entry in tree.iter() {
                 let entry = entry.map_err(|_| unreadable("folder", id))?;
                 let child = entry.oid().to_owned();
                 match entry.mode().kind() {
-                    gix::object::tree::EntryKind::Tree => trees.push((child, depth + 1)),
+                    gix::object::tree::EntryKind::Tree => trees.push(child),
                     gix::object::tree::EntryKind::Commit => {} // a submodule's commit is not here
                     _ => {
                         if seen.insert(child) && !target.has_object(child) {

@@ -179,10 +179,14 @@ impl Remote<'_> {
             .and_then(|r| r.with_refspecs([refspec], Direction::Fetch))
             .map_err(|_| Cause::ConfigInvalid { reason: format!("{refspec:?} cannot be asked for") })?;
         let Connection { transport, options, ssh } = self.connect()?;
+        let refused = std::cell::Cell::new(false);
         let mut connection = remote
             .to_connection_with_transport(transport)
             // Ours were sent with the first request; there is nobody to ask for others.
-            .with_credentials(|_| Ok(None));
+            .with_credentials(|_| {
+                refused.set(true);
+                Ok(None)
+            });
         // An explicit empty set, or gix would read options from the environment.
         connection.set_transport_options(options.unwrap_or_else(|| Box::new(())));
         let result = talk(&local, connection);
@@ -192,6 +196,7 @@ impl Remote<'_> {
             Err(e) => Err(self
                 .meter
                 .stopped()
+                .or_else(|| refused.get().then(|| classify::unauthorized(self.config)))
                 .or_else(|| ssh::classify(&words, self.config))
                 .unwrap_or_else(|| classify::classify(&e, self.config))),
         }
