@@ -374,9 +374,8 @@ impl Bundle {
         let mut counted = BTreeSet::new();
         for unit in &index.units {
             let UnitState::Full { body } = &unit.state else { continue };
-            let bytes = blobs
-                .get(&body.digest)
-                .ok_or(BundleError::Missing { what: "unit body", digest: body.digest })?;
+            let bytes =
+                blobs.get(&body.digest).ok_or(BundleError::Missing { what: "unit body", digest: body.digest })?;
             let parsed = read_body(unit, body, &bytes)?;
             objects += parsed.objects.len();
             if objects > limits::BUNDLE_OBJECTS {
@@ -454,8 +453,11 @@ fn check(what: &'static str, blob: BlobRef, bytes: &[u8]) -> Result<(), BundleEr
 
 fn read_index(head: &Verified<Head>, bytes: &[u8]) -> Result<Index, BundleError> {
     check("index", head.index, bytes)?;
-    let index: Index = canonical::from_slice(bytes)
-        .map_err(|source| BundleError::Unreadable { what: "index", digest: head.index.digest, source })?;
+    let index: Index = canonical::from_slice(bytes).map_err(|source| BundleError::Unreadable {
+        what: "index",
+        digest: head.index.digest,
+        source,
+    })?;
     if index.format != FORMAT {
         return Err(BundleError::Contradiction(format!("index format {} is not {FORMAT}", index.format)));
     }
@@ -473,8 +475,11 @@ fn read_index(head: &Verified<Head>, bytes: &[u8]) -> Result<Index, BundleError>
 
 fn read_body(unit: &IndexUnit, blob: &BlobRef, bytes: &[u8]) -> Result<UnitBody, BundleError> {
     check("unit body", *blob, bytes)?;
-    let body: UnitBody = canonical::from_slice(bytes)
-        .map_err(|source| BundleError::Unreadable { what: "unit body", digest: blob.digest, source })?;
+    let body: UnitBody = canonical::from_slice(bytes).map_err(|source| BundleError::Unreadable {
+        what: "unit body",
+        digest: blob.digest,
+        source,
+    })?;
     if body.format != FORMAT {
         return Err(BundleError::Contradiction(format!("unit body format {} is not {FORMAT}", body.format)));
     }

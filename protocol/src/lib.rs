@@ -23,11 +23,16 @@
 
 pub mod bundle;
 pub mod canonical;
+pub mod enroll;
 pub mod head;
 pub mod id;
 pub mod limits;
 pub mod marks;
+pub mod message;
 pub mod object;
 pub mod report;
+pub mod session;
 pub mod signing;
+pub mod token;
 pub mod trust;
+pub mod wire;

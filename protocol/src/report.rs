@@ -12,6 +12,9 @@ use crate::object::ObjectKey;
 /// Most entries of one list in a report; what is beyond is counted, not listed.
 pub const LIST_LIMIT: usize = 200;
 
+/// Most bytes of one text in a report.
+pub const TEXT_LIMIT: usize = 2048;
+
 /// The state of the agent as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -256,16 +259,137 @@ pub mod reason {
     pub const HELD: &str = "Held";
     /// Suspended.
     pub const SUSPENDED: &str = "Suspended";
+    /// The hub cannot read the agent's report.
+    pub const UNREADABLE: &str = "UnreadableReport";
     /// Left Git; what remains is being pruned, or held.
     pub const PRUNING: &str = "Pruning";
 }
 
+impl ClusterReport {
+    /// What a hub shows for an agent whose report it cannot read.
+    #[must_use]
+    pub fn unreadable(error: &str) -> Self {
+        Self { problems: vec![unreadable("the agent", error)], ..Self::default() }
+    }
+
+    /// Cuts lists and texts until the report has at most that many bytes as JSON.
+    pub fn fit(&mut self, bytes: usize) {
+        let mut most = LIST_LIMIT;
+        let mut text = TEXT_LIMIT;
+        loop {
+            self.problems.truncate(most);
+            for problem in &mut self.problems {
+                cut(&mut problem.message, text);
+            }
+            for field in [&mut self.agent_version, &mut self.leader, &mut self.kubernetes_version] {
+                cut(field, 253);
+            }
+            if json_len(self) <= bytes || most == 0 {
+                return;
+            }
+            most /= 2;
+            text = (text / 2).max(64);
+        }
+    }
+}
+
 impl UnitReport {
+    /// What a hub shows for a unit whose report it cannot read.
+    #[must_use]
+    pub fn unreadable(unit: UnitId, error: &str) -> Self {
+        let reason = unreadable(&format!("{unit}"), error);
+        Self {
+            unit,
+            ready: Ready::Unknown,
+            reason: reason.code,
+            message: reason.message,
+            generation: None,
+            desired: None,
+            applied: None,
+            last_applied: None,
+            applied_revision: None,
+            suspended: false,
+            drift_mode: DriftMode::default(),
+            counts: Counts::default(),
+            objects: Vec::new(),
+            drift: Vec::new(),
+            recent: Vec::new(),
+            waiting: None,
+            held_deletes: Vec::new(),
+            observed_at: 0,
+        }
+    }
+
     /// Cuts every list to its limit. The counts still say how many there are.
     pub fn bound(&mut self) {
-        self.objects.truncate(LIST_LIMIT);
-        self.drift.truncate(LIST_LIMIT);
-        self.held_deletes.truncate(LIST_LIMIT);
-        self.recent.truncate(20);
+        self.cut_to(LIST_LIMIT, TEXT_LIMIT);
     }
+
+    /// Cuts lists and texts until the report has at most that many bytes as JSON.
+    pub fn fit(&mut self, bytes: usize) {
+        let mut most = LIST_LIMIT;
+        let mut text = TEXT_LIMIT;
+        loop {
+            self.cut_to(most, text);
+            if json_len(self) <= bytes || most == 0 {
+                return;
+            }
+            most /= 2;
+            text = (text / 2).max(64);
+        }
+    }
+
+    fn cut_to(&mut self, most: usize, text: usize) {
+        self.objects.truncate(most);
+        self.drift.truncate(most);
+        self.held_deletes.truncate(most);
+        self.recent.truncate(most.min(20));
+        cut(&mut self.message, text);
+        for object in &mut self.objects {
+            cut(&mut object.message, text);
+        }
+        for drift in &mut self.drift {
+            cut(&mut drift.path, text);
+            for value in [&mut drift.desired, &mut drift.live, &mut drift.manager].into_iter().flatten() {
+                cut(value, text);
+            }
+        }
+        for event in &mut self.recent {
+            cut(&mut event.detail, text);
+        }
+        for held in &mut self.held_deletes {
+            cut(&mut held.why, text);
+        }
+        if let Some(waiting) = &mut self.waiting {
+            cut(&mut waiting.on, text);
+        }
+    }
+}
+
+fn unreadable(what: &str, error: &str) -> Reason {
+    Reason {
+        code: reason::UNREADABLE.into(),
+        message: format!(
+            "this hub cannot read the report of {what}, since its agent is newer: update the hub ({error})"
+        ),
+        file: None,
+        line: None,
+    }
+}
+
+fn json_len<T: Serialize>(value: &T) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |bytes| bytes.len())
+}
+
+/// At most that many bytes, cut at a character, with a mark that it was cut.
+fn cut(text: &mut String, most: usize) {
+    if text.len() <= most {
+        return;
+    }
+    let mut end = most.saturating_sub(3);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push_str("...");
 }

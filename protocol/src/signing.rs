@@ -253,8 +253,7 @@ pub fn verify<T: DeserializeOwned>(
         let claimed = if claimed.is_empty() { "nobody".to_owned() } else { claimed.join(", ") };
         return Err(VerifyError::NotTrusted { what, good: good.len(), needed: ring.threshold, claimed });
     }
-    let statement =
-        canonical::from_slice(&signed.bytes).map_err(|source| VerifyError::Unreadable { what, source })?;
+    let statement = canonical::from_slice(&signed.bytes).map_err(|source| VerifyError::Unreadable { what, source })?;
     Ok(Verified { statement, signed })
 }
 

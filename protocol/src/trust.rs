@@ -147,10 +147,9 @@ fn check_fields(document: &TrustDocument, version: u64) -> Result<(), TrustError
     if document.version != version {
         return wrong(format!("it is version {}", document.version));
     }
-    for (what, keys, threshold) in [
-        ("root", &document.roots, document.root_threshold),
-        ("signer", &document.signers, document.signer_threshold),
-    ] {
+    for (what, keys, threshold) in
+        [("root", &document.roots, document.root_threshold), ("signer", &document.signers, document.signer_threshold)]
+    {
         let distinct: std::collections::BTreeSet<KeyId> = keys.iter().map(PublicKey::id).collect();
         if distinct.len() != keys.len() {
             return wrong(format!("a {what} key stands twice"));

@@ -1,13 +1,17 @@
 //! The hub's side of one session: check the hello, offer, serve blobs the offer references, take in reports.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::id::{ClusterId, Digest, Generation, TransferId, UnitId};
-use crate::message::{AgentToHub, Hello, Hint, HubToAgent, RefusalCode, RejectCode};
+use crate::limits::BUNDLE_UNITS;
+use crate::message::{
+    AgentToHub, Hello, Hint, HubToAgent, Need, Offer, RefusalCode, Refused, RejectCode, WIRE_VERSION, Welcome,
+};
 use crate::report::{ClusterReport, UnitReport};
 use crate::session::Now;
 use crate::signing::Signed;
+use crate::wire::limits::{NEEDS_OPEN_HUB, REPORTS_OPEN};
 
 /// Who is connected, from its certificate and the store.
 #[derive(Debug)]
@@ -169,17 +173,409 @@ pub enum Action {
     },
 }
 
+/// How long an agent may take to say hello, in milliseconds.
+const HELLO_MS: u64 = 10_000;
+/// How long a message may wait for the stream, in milliseconds: the slow-consumer rule.
+const SLOW_MS: u64 = 30_000;
+/// First and longest pause before an offer is repeated after a refusal that time may heal, in milliseconds.
+const REOFFER_MS: (u64, u64) = (30_000, 600_000);
+/// Hints for single units kept; beyond it one hint for all takes their place.
+const HINTS: usize = 64;
+
+/// The hub's side of one session: one connection of one agent.
+#[derive(Debug)]
+pub struct Session {
+    setup: Setup,
+    state: State,
+    current: Option<Current>,
+    /// The digest of the head the agent said it has stored.
+    ratchet: Option<Digest>,
+    /// What the offer before referenced: the agent may still be fetching it.
+    previous: Option<Arc<dyn Closure>>,
+    /// Trust documents the agent has, counted.
+    trust_sent: u64,
+    pending: Pending,
+    /// Since when a message waits for the stream.
+    waiting_since: Option<u64>,
+    /// Open transfers.
+    serving: BTreeSet<TransferId>,
+    last_transfer: u64,
+    /// Report numbers taken in and not answered.
+    reports_open: VecDeque<u64>,
+    last_report: u64,
+    /// Units reported in this session, until its snapshot is complete.
+    seen: Option<BTreeSet<UnitId>>,
+    renewing: bool,
+    refusals: u32,
+    reoffer_at: Option<u64>,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting { until: u64 },
+    Up,
+    Closed,
+}
+
+/// The newest of each kind that was not sent yet.
+#[derive(Debug, Default)]
+struct Pending {
+    welcome: Option<Welcome>,
+    offer: bool,
+    reports_taken: Option<u64>,
+    renewal: Option<HubToAgent>,
+    hint_all: bool,
+    hints: BTreeSet<UnitId>,
+    drain: Option<u32>,
+    reject: Option<(RejectCode, String)>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.welcome.is_none()
+            && !self.offer
+            && self.reports_taken.is_none()
+            && self.renewal.is_none()
+            && !self.hint_all
+            && self.hints.is_empty()
+            && self.drain.is_none()
+            && self.reject.is_none()
+    }
+}
+
 impl Session {
     /// A session whose peer has not said hello.
     #[must_use]
-    pub fn new(now: Now, setup: Setup) -> Self;
+    pub fn new(now: Now, setup: Setup) -> Self {
+        Self {
+            last_report: setup.reports_taken,
+            setup,
+            state: State::Waiting { until: now.mono_ms + HELLO_MS },
+            current: None,
+            ratchet: None,
+            previous: None,
+            trust_sent: 0,
+            pending: Pending::default(),
+            waiting_since: None,
+            serving: BTreeSet::new(),
+            last_transfer: 0,
+            reports_open: VecDeque::new(),
+            seen: Some(BTreeSet::new()),
+            renewing: false,
+            refusals: 0,
+            reoffer_at: None,
+            actions: VecDeque::new(),
+        }
+    }
+
     /// Takes in what happened.
-    pub fn handle(&mut self, now: Now, input: Input);
+    pub fn handle(&mut self, now: Now, input: Input) {
+        if self.state == State::Closed {
+            return;
+        }
+        match input {
+            Input::Message(message) => self.message(now, message),
+            Input::Offer(current) => self.offer(current),
+            Input::Served { transfer } => {
+                self.serving.remove(&transfer);
+            }
+            Input::ReportsStored { n } => {
+                while self.reports_open.front().is_some_and(|first| *first <= n) {
+                    self.reports_open.pop_front();
+                }
+                self.pending.reports_taken = self.pending.reports_taken.max(Some(n));
+            }
+            Input::Hint(Hint::Reconcile { unit: None }) => {
+                self.pending.hint_all = true;
+                self.pending.hints.clear();
+            }
+            Input::Hint(Hint::Reconcile { unit: Some(unit) }) => {
+                if !self.pending.hint_all {
+                    self.pending.hints.insert(unit);
+                    if self.pending.hints.len() > HINTS {
+                        self.pending.hints.clear();
+                        self.pending.hint_all = true;
+                    }
+                }
+            }
+            Input::Renewed { chain } => self.renewal(HubToAgent::Renewed { chain }),
+            Input::RenewRefused { message } => self.renewal(HubToAgent::RenewRefused { message }),
+            Input::Drain { retry_after_seconds } => self.pending.drain = Some(retry_after_seconds),
+            Input::Reject { code, message } => self.reject(code, message),
+            Input::Tick => {}
+        }
+        self.timers(now);
+    }
+
     /// The next thing to do, if any.
-    pub fn next_action(&mut self) -> Option<Action>;
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
     /// The next message to send, if any. Ask when the stream can take one.
-    pub fn next_message(&mut self, now: Now) -> Option<HubToAgent>;
+    pub fn next_message(&mut self, now: Now) -> Option<HubToAgent> {
+        let message = self.take_message();
+        self.waiting_since = (!self.nothing_pending()).then_some(now.mono_ms);
+        message
+    }
+
     /// When to feed [`Input::Tick`] at the latest, on the monotonic clock.
     #[must_use]
-    pub fn deadline(&self) -> Option<u64>;
+    pub fn deadline(&self) -> Option<u64> {
+        let hello = match self.state {
+            State::Waiting { until } => Some(until),
+            State::Up => None,
+            State::Closed => return None,
+        };
+        [hello, self.waiting_since.map(|since| since + SLOW_MS), self.reoffer_at].into_iter().flatten().min()
+    }
+
+    /// Whether the hello was accepted and the session is not over.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// Before the hello nothing may be said but a rejection.
+    fn nothing_pending(&self) -> bool {
+        match self.state {
+            State::Up => self.pending.is_empty(),
+            State::Waiting { .. } | State::Closed => self.pending.reject.is_none(),
+        }
+    }
+
+    fn take_message(&mut self) -> Option<HubToAgent> {
+        let pending = &mut self.pending;
+        if let Some((code, message)) = pending.reject.take() {
+            return Some(HubToAgent::Reject { code, message });
+        }
+        if self.state != State::Up {
+            return None;
+        }
+        if let Some(welcome) = pending.welcome.take() {
+            return Some(HubToAgent::Welcome(welcome));
+        }
+        if let Some(retry_after_seconds) = pending.drain.take() {
+            return Some(HubToAgent::Drain { retry_after_seconds });
+        }
+        if let Some(renewal) = pending.renewal.take() {
+            return Some(renewal);
+        }
+        if pending.offer {
+            pending.offer = false;
+            if let Some(current) = &self.current {
+                let from = usize::try_from(self.trust_sent).unwrap_or(usize::MAX).min(current.trust.len());
+                let trust = current.trust[from..].to_vec();
+                self.trust_sent = self.trust_sent.max(current.trust.len() as u64);
+                return Some(HubToAgent::Offer(Offer { head: current.head.clone(), trust }));
+            }
+        }
+        if let Some(n) = pending.reports_taken.take() {
+            return Some(HubToAgent::ReportsTaken { n });
+        }
+        if pending.hint_all {
+            pending.hint_all = false;
+            return Some(HubToAgent::Hint(Hint::Reconcile { unit: None }));
+        }
+        pending.hints.pop_first().map(|unit| HubToAgent::Hint(Hint::Reconcile { unit: Some(unit) }))
+    }
+
+    fn timers(&mut self, now: Now) {
+        if let State::Waiting { until } = self.state
+            && now.mono_ms >= until
+        {
+            return self.reject(RejectCode::Protocol, format!("no hello within {} s", HELLO_MS / 1000));
+        }
+        if self.reoffer_at.is_some_and(|at| now.mono_ms >= at) {
+            self.reoffer_at = None;
+            self.pending.offer = self.current.is_some();
+        }
+        match self.waiting_since {
+            Some(since) if now.mono_ms >= since + SLOW_MS => {
+                let message = format!("the agent has not read for {} s", SLOW_MS / 1000);
+                self.reject(RejectCode::TooSlow, message);
+            }
+            None if !self.nothing_pending() => self.waiting_since = Some(now.mono_ms),
+            _ => {}
+        }
+    }
+
+    fn reject(&mut self, code: RejectCode, message: String) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.state = State::Closed;
+        self.pending = Pending { reject: Some((code, message.clone())), ..Pending::default() };
+        self.actions.push_back(Action::Close { code, message });
+    }
+
+    fn breach(&mut self, what: &str) {
+        self.reject(RejectCode::Protocol, format!("the agent broke the protocol: {what}"));
+    }
+
+    fn renewal(&mut self, answer: HubToAgent) {
+        if std::mem::take(&mut self.renewing) {
+            self.pending.renewal = Some(answer);
+        }
+    }
+
+    fn offer(&mut self, current: Current) {
+        let same = self.current.as_ref().is_some_and(|c| c.head == current.head);
+        if let Some(before) = self.current.replace(current)
+            && !same
+        {
+            self.previous = Some(before.closure);
+        }
+        if !same {
+            self.refusals = 0;
+            self.reoffer_at = None;
+            self.pending.offer = !self.is_stored();
+        }
+    }
+
+    /// Whether the agent said in its hello that it has the current head.
+    fn is_stored(&self) -> bool {
+        self.current.as_ref().is_some_and(|c| self.ratchet == Some(Digest::of(&c.head.bytes)))
+    }
+
+    fn message(&mut self, now: Now, message: AgentToHub) {
+        if let State::Waiting { .. } = self.state {
+            let AgentToHub::Hello(hello) = message else {
+                return self.breach("its first message is not Hello");
+            };
+            return self.hello(hello);
+        }
+        match message {
+            AgentToHub::Hello(_) => self.breach("a second Hello"),
+            AgentToHub::Need(need) => self.need(need),
+            AgentToHub::Taken { generation } => {
+                if self.current.as_ref().is_some_and(|c| c.generation == generation) {
+                    self.refusals = 0;
+                    self.reoffer_at = None;
+                }
+                self.actions.push_back(Action::Taken { generation });
+            }
+            AgentToHub::Refused(refused) => self.refused(now, refused),
+            AgentToHub::ClusterReport { n, report } => {
+                if self.report(n) {
+                    self.actions.push_back(Action::ClusterReport { n, report });
+                }
+            }
+            AgentToHub::UnitReports { n, reports } => {
+                if self.report(n) {
+                    if let Some(seen) = &mut self.seen {
+                        seen.extend(reports.iter().map(|r| r.unit.clone()));
+                        if seen.len() > BUNDLE_UNITS {
+                            return self.breach("it reports more units than a bundle may have");
+                        }
+                    }
+                    self.actions.push_back(Action::UnitReports { n, reports });
+                }
+            }
+            AgentToHub::UnitsGone { n, units } => {
+                if self.report(n) {
+                    if let Some(seen) = &mut self.seen {
+                        for unit in &units {
+                            seen.remove(unit);
+                        }
+                    }
+                    self.actions.push_back(Action::UnitsGone { n, units });
+                }
+            }
+            AgentToHub::SnapshotComplete { n } => {
+                if self.report(n) {
+                    match self.seen.take() {
+                        Some(units) => self.actions.push_back(Action::Snapshot { n, units }),
+                        None => self.breach("a second SnapshotComplete"),
+                    }
+                }
+            }
+            AgentToHub::Renew { csr } => {
+                if std::mem::replace(&mut self.renewing, true) {
+                    return self.breach("a second Renew while one is open");
+                }
+                self.actions.push_back(Action::Renew { csr });
+            }
+        }
+    }
+
+    fn hello(&mut self, hello: Hello) {
+        if hello.wire_max == 0 {
+            let message = "the agent speaks no wire version that this hub speaks; update the agent".into();
+            return self.reject(RejectCode::Version, message);
+        }
+        if hello.cluster != self.setup.cluster {
+            let message = format!(
+                "the agent says it is cluster {}, its certificate is for {}",
+                hello.cluster, self.setup.cluster
+            );
+            return self.reject(RejectCode::WrongCluster, message);
+        }
+        if hello.kube_uid != self.setup.kube_uid {
+            let message = format!(
+                "cluster {} enrolled with kube-system UID {}, this one has {}: a restored or copied cluster must enrol \
+                 anew",
+                hello.cluster, self.setup.kube_uid, hello.kube_uid
+            );
+            return self.reject(RejectCode::WrongKubeUid, message);
+        }
+        self.state = State::Up;
+        self.trust_sent = hello.trust_version;
+        self.pending.welcome = Some(Welcome {
+            wire: hello.wire_max.min(WIRE_VERSION),
+            hub_version: self.setup.hub_version.clone(),
+            session: self.setup.session,
+            reports_taken: self.setup.reports_taken,
+        });
+        self.ratchet = hello.ratchet.map(|r| r.head);
+        self.pending.offer = self.pending.offer && !self.is_stored();
+        self.actions.push_back(Action::Established(hello));
+    }
+
+    fn need(&mut self, need: Need) {
+        if need.transfer.0 <= self.last_transfer {
+            return self.breach("the number of a Need did not rise");
+        }
+        if self.serving.len() >= NEEDS_OPEN_HUB {
+            return self.breach("too many open Needs");
+        }
+        self.last_transfer = need.transfer.0;
+        let (digests, foreign): (Vec<Digest>, Vec<Digest>) = need.digests.into_iter().partition(|digest| {
+            self.current.as_ref().is_some_and(|c| c.closure.contains(digest))
+                || self.previous.as_ref().is_some_and(|p| p.contains(digest))
+        });
+        if let Some(example) = foreign.first().copied() {
+            self.actions.push_back(Action::NotReferenced { count: foreign.len(), example });
+        }
+        self.serving.insert(need.transfer);
+        self.actions.push_back(Action::Serve { transfer: need.transfer, digests });
+    }
+
+    fn refused(&mut self, now: Now, refused: Refused) {
+        use RefusalCode as R;
+        if matches!(refused.code, R::Future | R::Incomplete | R::LedgerFull | R::LedgerFailed) {
+            let (first, longest) = REOFFER_MS;
+            let pause = first.saturating_mul(1 << self.refusals.min(10)).min(longest);
+            self.refusals += 1;
+            self.reoffer_at = Some(now.mono_ms + pause);
+        }
+        let Refused { generation, code, message } = refused;
+        self.actions.push_back(Action::Refused { generation, code, message });
+    }
+
+    /// Whether a report with this number may be taken in.
+    fn report(&mut self, n: u64) -> bool {
+        if n <= self.last_report {
+            self.breach("the number of a report did not rise");
+            return false;
+        }
+        if self.reports_open.len() >= REPORTS_OPEN {
+            self.breach("too many unanswered reports");
+            return false;
+        }
+        self.last_report = n;
+        self.reports_open.push_back(n);
+        true
+    }
 }

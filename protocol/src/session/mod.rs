@@ -11,7 +11,10 @@
 //! costs no memory and gets no stale news.
 
 pub mod agent;
+mod fetch;
 pub mod hub;
+mod judge;
+mod outbox;
 
 use serde::{Deserialize, Serialize};
 

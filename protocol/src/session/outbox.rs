@@ -1,0 +1,164 @@
+//! The agent's reports: the newest state of each unit, sent until the hub has it, in bounded memory.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::id::UnitId;
+use crate::limits::BUNDLE_UNITS;
+use crate::message::AgentToHub;
+use crate::report::{ClusterReport, UnitReport};
+use crate::wire::limits;
+
+/// JSON bytes of all reports held; beyond it each is cut to [`SMALL_BYTES`].
+const TOTAL_BYTES: usize = 32 * 1024 * 1024;
+/// JSON bytes of a report while the total is exceeded: reason and message, few objects.
+const SMALL_BYTES: usize = 2 * 1024;
+
+/// What the hub should know, and how far it does.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    cluster: Option<Box<ClusterReport>>,
+    cluster_due: bool,
+    units: BTreeMap<UnitId, Entry>,
+    bytes: usize,
+    /// Units whose newest state was not sent in this session.
+    due: BTreeSet<UnitId>,
+    /// Units that left in this session and that the hub was not told about.
+    gone: BTreeSet<UnitId>,
+    /// Whether `units` are all there are.
+    known: bool,
+    snapshot_sent: bool,
+    n: u64,
+    /// Numbers sent and not answered, rising.
+    open: VecDeque<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    report: Box<UnitReport>,
+    bytes: usize,
+}
+
+impl Outbox {
+    pub(super) fn cluster(&mut self, mut report: Box<ClusterReport>) {
+        report.fit(limits::CLUSTER_REPORT_BYTES);
+        if self.cluster.as_ref() != Some(&report) {
+            self.cluster = Some(report);
+            self.cluster_due = true;
+        }
+    }
+
+    pub(super) fn unit(&mut self, mut report: Box<UnitReport>) {
+        let unit = report.unit.clone();
+        // More units than a bundle may have cannot come from a bundle; memory stays bounded whatever the caller does.
+        if self.units.len() >= BUNDLE_UNITS && !self.units.contains_key(&unit) {
+            return;
+        }
+        report.fit(limits::UNIT_REPORT_BYTES);
+        let mut bytes = len(&report);
+        let before = self.units.get(&unit).map_or(0, |e| e.bytes);
+        if self.bytes - before + bytes > TOTAL_BYTES {
+            report.fit(SMALL_BYTES);
+            bytes = len(&report);
+        }
+        if self.units.get(&unit).is_some_and(|e| e.report == report) {
+            return;
+        }
+        self.bytes = self.bytes - before + bytes;
+        self.gone.remove(&unit);
+        self.due.insert(unit.clone());
+        self.units.insert(unit, Entry { report, bytes });
+    }
+
+    pub(super) fn gone(&mut self, unit: UnitId) {
+        if let Some(entry) = self.units.remove(&unit) {
+            self.bytes -= entry.bytes;
+        }
+        self.due.remove(&unit);
+        self.gone.insert(unit);
+    }
+
+    pub(super) fn all_known(&mut self) {
+        self.known = true;
+    }
+
+    /// A new session: the hub is told everything again, from its own number on.
+    pub(super) fn connected(&mut self, reports_taken: u64) {
+        self.n = self.n.max(reports_taken);
+        self.cluster_due = self.cluster.is_some();
+        self.due = self.units.keys().cloned().collect();
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.open.clear();
+        self.snapshot_sent = false;
+        // The snapshot of the next session says it; without one, before all units are known, the hub keeps them.
+        if self.known {
+            self.gone.clear();
+        }
+    }
+
+    pub(super) fn taken(&mut self, n: u64) {
+        while self.open.front().is_some_and(|first| *first <= n) {
+            self.open.pop_front();
+        }
+    }
+
+    /// Whether the hub has everything.
+    pub(super) fn is_settled(&self) -> bool {
+        self.open.is_empty() && !self.cluster_due && self.due.is_empty() && self.gone.is_empty()
+    }
+
+    pub(super) fn next_message(&mut self) -> Option<AgentToHub> {
+        if self.open.len() >= limits::REPORTS_OPEN {
+            return None;
+        }
+        if self.cluster_due {
+            self.cluster_due = false;
+            let report = self.cluster.clone()?;
+            return Some(AgentToHub::ClusterReport { n: self.number(), report });
+        }
+        if !self.gone.is_empty() {
+            let units: Vec<UnitId> = self.gone.iter().take(limits::UNITS_GONE).cloned().collect();
+            for unit in &units {
+                self.gone.remove(unit);
+            }
+            return Some(AgentToHub::UnitsGone { n: self.number(), units });
+        }
+        let reports = self.batch();
+        if !reports.is_empty() {
+            return Some(AgentToHub::UnitReports { n: self.number(), reports });
+        }
+        if self.known && !self.snapshot_sent {
+            self.snapshot_sent = true;
+            return Some(AgentToHub::SnapshotComplete { n: self.number() });
+        }
+        None
+    }
+
+    fn batch(&mut self) -> Vec<UnitReport> {
+        let (mut reports, mut bytes) = (Vec::new(), 0);
+        while let Some(unit) = self.due.first() {
+            if let Some(entry) = self.units.get(unit) {
+                if reports.len() >= limits::UNITS_PER_REPORT
+                    || (!reports.is_empty() && bytes + entry.bytes > limits::UNIT_REPORTS_BYTES)
+                {
+                    break;
+                }
+                bytes += entry.bytes;
+                reports.push((*entry.report).clone());
+            }
+            self.due.pop_first();
+        }
+        reports
+    }
+
+    fn number(&mut self) -> u64 {
+        self.n += 1;
+        self.open.push_back(self.n);
+        self.n
+    }
+}
+
+fn len(report: &UnitReport) -> usize {
+    serde_json::to_vec(report).map_or(0, |bytes| bytes.len())
+}
