@@ -100,9 +100,7 @@ impl<'l> Builder<'l> {
 
     pub(crate) fn event(&mut self, event: &Event<'_>, line: u32) -> Result<(), ErrorKind> {
         match *event {
-            Event::Scalar { anchor, tag, value, plain, plain_implicit } => {
-                self.scalar(anchor, tag, value, plain, plain_implicit, line)
-            }
+            Event::Scalar { anchor, tag, value, plain } => self.scalar(anchor, tag, value, plain, line),
             Event::Alias { anchor } => self.alias(anchor),
             Event::SequenceStart { anchor } => self.open(anchor, line, Content::Seq(Vec::new())),
             Event::MappingStart { anchor } => self.open(anchor, line, Content::Map(MapContent::default())),
@@ -117,16 +115,12 @@ impl<'l> Builder<'l> {
         tag: Option<&str>,
         text: &str,
         plain: bool,
-        plain_implicit: bool,
         line: u32,
     ) -> Result<(), ErrorKind> {
         self.count(1, text.len())?;
         let merge_tag = tag.is_some_and(|t| t == "tag:yaml.org,2002:merge");
-        // The two libraries differ over `! "5"` only: v3 keeps the quotes' meaning, v2 resolves the text.
-        let implicit = match self.dialect {
-            Dialect::Resource => plain,
-            Dialect::Yaml11 => plain_implicit,
-        };
+        // Over a bare `!` the two libraries differ: v3 does as if it were not there, v2 takes the value for text.
+        let implicit = plain && (tag.is_none() || self.dialect == Dialect::Resource);
         let merge = text == "<<" && (merge_tag || (tag.is_none_or(|t| t == "!") && implicit));
         let kind = match tag.filter(|t| *t != "!") {
             Some(tag) => tagged(tag, text, self.dialect).ok_or_else(|| mismatch(tag, text))?,
@@ -308,11 +302,16 @@ fn key(value: &Value, dialect: Dialect, top: bool) -> Result<Key, ErrorKind> {
     }
     let Node::Scalar(scalar) = &value.node else { return Err(ErrorKind::KeyNotScalar) };
     let text = || Ok(Key::Text(scalar.text.clone(), scalar.line));
+    let binary = || {
+        let bytes = crate::base64::decode(&scalar.text).unwrap_or_default();
+        Ok(Key::Text(crate::base64::lossy(&bytes).into(), scalar.line))
+    };
     match (dialect, scalar.kind) {
         (_, Kind::Str) => text(),
         // On its way through kyaml an empty key becomes the empty text; a written null ends in an error.
         (Dialect::Resource, Kind::Null) if top && scalar.text.is_empty() => text(),
         (Dialect::Resource, Kind::Null) => Err(ErrorKind::KeyNotText(scalar.text.to_string())),
+        (Dialect::Resource, Kind::Binary) if top => binary(),
         (Dialect::Resource, _) if top => text(),
         (Dialect::Yaml11, Kind::Bool) => {
             let word = if scalar.boolean() == Some(true) { "true" } else { "false" };
@@ -322,10 +321,7 @@ fn key(value: &Value, dialect: Dialect, top: bool) -> Result<Key, ErrorKind> {
             Some(number) => Ok(Key::Text(number.into(), scalar.line)),
             None => Err(ErrorKind::KeyNotText(scalar.text.to_string())),
         },
-        (Dialect::Yaml11, Kind::Binary) => {
-            let bytes = crate::base64::decode(&scalar.text).unwrap_or_default();
-            Ok(Key::Text(crate::base64::lossy(&bytes).into(), scalar.line))
-        }
+        (Dialect::Yaml11, Kind::Binary) => binary(),
         _ => Err(ErrorKind::KeyNotText(scalar.text.to_string())),
     }
 }

@@ -29,5 +29,5 @@ pub use limits::Limits;
 pub use node::{Entry, Kind, Map, Node, Scalar, Seq};
 pub use number::Number;
 pub use read::{Document, parse_all, parse_one};
-pub use resolve::Dialect;
+pub use resolve::{Dialect, resolve};
 pub use split::{Chunk, split_documents};

@@ -55,8 +55,6 @@ pub(crate) enum Event<'e> {
         value: &'e str,
         /// Written without quotes and not as a block.
         plain: bool,
-        /// libyaml's own word for "resolve the text": plain without a tag, or the tag is `!`.
-        plain_implicit: bool,
     },
     SequenceStart {
         anchor: Option<&'e str>,
@@ -135,7 +133,6 @@ impl<'i> Parser<'i> {
                         // libyaml checks its input and its escapes; checked again, because a `str` must be UTF-8.
                         value: std::str::from_utf8(value).unwrap_or_default(),
                         plain: scalar.style == sys::yaml_scalar_style_t::YAML_PLAIN_SCALAR_STYLE,
-                        plain_implicit: scalar.plain_implicit,
                     }
                 }
                 sys::YAML_SEQUENCE_START_EVENT => {

@@ -16,7 +16,8 @@ pub enum Dialect {
 }
 
 /// What the resolver makes of an unquoted text without a tag. `<<` is text here; as a key the reader knows it.
-pub(crate) fn resolve(text: &str, dialect: Dialect) -> Kind {
+#[must_use]
+pub fn resolve(text: &str, dialect: Dialect) -> Kind {
     let Some(first) = text.as_bytes().first() else { return Kind::Null };
     match first {
         b'0'..=b'9' | b'+' | b'-' => {
