@@ -1,0 +1,210 @@
+//! The command tree; its doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Installs, queries and steers a fleet of Kubernetes clusters kept by Driftless.
+///
+/// Commands that ask the hub need its admin address: `--hub`, or a context file as `driftless-hub init` writes it.
+/// `build` works without a hub.
+///
+/// Exit codes: 0 done; 1 failed, or what was asked about is not in order; 2 wrong usage; 3 the hub cannot be reached;
+/// 4 no such cluster, unit or source; 5 the hub refused.
+#[derive(Debug, Parser)]
+#[command(name = "driftless", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How to reach the hub.
+    #[command(flatten)]
+    pub connection: Connection,
+
+    /// Output format of data; messages for people go to stderr.
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// How to reach the hub.
+#[derive(Args, Clone, Debug)]
+pub struct Connection {
+    /// Context file with the hub's address and an admin certificate [default: ~/.config/driftless/context.yaml]
+    #[arg(long, global = true, env = "DRIFTLESS_CONTEXT", value_name = "FILE")]
+    pub context: Option<PathBuf>,
+
+    /// The hub's local socket, on the hub's own machine; needs no certificate.
+    #[arg(long, global = true, env = "DRIFTLESS_SOCKET", value_name = "PATH", conflicts_with = "context")]
+    pub socket: Option<PathBuf>,
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole fleet at a glance.
+    Status {
+        /// Exit with 1 unless every unit of every cluster is ready.
+        #[arg(long)]
+        check: bool,
+    },
+    /// List things.
+    #[command(subcommand)]
+    Get(Get),
+    /// Everything known about one unit in one cluster: objects, drift, held deletes, problems with file and line.
+    Describe(UnitRef),
+    /// Why is this unit as it is: the chain from source to health, with what each step waits for.
+    Why(UnitRef),
+    /// Fetch the sources now, and let agents look again.
+    Reconcile {
+        /// Which unit; all when left out.
+        #[command(flatten)]
+        unit: OptionalUnit,
+    },
+    /// Stop applying, healing and pruning a unit until `resume`.
+    Suspend(Steer),
+    /// Take up a suspended unit again.
+    Resume(Steer),
+    /// Let no new content out: clusters keep what they have; healing and operator intents go on.
+    Freeze {
+        /// Only this cluster.
+        #[arg(long)]
+        cluster: Option<String>,
+        /// Why: shown to everybody who looks.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Lift a freeze.
+    Unfreeze {
+        /// Only this cluster's.
+        #[arg(long)]
+        cluster: Option<String>,
+    },
+    /// Clusters and their enrolment.
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Render without a hub: a kustomize folder, or a whole cluster as Flux would.
+    Build(Build),
+}
+
+/// List things.
+#[derive(Debug, Subcommand)]
+pub enum Get {
+    /// Units, as Flux users know them: name, ready, message, revision, last applied.
+    #[command(aliases = ["unit", "kustomizations", "kustomization", "ks"])]
+    Units {
+        /// Only in this cluster.
+        #[arg(long)]
+        cluster: Option<String>,
+        /// Only in this namespace.
+        #[arg(long, short)]
+        namespace: Option<String>,
+        /// Only units that are not ready.
+        #[arg(long)]
+        not_ready: bool,
+    },
+    /// Sources: what the hub mirrors, at which revision, and why not at a newer one.
+    #[command(alias = "source")]
+    Sources,
+}
+
+/// One unit in one cluster.
+#[derive(Args, Clone, Debug)]
+pub struct UnitRef {
+    /// `name`, `namespace/name` (flux-system when left out).
+    #[arg(value_name = "[NAMESPACE/]UNIT")]
+    pub unit: String,
+    /// In which cluster; may be left out when only one has the unit.
+    #[arg(long)]
+    pub cluster: Option<String>,
+}
+
+/// A unit or all.
+#[derive(Args, Clone, Debug)]
+pub struct OptionalUnit {
+    /// `name`, `namespace/name` (flux-system when left out).
+    #[arg(value_name = "[NAMESPACE/]UNIT")]
+    pub unit: Option<String>,
+    /// In which cluster; all when left out.
+    #[arg(long)]
+    pub cluster: Option<String>,
+}
+
+/// A unit in one cluster or in all.
+#[derive(Args, Clone, Debug)]
+pub struct Steer {
+    /// `name`, `namespace/name` (flux-system when left out).
+    #[arg(value_name = "[NAMESPACE/]UNIT")]
+    pub unit: String,
+    /// In which cluster.
+    #[arg(long, required_unless_present = "all_clusters")]
+    pub cluster: Option<String>,
+    /// In every cluster that has the unit.
+    #[arg(long, conflicts_with = "cluster")]
+    pub all_clusters: bool,
+    /// Why: kept in the audit log and shown to everybody who looks.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+/// Clusters and their enrolment.
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// All clusters: connected or not, generation, units ready.
+    List,
+    /// Make a single-use token with which one cluster enrols.
+    JoinToken {
+        /// The cluster's name: a DNS label.
+        #[arg(long)]
+        name: String,
+        /// Labels, as key=value. `driftless.dev/canary=true` makes it receive commits first.
+        #[arg(long = "label", value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+        /// How long the token may be used, such as 30m or 24h (at most 24h).
+        #[arg(long, default_value = "1h")]
+        ttl: String,
+    },
+}
+
+/// Render without a hub.
+#[derive(Args, Debug)]
+pub struct Build {
+    /// The folder to build as kustomize would; with --cluster, the repository.
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Build this cluster's every unit as Flux would, from the root clusters/NAME (or --path).
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// The cluster's root folder in the repository.
+    #[arg(long, value_name = "ROOT", requires = "cluster")]
+    pub path: Option<String>,
+    /// How far the build may reach [default: the enclosing Git work tree, else the root of the file system]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Order of the objects: as accumulated (what Flux does), or by kind.
+    #[arg(long, value_enum, default_value_t = Reorder::None)]
+    pub reorder: Reorder,
+    /// What the cluster would tell (ConfigMaps, versions), as JSON or YAML.
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    pub facts: Option<PathBuf>,
+}
+
+/// Order of the objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reorder {
+    /// As accumulated.
+    None,
+    /// By kind, then by name, as the kustomize program does by default.
+    Legacy,
+}

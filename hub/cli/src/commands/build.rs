@@ -1,0 +1,166 @@
+//! `driftless build`: rendering without a hub.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use driftless_protocol::id::{ClusterName, Revision};
+use driftless_render::flux::{RenderState, RenderedCluster, render_cluster};
+use driftless_render::kustomize::{self, Options, Order};
+use driftless_render::report::Severity;
+use driftless_render::target::{Facts, GitRef, RootSpec, SourceSet, SourceTree, Target};
+use driftless_source::folder::{enclosing_root, worktree_tree};
+
+use crate::args::{Build, Output, Reorder};
+use crate::error::{CliError, Kind};
+use crate::ui;
+
+/// Builds a folder as kustomize would, or a cluster as Flux would.
+pub fn run(args: &Build, output: Output) -> Result<ExitCode, CliError> {
+    match &args.cluster {
+        Some(name) => cluster(args, name, output),
+        None => folder(args),
+    }
+}
+
+fn folder(args: &Build) -> Result<ExitCode, CliError> {
+    let (root, dir) = locate(args)?;
+    let order = match args.reorder {
+        Reorder::None => Order::None,
+        Reorder::Legacy => Order::Legacy,
+    };
+    let options = Options { order, ..Options::default() };
+    let built = kustomize::build(&worktree_tree(&root), &dir, &options)
+        .map_err(|e| CliError::new(Kind::Failed, format!("cannot build {}: {e}", args.dir.display())))?;
+    for warning in &built.warnings {
+        ui::note(&format!("warning: {warning}"));
+    }
+    let documents: Vec<String> = built.resources.iter().map(|r| driftless_yaml::emit::to_string(&r.node)).collect();
+    ui::write_stdout(&documents.join("---\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cluster(args: &Build, name: &str, output: Output) -> Result<ExitCode, CliError> {
+    let cluster: ClusterName =
+        name.parse().map_err(|e| CliError::new(Kind::Usage, format!("--cluster: {e}")))?;
+    let (root, inside) = locate(args)?;
+    // With --root the repository is DIR itself; without, the enclosing work tree, of which DIR must be the top.
+    let root = if inside.is_empty() { root } else { root.join(&inside) };
+    let source = SourceTree {
+        id: "flux-system/flux-system".to_owned(),
+        tree: Arc::new(worktree_tree(&root)),
+        revision: Revision { reference: "worktree".to_owned(), commit: String::new() },
+        url: format!("file://{}", root.display()),
+        reference: GitRef::default(),
+    };
+    let mut target = Target::new(cluster);
+    if let Some(path) = &args.path {
+        target.root = RootSpec::Path(path.clone());
+    }
+    if let Some(file) = &args.facts {
+        target.facts = Some(read_facts(file)?);
+    }
+    let rendered = render_cluster(&SourceSet::new(source), &target);
+    print_cluster(&rendered, output)?;
+    let failed = rendered.units.iter().filter(|u| u.held().is_some()).count();
+    for problem in rendered.all_problems().filter(|p| p.severity() > Severity::Info) {
+        ui::note(&problem.to_string());
+    }
+    if failed > 0 {
+        let units = rendered.units.len();
+        let message = format!("{failed} of {units} units of {} cannot be built; see above", target.cluster);
+        return Err(CliError::new(Kind::Failed, message));
+    }
+    if rendered.units.is_empty() {
+        return Err(CliError::new(Kind::Failed, format!("no unit was found for cluster {}", target.cluster))
+            .hint("name the cluster's root folder with --path"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliError> {
+    if output == Output::Json {
+        let mut units = Vec::new();
+        for unit in &rendered.units {
+            let mut entry = serde_json::json!({ "unit": unit.id, "definedAt": unit.defined_at, "path": unit.path });
+            match &unit.state {
+                RenderState::Full { objects, withheld } => {
+                    let parsed: Result<Vec<serde_json::Value>, _> =
+                        objects.iter().map(|o| serde_json::from_slice(&o.bytes)).collect();
+                    entry["objects"] = parsed
+                        .map_err(|e| CliError::new(Kind::Failed, format!("{}: not JSON: {e}", unit.id)))?
+                        .into();
+                    entry["withheld"] = withheld
+                        .iter()
+                        .map(|w| serde_json::json!({ "key": w.key, "code": w.code, "message": w.message, "at": w.origin }))
+                        .collect();
+                }
+                RenderState::Held { why } => entry["held"] = serde_json::json!(why),
+                RenderState::Suspended => entry["suspended"] = true.into(),
+            }
+            entry["problems"] = serde_json::json!(unit.problems);
+            units.push(entry);
+        }
+        let all = serde_json::json!({ "units": units, "problems": rendered.problems, "whole": rendered.whole });
+        return ui::print(output, &all, String::new);
+    }
+    let mut text = String::new();
+    for unit in &rendered.units {
+        match &unit.state {
+            RenderState::Full { objects, withheld } => {
+                text.push_str(&format!("# unit {}: {} objects", unit.id, objects.len()));
+                if !withheld.is_empty() {
+                    text.push_str(&format!(", {} withheld", withheld.len()));
+                }
+                text.push('\n');
+                for object in objects {
+                    let node = driftless_yaml::json::from_json(&object.bytes)
+                        .map_err(|e| CliError::new(Kind::Failed, format!("{}: {e}", object.key)))?;
+                    text.push_str("---\n");
+                    text.push_str(&driftless_yaml::emit::to_string(&node));
+                }
+                for object in withheld {
+                    text.push_str(&format!("# withheld: {} ({}): {}\n", object.key, object.origin, object.message));
+                }
+            }
+            RenderState::Held { why } => text.push_str(&format!("# unit {}: held: {why}\n", unit.id)),
+            RenderState::Suspended => text.push_str(&format!("# unit {}: suspended\n", unit.id)),
+        }
+    }
+    ui::write_stdout(&text)
+}
+
+/// The root of the build on disk, and the folder asked for as a path inside it.
+fn locate(args: &Build) -> Result<(PathBuf, String), CliError> {
+    let dir = args.dir.canonicalize().map_err(|e| {
+        CliError::new(Kind::NotFound, format!("cannot read the folder {}: {e}", args.dir.display()))
+    })?;
+    if !dir.is_dir() {
+        return Err(CliError::new(Kind::Usage, format!("{} is no folder", args.dir.display())));
+    }
+    let root = match &args.root {
+        Some(root) => root
+            .canonicalize()
+            .map_err(|e| CliError::new(Kind::NotFound, format!("cannot read the root {}: {e}", root.display())))?,
+        None => enclosing_root(&dir)
+            .map_err(|e| CliError::new(Kind::Failed, format!("cannot resolve {}: {e}", dir.display())))?,
+    };
+    let inside = dir.strip_prefix(&root).map_err(|_| {
+        CliError::new(Kind::Usage, format!("{} is not below the root {}", dir.display(), root.display()))
+    })?;
+    Ok((root.clone(), slashes(inside)?))
+}
+
+fn slashes(path: &Path) -> Result<String, CliError> {
+    let parts: Option<Vec<&str>> = path.components().map(|c| c.as_os_str().to_str()).collect();
+    parts
+        .map(|p| p.join("/"))
+        .ok_or_else(|| CliError::new(Kind::Usage, format!("{} is no UTF-8 path", path.display())))
+}
+
+fn read_facts(file: &Path) -> Result<Facts, CliError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| CliError::new(Kind::NotFound, format!("cannot read the facts in {}: {e}", file.display())))?;
+    serde_saphyr::from_str(&text)
+        .map_err(|e| CliError::new(Kind::Usage, format!("{} is no facts file: {e}", file.display())))
+}
