@@ -1,8 +1,29 @@
 //! What we own in the cluster, and how it is written down.
 //!
 //! One set for the whole cluster; the unit is a field of the entry, so a move between units is one edit. Stored as
-//! ConfigMaps, sharded by the hash of the object key. A shard that is missing or damaged is an error, and never a smaller
-//! inventory: without the whole of it nothing is pruned.
+//! ConfigMaps `driftless-inventory-<shard>`, sharded by the hash of the object key; the number of shards is a power of two
+//! and stands in every shard. A shard that is missing or damaged is an error, and never a smaller inventory: without the
+//! whole of it nothing is deleted.
+//!
+//! Doubling from n to 2n shards is two steps in this order: write shards n..2n (each says "of 2n"), then write shards
+//! 0..n anew (now "of 2n", without what moved). While some of the first n still say "of n", they still hold everything,
+//! so the new ones may be missing; where both hold an entry, the one in its place under 2n is the newer.
+
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use driftless_protocol::bundle::{DeletionPolicy, ServiceAccount};
+use driftless_protocol::id::UnitId;
+use driftless_protocol::object::ObjectKey;
+use serde::{Deserialize, Serialize};
+
+pub use self::text::{InventoryError, decode};
+use crate::drift::Baseline;
+use crate::input::Millis;
+use crate::mark::Uid;
+use crate::step::ShardWrite;
 
 /// Name of the ConfigMap of a shard.
 #[must_use]
@@ -12,3 +33,195 @@ pub fn shard_name(shard: u32) -> String {
 
 /// The key of a shard's text in its ConfigMap.
 pub const DATA_KEY: &str = "inventory";
+
+/// Most bytes of a shard's text: half of what etcd takes by default, so that a ConfigMap with its managedFields fits.
+pub const SHARD_BYTES: usize = 512 * 1024;
+
+/// One object we own, or are about to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Of which unit.
+    pub unit: Arc<UnitId>,
+    /// As which `group/version` it was last applied.
+    pub api_version: Arc<str>,
+    /// `None`: intent; the object may or may not exist. `Some`: the incarnation we applied.
+    pub uid: Option<Uid>,
+    /// What the last apply left behind; `None` before the first.
+    pub baseline: Option<Baseline>,
+}
+
+/// What must outlive a unit's definition: how its objects are to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitRecord {
+    /// Who deletes; `None`: the applier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ServiceAccount>,
+    /// Delete what leaves Git.
+    pub prune: bool,
+    /// What happens when the unit itself leaves Git.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// The inventory of a cluster. Every change marks the shard it falls into; [`Inventory::take_writes`] writes those.
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    entries: BTreeMap<Arc<ObjectKey>, Entry>,
+    units: BTreeMap<Arc<UnitId>, UnitRecord>,
+    /// Unix minute -> deletes made in it; the last hour only. Kept in shard 0.
+    deletes: BTreeMap<u64, u32>,
+    shards: u32,
+    /// Shards whose stored text is not what is here.
+    dirty: BTreeSet<u32>,
+    /// What doubling still has to write, in order, before any other shard.
+    doubling: Vec<u32>,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            units: BTreeMap::new(),
+            deletes: BTreeMap::new(),
+            shards: 1,
+            dirty: BTreeSet::new(),
+            doubling: Vec::new(),
+        }
+    }
+}
+
+impl Inventory {
+    /// How many objects.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// No object at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many shards.
+    #[must_use]
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// An entry.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// All entries, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<ObjectKey>, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// How a unit's objects are to be deleted.
+    #[must_use]
+    pub fn unit(&self, unit: &UnitId) -> Option<&UnitRecord> {
+        self.units.get(unit)
+    }
+
+    /// All unit records.
+    pub fn units(&self) -> impl Iterator<Item = (&Arc<UnitId>, &UnitRecord)> {
+        self.units.iter()
+    }
+
+    /// Adds or replaces an entry. Nothing is marked when it is the same.
+    pub fn put(&mut self, key: &Arc<ObjectKey>, entry: Entry) {
+        if self.entries.get(key) != Some(&entry) {
+            self.dirty.insert(text::shard_of(key, self.shards));
+            self.entries.insert(Arc::clone(key), entry);
+        }
+    }
+
+    /// Removes an entry: the object is gone, or no longer ours.
+    pub fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.dirty.insert(text::shard_of(key, self.shards));
+        Some(entry)
+    }
+
+    /// Writes down how a unit's objects are to be deleted.
+    pub fn put_unit(&mut self, unit: &Arc<UnitId>, record: UnitRecord) {
+        if self.units.get(unit) != Some(&record) {
+            self.dirty.insert(text::shard_of_unit(unit, self.shards));
+            self.units.insert(Arc::clone(unit), record);
+        }
+    }
+
+    /// Forgets a unit; only when it has no objects left.
+    pub fn remove_unit(&mut self, unit: &UnitId) {
+        if self.units.remove(unit).is_some() {
+            self.dirty.insert(text::shard_of_unit(unit, self.shards));
+        }
+    }
+
+    /// Counts a delete towards the hourly budget.
+    pub fn count_delete(&mut self, now: Millis) {
+        let minute = now / 60_000;
+        *self.deletes.entry(minute).or_default() += 1;
+        self.deletes = self.deletes.split_off(&minute.saturating_sub(60));
+        self.dirty.insert(0);
+    }
+
+    /// Deletes in the last hour.
+    #[must_use]
+    pub fn deletes_in_last_hour(&self, now: Millis) -> u32 {
+        let minute = now / 60_000;
+        self.deletes.range(minute.saturating_sub(60)..).map(|(_, n)| n).sum()
+    }
+
+    /// When the oldest counted delete leaves the hour.
+    #[must_use]
+    pub fn next_budget(&self) -> Option<Millis> {
+        self.deletes.keys().next().map(|minute| (minute + 61) * 60_000)
+    }
+
+    /// Whether something is to be written.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty() || !self.doubling.is_empty()
+    }
+
+    /// What is to be written now, in order. Shards in `frozen` (damaged ones) are left alone. The caller says
+    /// [`Inventory::rewrite`] for those whose write failed.
+    pub fn take_writes(&mut self, frozen: &BTreeSet<u32>) -> Vec<ShardWrite> {
+        // With a damaged shard the number of shards stays: doubling would copy entries we cannot read.
+        while frozen.is_empty() && self.dirty.iter().any(|s| self.shard_bytes(*s) > SHARD_BYTES) && self.shards < 1 << 12 {
+            let old = self.shards;
+            self.shards *= 2;
+            self.dirty = (0..self.shards).collect();
+            self.doubling = (old..self.shards).chain(0..old).collect();
+        }
+        let mut order: Vec<u32> = std::mem::take(&mut self.doubling);
+        for shard in std::mem::take(&mut self.dirty) {
+            if frozen.contains(&shard) {
+                self.dirty.insert(shard);
+            } else if !order.contains(&shard) {
+                order.push(shard);
+            }
+        }
+        order.into_iter().map(|shard| ShardWrite { shard, text: Some(self.encode(shard)) }).collect()
+    }
+
+    /// These writes did not arrive: they are due again, in this order.
+    pub fn rewrite(&mut self, shards: impl IntoIterator<Item = u32>) {
+        let mut again: Vec<u32> = shards.into_iter().collect();
+        again.extend(self.doubling.drain(..));
+        let mut seen = BTreeSet::new();
+        again.retain(|shard| *shard < self.shards && seen.insert(*shard));
+        self.doubling = again;
+    }
+
+    /// Which shard an object belongs to.
+    #[must_use]
+    pub fn shard_of(&self, key: &ObjectKey) -> u32 {
+        text::shard_of(key, self.shards)
+    }
+}

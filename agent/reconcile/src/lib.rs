@@ -24,10 +24,19 @@
 //! | [`plan`], [`engine`] | what happens next |
 #![warn(missing_docs)]
 
+pub mod drift;
 pub mod edit;
 pub mod engine;
+pub mod fold;
+pub mod health;
 pub mod input;
 pub mod inventory;
+pub mod mark;
+pub mod order;
 pub mod ownership;
+pub mod prune;
+pub mod retry;
 pub mod rules;
 pub mod step;
+pub mod time;
+pub mod walk;

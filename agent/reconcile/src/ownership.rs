@@ -106,13 +106,13 @@ impl<'a> FieldSet<'a> {
         match path {
             [] => {}
             [last] => {
-                self.nodes.remove(last);
+                self.nodes.remove(*last);
             }
             [first, rest @ ..] => {
-                if let Some(node) = self.nodes.get_mut(first) {
+                if let Some(node) = self.nodes.get_mut(*first) {
                     node.below.remove(rest);
                     if !node.member && node.below.is_empty() {
-                        self.nodes.remove(first);
+                        self.nodes.remove(*first);
                     }
                 }
             }

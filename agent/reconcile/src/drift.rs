@@ -1,0 +1,256 @@
+//! Drift: what differs from what was applied, which manager claims it, and what kind of writer that looks like.
+//!
+//! The baseline is the server's answer to our own last apply. Where that answer differed from what was declared
+//! (normalised quantities, defaults inside atomic values, admission), the difference is remembered as a mark per path and
+//! explains the same live value later, across restarts, without a request.
+
+use std::collections::BTreeMap;
+
+use driftless_protocol::canonical;
+use driftless_protocol::marks::FIELD_MANAGER;
+use driftless_protocol::object::ObjectKey;
+use driftless_protocol::report::{DriftClass, FieldDrift, LIST_LIMIT};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::fold;
+use crate::mark::Mark;
+use crate::ownership::{self, Entry, FieldSet};
+use crate::rules::Rules;
+use crate::walk::{self, Path};
+
+/// Longest value shown in a report, in bytes of JSON.
+const SHOWN: usize = 256;
+/// Most paths in an overlay. Beyond it the object is one whose every apply looks like drift; the report says so by path.
+const OVERLAY_LIMIT: usize = 500;
+
+/// The paths where the server's answer differed from what was declared, each with the mark of the answered value
+/// ([`Mark::NONE`]: the field was not in the answer). Marks and not values: short, and no secret is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Overlay(BTreeMap<Box<str>, Mark>);
+
+impl Overlay {
+    /// Nothing differed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The paths, for people.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|path| &**path)
+    }
+
+    /// Where an answer differs from what was declared.
+    #[must_use]
+    pub fn between(declared: &Value, answer: &Value, rules: &Rules) -> Self {
+        let mut paths = BTreeMap::new();
+        walk::differences(declared, answer, &identity(answer), &mut |path, _, answered| {
+            if paths.len() < OVERLAY_LIMIT {
+                paths.insert(path.shown().into(), value_mark(answered, rules));
+            }
+        });
+        Self(paths)
+    }
+
+    fn explains(&self, path: &Path, live: Option<&Value>, rules: &Rules) -> bool {
+        self.0.get(path.shown()).is_some_and(|mark| *mark == value_mark(live, rules))
+    }
+}
+
+/// What the last apply of an object left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Of the declared bytes and the edits made in them.
+    #[serde(rename = "d")]
+    pub desired: Mark,
+    /// [`Folded::owned`](crate::fold::Folded::owned) of the answer.
+    #[serde(rename = "o")]
+    pub owned: Mark,
+    /// Where the answer differed.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Box<Overlay>>,
+}
+
+impl Baseline {
+    /// The baseline after an answer. `declared` is what was sent, edits made; `owned` comes from folding the answer.
+    #[must_use]
+    pub fn new(desired: Mark, owned: Mark, declared: &Value, answer: &Value, rules: &Rules) -> Self {
+        let overlay = Overlay::between(declared, answer, rules);
+        Self { desired, owned, overlay: (!overlay.is_empty()).then(|| Box::new(overlay)) }
+    }
+}
+
+fn value_mark(value: Option<&Value>, rules: &Rules) -> Mark {
+    value.map_or(Mark::NONE, |value| Mark::of_bytes(&rules.hash_key, &canonical::value_to_vec(value)))
+}
+
+/// All managers' sets together: they name the items of lists.
+fn identity(live: &Value) -> FieldSet<'_> {
+    let mut all = FieldSet::default();
+    for entry in ownership::entries(live) {
+        all.union(&FieldSet::parse(entry.fields));
+    }
+    all
+}
+
+/// The fields of a live object that drifted: declared ones with another value than the last apply left, and those people
+/// added. At most [`LIST_LIMIT`].
+///
+/// `autoscaled`: an autoscaler targets it, so a foreign `spec.replicas` is of class autoscaler.
+#[must_use]
+pub fn diff(
+    key: &ObjectKey,
+    declared: &Value,
+    overlay: Option<&Overlay>,
+    live: &Value,
+    autoscaled: bool,
+    rules: &Rules,
+) -> Vec<FieldDrift> {
+    let writers = Writers::of(live, autoscaled, rules);
+    let secret = key.group.is_empty() && key.kind == "Secret";
+    let mut out = Vec::new();
+    walk::differences(declared, live, &identity(live), &mut |path, want, have| {
+        if out.len() < LIST_LIMIT && !overlay.is_some_and(|overlay| overlay.explains(path, have, rules)) {
+            let shown = |value: &Value| show(value, path.shown(), secret, rules);
+            let (manager, at, class) = writers.who(&path.raw(), have.is_none());
+            out.push(FieldDrift {
+                key: key.clone(),
+                path: path.shown().to_owned(),
+                desired: Some(shown(want)),
+                live: have.map(shown),
+                manager,
+                at,
+                class,
+            });
+        }
+    });
+    let (_, added) = fold::sets(live, rules);
+    let mut path = Path::default();
+    additions(&mut path, &added, Some(declared), Some(live), &mut |path, value| {
+        if out.len() < LIST_LIMIT {
+            let (manager, at, class) = writers.who(&path.raw(), false);
+            out.push(FieldDrift {
+                key: key.clone(),
+                path: path.shown().to_owned(),
+                desired: None,
+                live: Some(show(value, path.shown(), secret, rules)),
+                manager,
+                at,
+                class,
+            });
+        }
+    });
+    out
+}
+
+/// Calls `found` for each topmost path in `set` that is live and not declared.
+fn additions(
+    path: &mut Path,
+    set: &FieldSet<'_>,
+    declared: Option<&Value>,
+    live: Option<&Value>,
+    found: &mut dyn FnMut(&Path, &Value),
+) {
+    for (raw, node) in set.iter() {
+        let Some(value) = live.and_then(|live| ownership::child(live, raw)) else { continue };
+        let wanted = declared.and_then(|declared| declared_child(declared, raw, value));
+        path.at(raw, |path| {
+            let item = raw.starts_with("k:") || raw.starts_with("v:");
+            let whole = node.below.is_empty() || (item && node.member);
+            match wanted {
+                None if whole => found(path, value),
+                // A declared leaf that people also own, or took from us: the walk over declared fields has it.
+                Some(_) if node.below.is_empty() => {}
+                wanted => additions(path, &node.below, wanted, Some(value), found),
+            }
+        });
+    }
+}
+
+/// The declared counterpart of a live child; a declared list item may leave out keys that have defaults.
+fn declared_child<'v>(declared: &'v Value, raw: &str, live: &Value) -> Option<&'v Value> {
+    if let Some(exact) = ownership::child(declared, raw) {
+        return Some(exact);
+    }
+    let key = raw.strip_prefix("k:")?;
+    let Ok(Value::Object(key)) = serde_json::from_str::<Value>(key) else { return None };
+    declared.as_array()?.iter().find(|item| {
+        let mut named = false;
+        key.keys().all(|name| match item.get(name) {
+            None => true,
+            Some(value) => {
+                named = true;
+                live.get(name) == Some(value)
+            }
+        }) && named
+    })
+}
+
+/// The writers of a live object other than our applies.
+struct Writers<'a> {
+    entries: Vec<(Entry<'a>, FieldSet<'a>)>,
+    ours_at: Option<u64>,
+    autoscaled: bool,
+    rules: &'a Rules,
+}
+
+impl<'a> Writers<'a> {
+    fn of(live: &'a Value, autoscaled: bool, rules: &'a Rules) -> Self {
+        let mut ours_at = None;
+        let mut entries = Vec::new();
+        for entry in ownership::entries(live) {
+            if entry.is_ours() {
+                ours_at = entry.time;
+            } else if entry.of_spec() {
+                entries.push((entry, FieldSet::parse(entry.fields)));
+            }
+        }
+        Self { entries, ours_at, autoscaled, rules }
+    }
+
+    /// Who claims a path: manager, time, class. A field that was removed has no owner any more: then the last to write
+    /// after us is named, since managedFields says no better.
+    fn who(&self, path: &[&str], removed: bool) -> (Option<String>, Option<u64>, DriftClass) {
+        let owner = self.entries.iter().filter(|(_, set)| set.owns(path)).max_by_key(|(e, _)| e.time);
+        let owner = owner.or_else(|| {
+            let later = |e: &Entry<'_>| e.time.is_some() && e.time >= self.ours_at;
+            self.entries.iter().filter(|(e, _)| removed && later(e)).max_by_key(|(e, _)| e.time)
+        });
+        let Some((entry, _)) = owner else {
+            return (None, None, if removed { DriftClass::Controller } else { DriftClass::Defaulting });
+        };
+        let class = if path == ["f:spec", "f:replicas"] && self.autoscaled {
+            DriftClass::Autoscaler
+        } else if entry.manager == FIELD_MANAGER {
+            // Not an apply of ours, but under our name: what admission changed in our request.
+            DriftClass::Admission
+        } else if ownership::listed(entry.manager, &self.rules.humans) {
+            DriftClass::Human
+        } else if ownership::listed(entry.manager, &self.rules.tools) {
+            DriftClass::GitOps
+        } else {
+            DriftClass::Controller
+        };
+        (Some(entry.manager.to_owned()), entry.time, class)
+    }
+}
+
+/// A value for a report: JSON, shortened; in a Secret a keyed digest, but for labels.
+fn show(value: &Value, path: &str, secret: bool, rules: &Rules) -> String {
+    let mut text = walk::text(value);
+    if secret && !path.starts_with("metadata.labels") {
+        let mark = Mark::of_bytes(&rules.hash_key, text.as_bytes()).to_string();
+        return format!("digest:{}", &mark[..12]);
+    }
+    if text.len() > SHOWN {
+        let mut end = SHOWN;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

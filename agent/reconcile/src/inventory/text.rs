@@ -1,0 +1,238 @@
+//! The text of a shard: a line with format and digest, then JSON. Versioned; read strictly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use driftless_protocol::id::{Digest, UnitId};
+use driftless_protocol::object::ObjectKey;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, Inventory, UnitRecord};
+use crate::drift::Baseline;
+use crate::mark::Uid;
+
+/// First line: this, a space, the hex digest of the rest.
+const MAGIC: &str = "driftless-inventory/1";
+/// Most shards: 2 GiB of inventory is a mistake, not a cluster.
+const MOST_SHARDS: u32 = 1 << 12;
+
+/// Why an inventory cannot be read whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InventoryError {
+    /// A shard's text is not what was written.
+    #[error("inventory shard {shard} (ConfigMap driftless-inventory-{shard}) cannot be read: {what}")]
+    Damaged {
+        /// Which shard.
+        shard: u32,
+        /// What is wrong.
+        what: String,
+    },
+    /// A shard is not there.
+    #[error("inventory shard {shard} (ConfigMap driftless-inventory-{shard}) is missing, the others say there are {of}")]
+    Missing {
+        /// Which shard.
+        shard: u32,
+        /// How many there should be.
+        of: u32,
+    },
+}
+
+impl InventoryError {
+    /// The shard it speaks of.
+    #[must_use]
+    pub fn shard(&self) -> u32 {
+        match self {
+            Self::Damaged { shard, .. } | Self::Missing { shard, .. } => *shard,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shard {
+    shard: u32,
+    of: u32,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    deletes: BTreeMap<u64, u32>,
+    units: Vec<UnitLine>,
+    objects: Vec<ObjectLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UnitLine {
+    /// `None`: named by objects of this shard, recorded in another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<UnitRecord>,
+    id: UnitId,
+}
+
+/// Short names: there are ten thousand of these.
+#[derive(Serialize, Deserialize)]
+struct ObjectLine {
+    /// group, kind, namespace, name
+    k: (String, String, String, String),
+    /// Position in `units`.
+    u: usize,
+    /// apiVersion.
+    v: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uid: Option<Uid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    b: Option<Baseline>,
+}
+
+/// The shard of a key. A plain hash, not keyed: it must be the same after the key is lost.
+pub(super) fn shard_of(key: &ObjectKey, of: u32) -> u32 {
+    let mut hasher = blake3::Hasher::new();
+    for part in [&key.group, &key.kind, &key.namespace, &key.name] {
+        hasher.update(part.as_bytes()).update(&[0]);
+    }
+    first_u32(&hasher) & (of - 1)
+}
+
+pub(super) fn shard_of_unit(unit: &UnitId, of: u32) -> u32 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(unit.to_string().as_bytes());
+    first_u32(&hasher) & (of - 1)
+}
+
+fn first_u32(hasher: &blake3::Hasher) -> u32 {
+    let hash = hasher.finalize();
+    let b = hash.as_bytes();
+    u32::from_le_bytes([b[0], b[1], b[2], b[3]])
+}
+
+impl Inventory {
+    /// The text of one shard.
+    pub(super) fn encode(&self, shard: u32) -> String {
+        let mut units: BTreeMap<&UnitId, usize> = BTreeMap::new();
+        let mut lines = Vec::new();
+        for (id, record) in self.units.iter().filter(|(id, _)| shard_of_unit(id, self.shards) == shard) {
+            units.insert(id, lines.len());
+            lines.push(UnitLine { id: (**id).clone(), record: Some(record.clone()) });
+        }
+        let mut objects = Vec::new();
+        for (key, entry) in self.entries.iter().filter(|(key, _)| shard_of(key, self.shards) == shard) {
+            let unit = *units.entry(&entry.unit).or_insert_with(|| {
+                lines.push(UnitLine { id: (*entry.unit).clone(), record: None });
+                lines.len() - 1
+            });
+            objects.push(ObjectLine {
+                k: (key.group.clone(), key.kind.clone(), key.namespace.clone(), key.name.clone()),
+                u: unit,
+                v: entry.api_version.to_string(),
+                uid: entry.uid.clone(),
+                b: entry.baseline.clone(),
+            });
+        }
+        let deletes = if shard == 0 { self.deletes.clone() } else { BTreeMap::new() };
+        let shard = Shard { shard, of: self.shards, deletes, units: lines, objects };
+        // Strings, numbers and maps with string or integer keys: serialising them cannot fail.
+        let body = serde_json::to_string(&shard).unwrap_or_default();
+        format!("{MAGIC} {}\n{body}", Digest::of(body.as_bytes()))
+    }
+
+    /// About how long a shard's text is, without making it.
+    pub(super) fn shard_bytes(&self, shard: u32) -> usize {
+        let objects = self.entries.iter().filter(|(key, _)| shard_of(key, self.shards) == shard).map(|(key, entry)| {
+            let overlay = entry.baseline.as_ref().and_then(|b| b.overlay.as_ref());
+            let overlay: usize = overlay.map_or(0, |o| o.paths().map(|p| p.len() + 40).sum());
+            key.group.len() + key.kind.len() + key.namespace.len() + key.name.len() + entry.api_version.len() + overlay + 200
+        });
+        let units = self.units.keys().filter(|id| shard_of_unit(id, self.shards) == shard);
+        512 + objects.sum::<usize>() + units.map(|id| id.namespace.len() + id.name.len() + 200).sum::<usize>()
+    }
+}
+
+fn read(shard: u32, text: &str) -> Result<Shard, InventoryError> {
+    let damaged = |what: String| InventoryError::Damaged { shard, what };
+    let (first, body) = text.split_once('\n').ok_or_else(|| damaged("it has no first line".into()))?;
+    let digest = match first.split_once(' ') {
+        Some((MAGIC, digest)) => digest,
+        Some((other, _)) if other.starts_with("driftless-inventory/") => {
+            return Err(damaged(format!("it is of format {other}; this agent reads {MAGIC}")));
+        }
+        _ => return Err(damaged("its first line is not that of an inventory".into())),
+    };
+    if digest != Digest::of(body.as_bytes()).to_string() {
+        return Err(damaged("its text was changed: the digest in the first line is another".into()));
+    }
+    let parsed: Shard = serde_json::from_str(body).map_err(|e| damaged(e.to_string()))?;
+    if parsed.shard != shard || !parsed.of.is_power_of_two() || parsed.of > MOST_SHARDS || shard >= parsed.of {
+        return Err(damaged(format!("it says it is shard {} of {}", parsed.shard, parsed.of)));
+    }
+    Ok(parsed)
+}
+
+/// Reads an inventory from the texts of its shards: `(number, text)`. No shard at all is an empty inventory.
+///
+/// What can be read is returned in any case; with any error it is not whole, and nothing may be deleted by it.
+#[must_use]
+pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
+    let mut inventory = Inventory::default();
+    let mut errors = Vec::new();
+    let mut read_shards: BTreeMap<u32, Shard> = BTreeMap::new();
+    let mut damaged = BTreeSet::new();
+    for (number, text) in shards {
+        match read(*number, text) {
+            Ok(shard) => {
+                read_shards.insert(*number, shard);
+            }
+            Err(error) => {
+                damaged.insert(*number);
+                errors.push(error);
+            }
+        }
+    }
+    let of = read_shards.values().map(|s| s.of).max().unwrap_or(1);
+    inventory.shards = of;
+    let half = of / 2;
+    let mut unfinished = false;
+    for number in 0..if shards.is_empty() { 0 } else { of } {
+        match read_shards.get(&number) {
+            Some(shard) => unfinished |= shard.of < of,
+            None if damaged.contains(&number) => {}
+            // The lower half has not been rewritten yet, so it still holds what belongs here.
+            None if number >= half && half > 0 && read_shards.get(&(number - half)).is_some_and(|s| s.of == half) => {
+                unfinished = true;
+            }
+            None => errors.push(InventoryError::Missing { shard: number, of }),
+        }
+    }
+    if read_shards.values().any(|s| s.of < half) {
+        errors.push(InventoryError::Damaged { shard: 0, what: format!("shards of more than one doubling below {of} are mixed") });
+    }
+    // Shards of the smaller number first, so that those of the larger win.
+    let mut by_age: Vec<&Shard> = read_shards.values().collect();
+    by_age.sort_by_key(|s| (s.of, s.shard));
+    for shard in by_age {
+        let units: Vec<Arc<UnitId>> = shard.units.iter().map(|line| Arc::new(line.id.clone())).collect();
+        for (id, line) in units.iter().zip(&shard.units) {
+            if let Some(record) = &line.record {
+                inventory.units.insert(Arc::clone(id), record.clone());
+            }
+        }
+        for line in &shard.objects {
+            let Some(unit) = units.get(line.u) else {
+                errors.push(InventoryError::Damaged { shard: shard.shard, what: format!("an object of unit {}", line.u) });
+                continue;
+            };
+            let (group, kind, namespace, name) = line.k.clone();
+            let key = Arc::new(ObjectKey { group, kind, namespace, name });
+            let entry = Entry {
+                unit: Arc::clone(unit),
+                api_version: line.v.as_str().into(),
+                uid: line.uid.clone(),
+                baseline: line.b.clone(),
+            };
+            inventory.entries.insert(key, entry);
+        }
+        if shard.shard == 0 {
+            inventory.deletes = shard.deletes.clone();
+        }
+    }
+    if unfinished && errors.is_empty() {
+        inventory.doubling = (half..of).chain(0..half).collect();
+    }
+    (inventory, errors)
+}

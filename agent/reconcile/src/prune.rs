@@ -1,0 +1,258 @@
+//! May this object be deleted, and if not, why not: each rule one small named filter, asked in order.
+//!
+//! An object comes here when the inventory holds it and no unit declares it. The first filter with an opinion decides.
+//! What is not certain is kept: a missing source, an empty render, a lost list or a damaged record never means "delete".
+
+use std::collections::BTreeSet;
+
+use driftless_protocol::bundle::DeletionPolicy;
+use driftless_protocol::id::UnitId;
+use driftless_protocol::object::ObjectKey;
+
+use crate::fold::Folded;
+use crate::inventory::{Entry, UnitRecord};
+use crate::rules::Rules;
+
+/// Everything the filters look at, for one object.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The object.
+    pub key: &'a ObjectKey,
+    /// Its inventory entry.
+    pub entry: &'a Entry,
+    /// How its unit wants deletes; `None`: nobody knows.
+    pub record: Option<&'a UnitRecord>,
+    /// The live object, or that there is none.
+    pub live: Seen<'a>,
+    /// How its unit stands in the index.
+    pub standing: Standing<'a>,
+    /// Whether the whole inventory could be read.
+    pub inventory_whole: bool,
+    /// Units the hub could not build that may declare it now: they became unbuildable as it left its own.
+    pub suspects: &'a BTreeSet<UnitId>,
+    /// The operator approved this key and UID.
+    pub approved: bool,
+}
+
+/// What is known of the live object.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// Its kind has not been listed (yet).
+    Unknown,
+    /// Its kind was listed without it.
+    Absent,
+    /// There.
+    Live(&'a Folded),
+}
+
+/// How a unit stands in the index.
+#[derive(Clone, Copy, Debug)]
+pub enum Standing<'a> {
+    /// Built, and all of it applied; what it does not declare left Git.
+    Applied,
+    /// Built, but not all of it is applied yet: deletes come last.
+    Applying,
+    /// Built without a single object.
+    Empty,
+    /// The hub could not build it.
+    Held(&'a str),
+    /// Suspended.
+    Suspended,
+    /// Not in the index, and the index is whole: the unit left Git.
+    Left,
+    /// Not in the index, which is not whole.
+    Unclear,
+}
+
+/// What is to be done with a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Delete it (within the budget).
+    Delete,
+    /// It is gone, or no longer ours: forget it.
+    Forget {
+        /// Why, for people; `None`: it is simply gone.
+        why: Option<String>,
+    },
+    /// Keep it, and its entry, until something changes.
+    Keep {
+        /// Stable code.
+        reason: &'static str,
+        /// For people.
+        why: String,
+    },
+    /// Keep it until an operator approves.
+    Hold {
+        /// For people.
+        why: String,
+    },
+}
+
+type Filter = fn(&Candidate<'_>, &Rules) -> Option<Verdict>;
+
+/// The rules, in the order they are asked. The first half is about what is certain, the second about what is allowed.
+pub const FILTERS: [(&str, Filter); 15] = [
+    ("inventory whole", inventory_whole),
+    ("unit held", unit_held),
+    ("unit suspended", unit_suspended),
+    ("index whole", index_whole),
+    ("perhaps moved", perhaps_moved),
+    ("live known", live_known),
+    ("already gone", already_gone),
+    ("same incarnation", same_incarnation),
+    ("still ours", still_ours),
+    ("opted out", opted_out),
+    ("our own", our_own),
+    ("policy", policy),
+    ("apply first", apply_first),
+    ("protected kind", protected_kind),
+    ("empty render", empty_render),
+];
+
+/// Asks the filters in order.
+#[must_use]
+pub fn judge(candidate: &Candidate<'_>, rules: &Rules) -> Verdict {
+    FILTERS.iter().find_map(|(_, filter)| filter(candidate, rules)).unwrap_or(Verdict::Delete)
+}
+
+fn keep(reason: &'static str, why: impl Into<String>) -> Option<Verdict> {
+    Some(Verdict::Keep { reason, why: why.into() })
+}
+
+fn forget(why: impl Into<String>) -> Option<Verdict> {
+    Some(Verdict::Forget { why: Some(why.into()) })
+}
+
+fn inventory_whole(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    (!c.inventory_whole).then(|| keep("InventoryDamaged", "the inventory could not be read whole; nothing is deleted"))?
+}
+
+fn unit_held(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    match c.standing {
+        Standing::Held(reason) => keep("Held", format!("its unit could not be built: {reason}")),
+        _ => None,
+    }
+}
+
+fn unit_suspended(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    matches!(c.standing, Standing::Suspended).then(|| keep("Suspended", "its unit is suspended"))?
+}
+
+fn index_whole(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    let why = "its unit is not in the bundle, but the hub could not build everything that defines units; nothing is deleted";
+    matches!(c.standing, Standing::Unclear).then(|| keep("IndexNotWhole", why))?
+}
+
+/// An object that moves to a unit which fails to build in the same commit looks as if it had left Git.
+fn perhaps_moved(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    if c.approved || c.suspects.is_empty() {
+        return None;
+    }
+    let units: Vec<String> = c.suspects.iter().take(3).map(ToString::to_string).collect();
+    keep("PerhapsMoved", format!("{} could not be built and may declare it now; deleted when that is clear", units.join(", ")))
+}
+
+fn live_known(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    matches!(c.live, Seen::Unknown).then(|| keep("NotListed", "its kind has not been listed, so it is not known whether it exists"))?
+}
+
+/// Gone, or without our label, which a watch cannot tell apart; both mean that it is not ours to delete.
+fn already_gone(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    matches!(c.live, Seen::Absent).then_some(Verdict::Forget { why: None })
+}
+
+fn live<'a>(c: &Candidate<'a>) -> Option<&'a Folded> {
+    match c.live {
+        Seen::Live(folded) => Some(folded),
+        _ => None,
+    }
+}
+
+fn same_incarnation(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    let (folded, owned) = (live(c)?, c.entry.uid.as_ref()?);
+    if folded.uid == *owned {
+        return None;
+    }
+    forget(format!("somebody re-created it (UID {} and not {owned}): left alone", folded.uid))
+}
+
+/// Also what makes pruning an intent safe: without our apply on it, it is somebody else's object of that name.
+fn still_ours(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    let folded = live(c)?;
+    if !folded.labelled {
+        return forget("it no longer carries our owner label: left alone");
+    }
+    if !folded.applied_by_us {
+        return forget("none of its fields are ours any more: left alone");
+    }
+    None
+}
+
+fn opted_out(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    live(c)?.keep.then(|| forget("kustomize.toolkit.fluxcd.io/prune: disabled: left alone"))?
+}
+
+/// The agent never deletes what it or Flux's installation runs on, whatever the bundle or an approval says.
+fn our_own(c: &Candidate<'_>, rules: &Rules) -> Option<Verdict> {
+    let namespace = c.key.group.is_empty() && c.key.kind == "Namespace";
+    if c.key.namespace == rules.agent_namespace || (namespace && c.key.name == rules.agent_namespace) {
+        return forget("it belongs to the agent: left alone");
+    }
+    if namespace && rules.protected_namespaces.contains(&c.key.name) {
+        return forget("a namespace of Kubernetes itself: left alone");
+    }
+    // The chart's cluster-wide names all begin so; without them the agent could not even report.
+    let cluster_wide = c.key.namespace.is_empty() && c.key.group == "rbac.authorization.k8s.io";
+    if cluster_wide && (c.key.name == "driftless" || c.key.name.starts_with("driftless-")) {
+        return forget("it gives the agent its rights: left alone");
+    }
+    (namespace && live(c)?.part_of_flux).then(|| forget("Flux's own namespace: left alone"))?
+}
+
+fn policy(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    let Some(record) = c.record else {
+        return keep("NoRecord", "nothing is recorded about its unit, so it is not known whether to prune");
+    };
+    let delete = match (c.standing, record.deletion_policy) {
+        (Standing::Left, DeletionPolicy::Delete | DeletionPolicy::WaitForTermination) => true,
+        (Standing::Left, DeletionPolicy::Orphan) => return forget("deletionPolicy Orphan: left alone"),
+        _ => record.prune,
+    };
+    (!delete).then(|| forget("prune is off: left alone"))?
+}
+
+/// Deletes come last, so that nothing goes before what takes its place is there.
+fn apply_first(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    matches!(c.standing, Standing::Applying).then(|| keep("ApplyFirst", "deleted once everything its unit declares is applied"))?
+}
+
+fn protected_kind(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    if c.approved || !is_protected(c.key) {
+        return None;
+    }
+    Some(Verdict::Hold { why: format!("a {} is deleted only when approved: what it holds goes with it", c.key.kind) })
+}
+
+/// Kinds whose deletion takes other things with it.
+#[must_use]
+pub fn is_protected(key: &ObjectKey) -> bool {
+    matches!(
+        (key.group.as_str(), key.kind.as_str()),
+        ("", "Namespace" | "PersistentVolumeClaim" | "PersistentVolume") | ("apiextensions.k8s.io", "CustomResourceDefinition")
+    )
+}
+
+fn empty_render(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    if c.approved || !matches!(c.standing, Standing::Empty) {
+        return None;
+    }
+    let why = "its unit has no objects at all any more; if that is meant, approve, or remove the unit from Git";
+    Some(Verdict::Hold { why: why.into() })
+}
+
+/// How many deletes an hour may see without approval.
+#[must_use]
+pub fn budget(inventory: usize, rules: &Rules) -> u32 {
+    let share = inventory.saturating_mul(rules.delete_budget_percent as usize) / 100;
+    rules.delete_budget_min.max(u32::try_from(share).unwrap_or(u32::MAX))
+}
