@@ -4,7 +4,35 @@
 //! The stages run in this order in each folder: resources, configurations, generators, components, transformers,
 //! validators; and once at the root: name suffixes by content, name references, variables, order.
 
+mod accumulate;
+mod config;
+mod crds;
+mod decode;
+mod defaults;
 mod error;
+mod fieldspec;
+mod file;
+mod generate;
+mod hash;
+mod images;
+mod json;
+mod json_patch;
+mod labels;
+mod load;
+mod merge;
+mod names;
+mod order;
+mod patch;
+mod plugin;
+mod refs;
+mod replace;
+mod replicas;
+mod res;
+mod root;
+mod scope;
+mod selector;
+mod smp_schema;
+mod vars;
 
 pub use error::{BuildError, ErrorKind, Origin, Warning};
 
@@ -158,8 +186,7 @@ pub struct Image {
 /// The first thing that the real program would stop at, with its file and line; and what rendering refuses by design:
 /// remote bases, programs and containers, Helm inflation, paths out of the tree, limits.
 pub fn build(tree: &dyn Tree, dir: &str, options: &Options) -> Result<Built, BuildError> {
-    let _ = (tree, options);
-    Err(BuildError::new(ErrorKind::Refused, Origin::new(dir, 0), "build is being written"))
+    root::build(tree, dir, None, options)
 }
 
 /// A kustomization file as Flux would generate it: nothing but resources.
@@ -176,8 +203,7 @@ pub struct KustomizationFile {
 /// # Errors
 /// A file that does not parse as Kubernetes objects.
 pub fn generate(tree: &dyn Tree, dir: &str, ignore: &dyn Fn(&str, bool) -> bool) -> Result<KustomizationFile, BuildError> {
-    let _ = (tree, ignore);
-    Err(BuildError::new(ErrorKind::Refused, Origin::new(dir, 0), "generate is being written"))
+    root::generate(tree, dir, ignore, Limits::default())
 }
 
 /// [`build`], with `file` standing where the kustomization file of `dir` would.
@@ -190,6 +216,5 @@ pub fn build_generated(
     file: &KustomizationFile,
     options: &Options,
 ) -> Result<Built, BuildError> {
-    let _ = file;
-    build(tree, dir, options)
+    root::build(tree, dir, Some(file), options)
 }

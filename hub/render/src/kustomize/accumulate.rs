@@ -1,0 +1,330 @@
+//! The pipeline of one folder, and the recursion into bases and components.
+
+use super::config::{self, Config, merge_shared};
+use super::error::{BuildError, ErrorKind, Origin, Warning};
+use super::file::{File, Var};
+use super::generate::What;
+use super::load::{Files, Found, refuse_remote, remote};
+use super::names::{Affix, NamespaceArgs, Subjects};
+use super::res::Objects;
+use super::{Options, generate, images, labels, names, patch, replicas};
+use std::sync::Arc;
+
+pub(crate) type Result<T> = std::result::Result<T, BuildError>;
+
+/// What a folder amounts to, before the steps that only the root does.
+#[derive(Debug, Default)]
+pub(crate) struct Accumulated {
+    pub(crate) objects: Objects,
+    /// `None` while nothing has been merged in.
+    pub(crate) config: Option<Arc<Config>>,
+    pub(crate) vars: Vec<Var>,
+}
+
+impl Accumulated {
+    fn merge_config(&mut self, config: &Arc<Config>, place: &Origin) -> Result<()> {
+        self.config = Some(match &self.config {
+            None => config.clone(),
+            Some(own) => merge_shared(own, config, place)?,
+        });
+        Ok(())
+    }
+
+    fn merge(&mut self, other: Self, place: &Origin) -> Result<()> {
+        self.objects.extend(other.objects)?;
+        if let Some(config) = &other.config {
+            self.merge_config(config, place)?;
+        }
+        for var in other.vars {
+            super::vars::add(&mut self.vars, var)?;
+        }
+        Ok(())
+    }
+}
+
+/// One build.
+pub(crate) struct Build<'a> {
+    pub(crate) files: Files<'a>,
+    pub(crate) options: &'a Options,
+    pub(crate) warnings: Vec<Warning>,
+    /// The folders being built, outermost first, with the line that led to each.
+    pub(crate) chain: Vec<(String, Origin)>,
+}
+
+impl Build<'_> {
+    /// Reads the kustomization file of a folder.
+    pub(crate) fn file(&self, place: &Origin, dir: &str) -> Result<Option<File>> {
+        let Some((path, bytes)) = self.files.kustomization(place, dir)? else { return Ok(None) };
+        let node = self.files.document(&path, &bytes)?;
+        File::decode(&path, &node).map(Some)
+    }
+
+    /// Builds a folder onto what is there: nothing for a base, the parent's objects for a component.
+    pub(crate) fn folder(&mut self, dir: &str, file: &File, onto: Accumulated) -> Result<Accumulated> {
+        self.warnings.extend(file.warnings.iter().cloned());
+        if file.helm_line > 0 {
+            return Err(BuildError::new(
+                ErrorKind::Refused,
+                file.at(file.helm_line),
+                "helmCharts: kustomize would run the helm program; rendering runs none",
+            )
+            .help("declare the chart as a Flux HelmRelease, or commit what `helm template` prints"));
+        }
+        let mut acc = onto;
+        for item in &file.resources {
+            self.resource(dir, file, &item.value, &file.at(item.line), &mut acc)?;
+        }
+        let config = self.configuration(dir, file)?;
+        acc.merge_config(&config, &file.at(0))?;
+        self.generators(dir, file, &mut acc)?;
+        for item in &file.components {
+            acc = self.component(dir, &item.value, &file.at(item.line), acc)?;
+        }
+        self.transformers(dir, file, &mut acc)?;
+        self.validators(dir, file, &mut acc)?;
+        for var in &file.vars {
+            super::vars::note(&mut acc.objects, var)?;
+            super::vars::add(&mut acc.vars, var.clone())?;
+        }
+        let limit = self.files.limits().objects;
+        if acc.objects.len() > limit {
+            return Err(BuildError::new(ErrorKind::Limit, file.at(0), format!("more than {limit} objects")));
+        }
+        Ok(acc)
+    }
+
+    fn resource(&mut self, dir: &str, file: &File, path: &str, place: &Origin, acc: &mut Accumulated) -> Result<()> {
+        if path.is_empty() {
+            return Err(BuildError::new(ErrorKind::Field, place.clone(), "resources: an entry is empty"));
+        }
+        let found = match path.contains("://") {
+            true => Found::Nothing,
+            false => self.files.locate(place, &self.files.inside(place, "resources", dir, path)?)?,
+        };
+        match found {
+            Found::File(full) => {
+                let bytes = self.files.bytes(place, &full)?;
+                let at = Origin::new(full, 0);
+                for res in self.files.objects(&at, &bytes)? {
+                    acc.objects.push(res)?;
+                }
+                Ok(())
+            }
+            Found::Folder(full) => {
+                let sub = self.sub(&full, "resources", path, place, false)?;
+                self.chain.push((full.clone(), place.clone()));
+                let built = self.folder(&full, &sub, Accumulated::default())?;
+                self.chain.pop();
+                acc.merge(built, &file.at(place.line))
+            }
+            Found::Nothing if remote(path) => Err(refuse_remote(place.clone(), "resources", path)),
+            Found::Nothing => Err(self.files.missing(place, "resources", dir, path)?),
+        }
+    }
+
+    fn component(&mut self, dir: &str, path: &str, place: &Origin, onto: Accumulated) -> Result<Accumulated> {
+        if path.is_empty() {
+            return Err(BuildError::new(ErrorKind::Field, place.clone(), "components: an entry is empty"));
+        }
+        let found = match path.contains("://") {
+            true => Found::Nothing,
+            false => self.files.locate(place, &self.files.inside(place, "components", dir, path)?)?,
+        };
+        match found {
+            Found::Folder(full) => {
+                let sub = self.sub(&full, "components", path, place, true)?;
+                self.chain.push((full.clone(), place.clone()));
+                let built = self.folder(&full, &sub, onto)?;
+                self.chain.pop();
+                Ok(built)
+            }
+            Found::File(_) => Err(BuildError::new(
+                ErrorKind::Missing,
+                place.clone(),
+                format!("components: {path:?} is a file; a component is a folder"),
+            )),
+            Found::Nothing if remote(path) => Err(refuse_remote(place.clone(), "components", path)),
+            Found::Nothing => Err(self.files.missing(place, "components", dir, path)?),
+        }
+    }
+
+    /// The kustomization file of a folder that another one names.
+    fn sub(&self, full: &str, what: &str, path: &str, place: &Origin, component: bool) -> Result<File> {
+        let contains = |outer: &str, inner: &str| {
+            outer.is_empty() || inner == outer || inner.strip_prefix(outer).is_some_and(|r| r.starts_with('/'))
+        };
+        if let Some(at) = self.chain.iter().position(|(dir, _)| contains(full, dir)) {
+            let steps: Vec<&str> = self.chain[at..].iter().map(|(dir, _)| dir.as_str()).chain([full]).collect();
+            let shown: Vec<&str> = steps.iter().map(|s| if s.is_empty() { "." } else { s }).collect();
+            let why = if self.chain[at].0 == full { "is being built already" } else { "holds a folder that is being built" };
+            return Err(BuildError::new(
+                ErrorKind::Target,
+                place.clone(),
+                format!("{what}: {path:?} {why}, so this would never end: {}", shown.join(" -> ")),
+            ));
+        }
+        let limit = self.files.limits().base_depth;
+        if self.chain.len() > limit {
+            return Err(BuildError::new(
+                ErrorKind::Limit,
+                place.clone(),
+                format!("{what}: bases are nested deeper than {limit}"),
+            ));
+        }
+        let Some(file) = self.file(place, full)? else {
+            return Err(BuildError::new(
+                ErrorKind::Missing,
+                place.clone(),
+                format!("{what}: the folder {path:?} has no kustomization file"),
+            )
+            .help("add a kustomization.yaml there, or list the files one by one"));
+        };
+        if component != file.component {
+            let (is, field) = match file.component {
+                true => ("a Component", "components"),
+                false => ("no Component", "resources"),
+            };
+            return Err(BuildError::new(ErrorKind::Field, place.clone(), format!("{what}: {path:?} is {is}"))
+                .help(format!("list it under {field}")));
+        }
+        Ok(file)
+    }
+
+    fn configuration(&self, dir: &str, file: &File) -> Result<Arc<Config>> {
+        let default = config::default_config();
+        let mut own: Option<Config> = None;
+        for item in &file.configurations {
+            let place = file.at(item.line);
+            let (path, bytes) = self.files.load(&place, "configurations", dir, &item.value)?;
+            let read = Config::decode(&path, &self.files.document(&path, &bytes)?)?;
+            let merged = own.unwrap_or_default().merge(&read);
+            own = Some(merged.map_err(|why| {
+                BuildError::new(ErrorKind::Conflict, Origin::new(path, 0), format!("configurations: {why}"))
+            })?);
+        }
+        for item in &file.crds {
+            let place = file.at(item.line);
+            let (path, bytes) = self.files.load(&place, "crds", dir, &item.value)?;
+            let read = super::crds::config(&path, &self.files.document(&path, &bytes)?)?;
+            let merged = own.unwrap_or_default().merge(&read);
+            own = Some(merged.map_err(|why| {
+                BuildError::new(ErrorKind::Conflict, Origin::new(path, 0), format!("crds: {why}"))
+            })?);
+        }
+        match own {
+            None => Ok(default),
+            Some(own) => merge_shared(&default, &Arc::new(own), &file.at(0)),
+        }
+    }
+
+    fn generators(&mut self, dir: &str, file: &File, acc: &mut Accumulated) -> Result<()> {
+        for (what, list) in [(What::ConfigMap, &file.config_maps), (What::Secret, &file.secrets)] {
+            for args in list {
+                let place = file.at(args.line);
+                let res = generate::generate(&self.files, dir, &place, what, args, file.generator_options.as_ref())?;
+                generate::absorb(&mut acc.objects, res)?;
+            }
+        }
+        super::plugin::generators(self, dir, file, acc)
+    }
+
+    fn transformers(&mut self, dir: &str, file: &File, acc: &mut Accumulated) -> Result<()> {
+        let config = acc.config.clone().unwrap_or_else(config::default_config);
+        let objects = &mut acc.objects;
+        for patch in patch::strategic_merges(&self.files, dir, file)? {
+            patch::transform_legacy_merge(objects, &patch)?;
+        }
+        for entry in &file.patches {
+            let ready = patch::read(&self.files, dir, entry)?;
+            patch::transform(objects, &ready)?;
+        }
+        if !file.namespace.value.is_empty() {
+            let args = NamespaceArgs {
+                namespace: file.namespace.value.as_str().into(),
+                specs: &config.namespace,
+                unset_only: false,
+                subjects: Subjects::NamedDefault,
+            };
+            names::set_namespace(objects, &args)?;
+        }
+        for (which, text, specs, what) in [
+            (Affix::Prefix, &file.name_prefix, &config.name_prefix, "namePrefix"),
+            (Affix::Suffix, &file.name_suffix, &config.name_suffix, "nameSuffix"),
+        ] {
+            if !text.value.is_empty() {
+                names::affix(objects, which, &text.value.as_str().into(), specs)
+                    .map_err(|e| transform_error(objects, &file.at(text.line), what, e))?;
+            }
+        }
+        self.labels(file, &config, objects)?;
+        if !file.common_annotations.is_empty() {
+            labels::add_pairs(objects, &file.common_annotations, &config.common_annotations)
+                .map_err(|e| transform_error(objects, &file.at(file.common_annotations_line), "commonAnnotations", e))?;
+        }
+        for entry in &file.patches_json6902 {
+            let ready = patch::read_json6902(&self.files, dir, entry)?;
+            patch::transform_json6902(objects, &ready)?;
+        }
+        for entry in &file.replicas {
+            let (name, count) = &entry.value;
+            let place = file.at(entry.line);
+            let found = replicas::set_replicas(objects, name, *count, &config.replicas)
+                .map_err(|e| transform_error(objects, &place, "replicas", e))?;
+            if !found {
+                return Err(BuildError::new(
+                    ErrorKind::Target,
+                    place,
+                    format!("replicas: no Deployment, ReplicaSet, StatefulSet or ReplicationController is named {name:?}"),
+                ));
+            }
+        }
+        for entry in &file.images {
+            images::set_images(objects, &entry.value, &config.images)
+                .map_err(|e| transform_error(objects, &file.at(entry.line), "images", e))?;
+        }
+        super::replace::transform(&self.files, dir, file, objects)?;
+        super::plugin::transformers(self, dir, file, acc)
+    }
+
+    fn labels(&self, file: &File, config: &Config, objects: &mut Objects) -> Result<()> {
+        for label in &file.labels {
+            let place = file.at(label.line);
+            let mut specs = label.fields.clone();
+            let merged = config::merge_specs(&mut specs, &config.labels).and_then(|()| {
+                if label.include_selectors {
+                    return config::merge_specs(&mut specs, &config.common_labels);
+                }
+                if label.include_templates {
+                    config::merge_specs(&mut specs, &config.template_labels)?;
+                }
+                let own = super::fieldspec::FieldSpec {
+                    path: "metadata/labels".into(),
+                    create: true,
+                    ..super::fieldspec::FieldSpec::default()
+                };
+                config::merge_spec(&mut specs, &own)
+            });
+            merged.map_err(|why| BuildError::new(ErrorKind::Conflict, place.clone(), format!("labels: {why}")))?;
+            labels::add_pairs(objects, &label.pairs, &specs)
+                .map_err(|e| transform_error(objects, &place, "labels", e))?;
+        }
+        if !file.common_labels.is_empty() {
+            labels::add_pairs(objects, &file.common_labels, &config.common_labels)
+                .map_err(|e| transform_error(objects, &file.at(file.common_labels_line), "commonLabels", e))?;
+        }
+        Ok(())
+    }
+
+    fn validators(&mut self, dir: &str, file: &File, acc: &mut Accumulated) -> Result<()> {
+        super::plugin::validators(self, dir, file, acc)
+    }
+}
+
+/// A transformer's failure, with the object it happened on.
+pub(crate) fn transform_error(objects: &Objects, place: &Origin, what: &str, (at, why): (usize, String)) -> BuildError {
+    let object = match objects.iter().nth(at) {
+        Some(res) => format!(" on {} ({})", res.id(), res.origin),
+        None => String::new(),
+    };
+    BuildError::new(ErrorKind::Field, place.clone(), format!("{what}{object}: {why}"))
+}

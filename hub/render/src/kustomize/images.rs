@@ -1,0 +1,146 @@
+//! Image names, tags and digests.
+
+use super::Image;
+use super::fieldspec::{Create, FieldSpec, rewrite, split_path, visit, wrong_shape};
+use super::res::{Objects, split_api};
+use driftless_yaml::{Node, Scalar};
+use regex::Regex;
+
+/// Rewrites images: first every `image` in a list under a key `containers` or `initContainers`, wherever that is, then the
+/// fields that the specs name. CustomResourceDefinitions are left alone.
+pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpec]) -> Result<(), (usize, String)> {
+    // The name goes into the expression as it is: the real program does not escape it.
+    let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
+    let matcher = Regex::new(&pattern).map_err(|e| (0, format!("name {:?} is no regular expression: {e}", image.name)))?;
+    let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
+    for (at, res) in objects.iter_mut_same_id().enumerate() {
+        let kind = res.kind();
+        if &*kind == "CustomResourceDefinition" {
+            continue;
+        }
+        if any_container(&res.node) {
+            walk(&mut res.node, &matcher, image).map_err(|why| (at, why))?;
+        }
+        let api = res.api();
+        let (group, version) = split_api(&api);
+        for (spec, path) in specs.iter().zip(&paths) {
+            if spec.matches(group, version, &kind) {
+                visit(&mut res.node, path, Create::Nothing, &mut |node| match node {
+                    Node::Scalar(s) => {
+                        update(s, &matcher, image);
+                        Ok(())
+                    }
+                    other => Err(wrong_shape(other, "the name of an image")),
+                })
+                .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a walk would meet a container list: most objects have none, and stay shared.
+fn any_container(node: &Node) -> bool {
+    match node {
+        Node::Map(map) => map.iter().any(|e| is_container_key(&e.key) || any_container(&e.value)),
+        Node::Seq(seq) => seq.iter().any(any_container),
+        Node::Scalar(_) => false,
+    }
+}
+
+fn is_container_key(key: &str) -> bool {
+    key == "containers" || key == "initContainers"
+}
+
+fn walk(node: &mut Node, matcher: &Regex, image: &Image) -> Result<(), String> {
+    match node {
+        Node::Map(map) => {
+            for entry in map.entries_mut() {
+                if any_container(&entry.value) {
+                    walk(&mut entry.value, matcher, image)?;
+                }
+                if is_container_key(&entry.key)
+                    && let Node::Seq(list) = &mut entry.value
+                {
+                    for container in list.items_mut() {
+                        match container {
+                            Node::Map(map) => match map.get_mut("image") {
+                                Some(Node::Scalar(s)) => update(s, matcher, image),
+                                Some(other) => return Err(wrong_shape(other, "the name of an image")),
+                                None => {}
+                            },
+                            other if other.is_null() => {}
+                            other => return Err(wrong_shape(other, "a container")),
+                        }
+                    }
+                }
+            }
+            Ok(())
+        }
+        Node::Seq(seq) => seq.items_mut().iter_mut().try_for_each(|item| walk(item, matcher, image)),
+        Node::Scalar(_) => Ok(()),
+    }
+}
+
+fn update(scalar: &mut Scalar, matcher: &Regex, image: &Image) {
+    if !matcher.is_match(&scalar.text) {
+        return;
+    }
+    let (name, tag, digest) = split(&scalar.text);
+    let name = if image.new_name.is_empty() { name } else { &image.new_name };
+    let (tag, digest) = match (image.new_tag.is_empty(), image.digest.is_empty(), image.tag_suffix.is_empty()) {
+        (false, false, _) => (image.new_tag.clone(), image.digest.as_str()),
+        (false, true, _) => (image.new_tag.clone(), ""),
+        (true, false, _) => (String::new(), image.digest.as_str()),
+        (true, true, false) => (format!("{tag}{}", image.tag_suffix), ""),
+        (true, true, true) => (tag.to_owned(), digest),
+    };
+    let mut out = name.to_owned();
+    if !tag.is_empty() {
+        out.push(':');
+        out.push_str(&tag);
+    }
+    if !digest.is_empty() {
+        out.push('@');
+        out.push_str(digest);
+    }
+    if out != *scalar.text {
+        rewrite(scalar, out);
+    }
+}
+
+/// Name, tag and digest of an image reference. A `:` before the first `/` belongs to a port.
+pub(crate) fn split(image: &str) -> (&str, &str, &str) {
+    let start = match image.find('/') {
+        Some(at) if at > 0 => at,
+        _ => 0,
+    };
+    let search = &image[start..];
+    let colon = search.find(':').map(|i| i + start);
+    let at = search.find('@').map(|i| i + start);
+    match (colon, at) {
+        (None, None) => (image, "", ""),
+        (Some(c), Some(a)) if c < a => (&image[..c], &image[c + 1..a], &image[a + 1..]),
+        (_, Some(a)) => (&image[..a], "", &image[a + 1..]),
+        (Some(c), None) => (&image[..c], &image[c + 1..], ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn references_split() {
+        for (image, parts) in [
+            ("nginx", ("nginx", "", "")),
+            ("nginx:1", ("nginx", "1", "")),
+            ("host:5000/nginx", ("host:5000/nginx", "", "")),
+            ("host:5000/nginx:1", ("host:5000/nginx", "1", "")),
+            ("nginx@sha256:ab", ("nginx", "", "sha256:ab")),
+            ("nginx:1@sha256:ab", ("nginx", "1", "sha256:ab")),
+        ] {
+            assert_eq!(split(image), parts, "{image}");
+        }
+    }
+}

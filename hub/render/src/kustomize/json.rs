@@ -1,0 +1,97 @@
+//! What a trip through JSON and back does to a value, as JSON patches and expanded lists make it in the real program.
+
+use super::fieldspec::means_more_in_yaml_1_1;
+use driftless_yaml::{Kind, Map, Node, Number, Scalar, Seq};
+
+/// The value after Go's `encoding/json` and go-yaml have written and read it: numbers as 64-bit floats, dates as text,
+/// text in quotes only where it needs them. What does not change stays shared.
+pub(crate) fn normalize(node: &Node) -> Node {
+    match changed(node) {
+        Some(node) => node,
+        None => node.clone(),
+    }
+}
+
+fn changed(node: &Node) -> Option<Node> {
+    match node {
+        Node::Scalar(s) => scalar(s).map(Node::Scalar),
+        Node::Seq(seq) => {
+            let mut out: Option<Seq> = None;
+            for (at, item) in seq.iter().enumerate() {
+                if let Some(new) = changed(item) {
+                    out.get_or_insert_with(|| seq.clone()).items_mut()[at] = new;
+                }
+            }
+            out.map(Node::Seq)
+        }
+        Node::Map(map) => {
+            let mut out: Option<Map> = None;
+            for (at, entry) in map.iter().enumerate() {
+                if let Some(new) = changed(&entry.value) {
+                    out.get_or_insert_with(|| map.clone()).entries_mut()[at].value = new;
+                }
+            }
+            out.map(Node::Map)
+        }
+    }
+}
+
+fn scalar(s: &Scalar) -> Option<Scalar> {
+    let (text, kind, quoted) = match s.kind {
+        Kind::Str => (None, Kind::Str, needs_quotes(&s.text)),
+        Kind::Bool => {
+            let text = if s.boolean()? { "true" } else { "false" };
+            ((*s.text != *text).then(|| text.to_owned()), Kind::Bool, false)
+        }
+        Kind::Null => ((&*s.text != "null").then(|| "null".to_owned()), Kind::Null, false),
+        Kind::Int | Kind::Float => {
+            let value = match s.number()? {
+                Number::Int(n) => n as f64,
+                Number::Uint(n) => n as f64,
+                Number::Float(f) => f,
+            };
+            let text = shortest(value);
+            let kind = super::fieldspec::resolve(&text);
+            ((*s.text != *text).then_some(text), kind, false)
+        }
+        Kind::Timestamp | Kind::Binary => return None,
+    };
+    if text.is_none() && kind == s.kind && quoted == s.quoted {
+        return None;
+    }
+    Some(Scalar { text: text.map_or_else(|| s.text.clone(), Into::into), kind, quoted, line: s.line })
+}
+
+/// Go's shortest `%g`: an exponent below 1e-4 and from 1e6 on.
+pub(crate) fn shortest(value: f64) -> String {
+    if value == 0.0 {
+        return if value.is_sign_negative() { "-0".to_owned() } else { "0".to_owned() };
+    }
+    let text = format!("{value:e}");
+    let Some((mantissa, exponent)) = text.split_once('e') else { return text };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..6).contains(&exponent) {
+        return format!("{value}");
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+/// Whether go-yaml writes a text in quotes or as a block.
+fn needs_quotes(text: &str) -> bool {
+    let Some(first) = text.chars().next() else { return true };
+    let special_start = matches!(
+        first,
+        '-' | '?' | ':' | ',' | '[' | ']' | '{' | '}' | '#' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' | ' '
+    );
+    // `-x` and `?x` are plain; the others never are.
+    let special_start = special_start
+        && !(matches!(first, '-' | '?' | ':') && text.chars().nth(1).is_some_and(|c| !c.is_whitespace()));
+    special_start
+        || text.ends_with(' ')
+        || text.ends_with(':')
+        || text.contains(": ")
+        || text.contains(" #")
+        || text.contains(['\n', '\t', '\r'])
+        || means_more_in_yaml_1_1(text)
+}

@@ -1,0 +1,594 @@
+//! Strategic merge of a patch into an object.
+//!
+//! The rules are those the real program follows, odd ones included: list items of the patch come first; a field whose old
+//! value stood in quotes stays text; merging touches the whole object, so that empty values (`key:` with nothing after it)
+//! disappear and merging lists lose items that repeat a key.
+
+use super::fieldspec::means_more_in_yaml_1_1;
+use super::smp_schema::Schema;
+use driftless_yaml::{Kind, Map, Node, Scalar, Seq};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Merges `patch` into `object`; `None` when the patch deletes it.
+pub(crate) fn merge(object: &Node, patch: &Node) -> Result<Option<Node>, String> {
+    Ok(match walk(Some(object), Some(patch), None)? {
+        Walked::Gone => None,
+        Walked::Kept(node) | Walked::InPlace(node) => Some(node),
+    })
+}
+
+/// What became of a pair of values.
+enum Walked {
+    Gone,
+    /// A value that is not the old one changed in place.
+    Kept(Node),
+    /// The old value, changed in place (which a list of the old object sees).
+    InPlace(Node),
+}
+
+impl Walked {
+    fn node(self) -> Option<Node> {
+        match self {
+            Self::Gone => None,
+            Self::Kept(node) | Self::InPlace(node) => Some(node),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Nothing,
+    Scalar,
+    Seq,
+    Map,
+}
+
+fn shape(node: Option<&Node>) -> Shape {
+    match node {
+        None => Shape::Nothing,
+        Some(n) if n.is_null() => Shape::Nothing,
+        Some(Node::Scalar(_)) => Shape::Scalar,
+        Some(Node::Seq(_)) => Shape::Seq,
+        Some(Node::Map(_)) => Shape::Map,
+    }
+}
+
+fn name_of(shape: Shape) -> &'static str {
+    match shape {
+        Shape::Nothing => "nothing",
+        Shape::Scalar => "a scalar",
+        Shape::Seq => "a list",
+        Shape::Map => "a map",
+    }
+}
+
+/// The schema of a value: what its parent says, else what its own `apiVersion` and `kind` say.
+fn schema_for(given: Option<Schema>, old: Option<&Node>, new: Option<&Node>) -> Option<Schema> {
+    given.or_else(|| {
+        [old, new].into_iter().flatten().find_map(|node| {
+            let map = node.as_map()?;
+            let api = map.get("apiVersion")?.scalar_text()?;
+            let kind = map.get("kind")?.scalar_text()?;
+            Schema::of_object(api, kind)
+        })
+    })
+}
+
+fn walk(old: Option<&Node>, new: Option<&Node>, given: Option<Schema>) -> Result<Walked, String> {
+    let (a, b) = (shape(old), shape(new));
+    if a != Shape::Nothing && b != Shape::Nothing && a != b {
+        return Err(format!("the patch has {} where the object has {}", name_of(b), name_of(a)));
+    }
+    let whole = if a == Shape::Nothing { b } else { a };
+    match whole {
+        Shape::Nothing | Shape::Map => walk_map(old, new, schema_for(given, old, new)),
+        Shape::Scalar => Ok(match (new, old) {
+            (Some(n), _) if n.is_null() => Walked::Gone,
+            (Some(n), _) => Walked::Kept(n.clone()),
+            (None, Some(o)) => Walked::InPlace(o.clone()),
+            (None, None) => Walked::Gone,
+        }),
+        Shape::Seq => match schema_for(given, None, None) {
+            Some(schema) if schema.merge_keys.is_some() => walk_merging_list(old, new, schema),
+            _ => Ok(match (new, old) {
+                (Some(n), _) if n.is_null() => Walked::Gone,
+                (Some(n), _) => Walked::Kept(n.clone()),
+                (None, Some(o)) => Walked::InPlace(o.clone()),
+                (None, None) => Walked::Gone,
+            }),
+        },
+    }
+}
+
+/// What `$patch` in a patch asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Directive {
+    Merge,
+    Replace,
+    Delete,
+}
+
+fn directive(text: &str) -> Result<Directive, String> {
+    match text {
+        "merge" => Ok(Directive::Merge),
+        "replace" => Ok(Directive::Replace),
+        "delete" => Ok(Directive::Delete),
+        other => Err(format!("$patch: {other:?} is none of merge, replace, delete")),
+    }
+}
+
+/// The directive of a map and the map without it.
+fn map_directive(map: &Map) -> Result<(Directive, Map), String> {
+    match map.get("$patch") {
+        None => Ok((Directive::Merge, map.clone())),
+        Some(value) => {
+            let found = directive(value.as_scalar().map_or("", |s| &s.text))?;
+            let mut rest = map.clone();
+            rest.remove("$patch");
+            Ok((found, rest))
+        }
+    }
+}
+
+fn walk_map(old: Option<&Node>, new: Option<&Node>, schema: Option<Schema>) -> Result<Walked, String> {
+    let new_map = new.and_then(Node::as_map);
+    let Some(old_map) = old.and_then(Node::as_map) else {
+        // Nothing there, or null.
+        let Some(map) = new_map else {
+            // A null that was spelled out stays; an empty value goes.
+            return Ok(match (old, new) {
+                (Some(Node::Scalar(s)), None) if !s.text.is_empty() => Walked::InPlace(Node::Scalar(s.clone())),
+                _ => Walked::Gone,
+            });
+        };
+        return match map_directive(map) {
+            Ok((Directive::Delete, _)) => Ok(Walked::Gone),
+            Ok((_, rest)) => adopt_fields(rest, schema),
+            // The real program looks away here.
+            Err(_) => adopt_fields(map.clone(), schema),
+        };
+    };
+    match new {
+        None => Ok(match clean_map(old_map, schema)? {
+            Some(map) => Walked::InPlace(Node::Map(map)),
+            None => Walked::InPlace(Node::Map(old_map.clone())),
+        }),
+        Some(n) if n.is_null() => Ok(Walked::Gone),
+        Some(_) => {
+            let Some(map) = new_map else { return Ok(Walked::Gone) };
+            let (found, rest) = map_directive(map)?;
+            match found {
+                Directive::Delete => Ok(Walked::Gone),
+                Directive::Replace => adopt_fields(rest, schema),
+                Directive::Merge => merge_fields(old_map, &rest, schema),
+            }
+        }
+    }
+}
+
+fn merge_fields(old: &Map, new: &Map, schema: Option<Schema>) -> Result<Walked, String> {
+    let mut out = clean_map_except(old, schema, |key| new.get(key).is_some())?.unwrap_or_else(|| old.clone());
+    for entry in new {
+        let field_schema = schema.and_then(|s| s.field(&entry.key));
+        let before = old.get(&entry.key);
+        let after = walk(before, Some(&entry.value), field_schema).map_err(|why| under(&entry.key, why))?;
+        match (after.node(), before) {
+            (None, _) => {
+                out.remove(&entry.key);
+            }
+            (Some(node), Some(before)) => {
+                out.insert(entry.key.clone(), keep_style(node, before));
+            }
+            (Some(node), None) => {
+                out.insert(entry.key.clone(), fresh_style(node));
+            }
+        }
+    }
+    Ok(Walked::InPlace(Node::Map(out)))
+}
+
+fn under(key: &str, why: String) -> String {
+    format!("{key}: {why}")
+}
+
+/// A value that replaces another takes over its quotes; a value that then stands in quotes is text.
+fn keep_style(node: Node, before: &Node) -> Node {
+    let Node::Scalar(mut s) = node else { return node };
+    let quoted = matches!(before, Node::Scalar(b) if b.quoted);
+    if quoted && !matches!(s.kind, Kind::Str | Kind::Binary) {
+        s.kind = Kind::Str;
+    }
+    s.quoted = quoted;
+    Node::Scalar(s)
+}
+
+/// A new text that YAML 1.1 would read as something else is written in quotes.
+fn fresh_style(node: Node) -> Node {
+    match node {
+        Node::Scalar(s) if !s.quoted && s.kind == Kind::Str && means_more_in_yaml_1_1(&s.text) => {
+            Node::Scalar(Scalar { quoted: true, ..s })
+        }
+        other => other,
+    }
+}
+
+/// A map of the patch that has no counterpart: nulls and directives in it take effect on itself.
+fn adopt_fields(map: Map, schema: Option<Schema>) -> Result<Walked, String> {
+    let mut out = map.clone();
+    for entry in &map {
+        let field_schema = schema.and_then(|s| s.field(&entry.key));
+        match adopt(&entry.value, field_schema).map_err(|why| under(&entry.key, why))? {
+            None => {
+                out.remove(&entry.key);
+            }
+            Some(node) => {
+                if let Some(place) = out.get_mut(&entry.key) {
+                    *place = node;
+                }
+            }
+        }
+    }
+    Ok(Walked::InPlace(Node::Map(out)))
+}
+
+/// A value of the patch merged with itself.
+fn adopt(node: &Node, given: Option<Schema>) -> Result<Option<Node>, String> {
+    match node {
+        n if n.is_null() => Ok(None),
+        Node::Scalar(_) => Ok(Some(node.clone())),
+        Node::Map(map) => {
+            let (found, rest) = map_directive(map)?;
+            if found == Directive::Delete {
+                return Ok(None);
+            }
+            Ok(adopt_fields(rest, schema_for(given, Some(node), None))?.node())
+        }
+        Node::Seq(seq) => match given {
+            Some(schema) if schema.merge_keys.is_some() => {
+                let (found, rest) = list_directive(seq)?;
+                if found == Directive::Delete {
+                    return Ok(None);
+                }
+                merge_items(&rest, Items::Same, schema).map(Some)
+            }
+            _ => Ok(Some(node.clone())),
+        },
+    }
+}
+
+/// What merging with nothing does to a value: empty values go, merging lists lose repeated keys.
+enum Cleaned {
+    Same,
+    Gone,
+    New(Node),
+}
+
+fn clean(node: &Node, given: Option<Schema>) -> Result<Cleaned, String> {
+    match node {
+        Node::Scalar(s) if s.kind == Kind::Null && s.text.is_empty() => Ok(Cleaned::Gone),
+        Node::Scalar(_) => Ok(Cleaned::Same),
+        Node::Map(map) => Ok(match clean_map(map, schema_for(given, Some(node), None))? {
+            Some(map) => Cleaned::New(Node::Map(map)),
+            None => Cleaned::Same,
+        }),
+        Node::Seq(seq) => match given {
+            Some(schema) if schema.merge_keys.is_some() => {
+                if plain_list(seq, schema) {
+                    return clean_items(seq, schema);
+                }
+                Ok(Cleaned::New(merge_items(seq, Items::None, schema)?))
+            }
+            _ => Ok(Cleaned::Same),
+        },
+    }
+}
+
+fn clean_map(map: &Map, schema: Option<Schema>) -> Result<Option<Map>, String> {
+    clean_map_except(map, schema, |_| false)
+}
+
+fn clean_map_except(map: &Map, schema: Option<Schema>, skip: impl Fn(&str) -> bool) -> Result<Option<Map>, String> {
+    let mut out: Option<Map> = None;
+    for entry in map {
+        if skip(&entry.key) {
+            continue;
+        }
+        let cleaned = clean(&entry.value, schema.and_then(|s| s.field(&entry.key)));
+        match cleaned.map_err(|why| under(&entry.key, why))? {
+            Cleaned::Same => {}
+            Cleaned::Gone => {
+                out.get_or_insert_with(|| map.clone()).remove(&entry.key);
+            }
+            Cleaned::New(node) => {
+                out.get_or_insert_with(|| map.clone()).insert(entry.key.clone(), node);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Whether every item is a map with a distinct, non-empty value under the one merge key: nothing to join or drop.
+fn plain_list(seq: &Seq, schema: Schema) -> bool {
+    let Some(&[key]) = schema.merge_keys else { return false };
+    let mut seen = HashSet::with_capacity(seq.len());
+    seq.iter().all(|item| {
+        let value = item.as_map().and_then(|m| m.get(key)).and_then(Node::scalar_text);
+        value.is_some_and(|v| !v.is_empty() && seen.insert(v))
+    })
+}
+
+fn clean_items(seq: &Seq, schema: Schema) -> Result<Cleaned, String> {
+    let mut out: Option<Seq> = None;
+    for (at, item) in seq.iter().enumerate() {
+        match clean(item, schema.item())? {
+            Cleaned::New(node) => out.get_or_insert_with(|| seq.clone()).items_mut()[at] = node,
+            Cleaned::Same | Cleaned::Gone => {}
+        }
+    }
+    Ok(out.map_or(Cleaned::Same, |seq| Cleaned::New(Node::Seq(seq))))
+}
+
+fn walk_merging_list(old: Option<&Node>, new: Option<&Node>, schema: Schema) -> Result<Walked, String> {
+    let new_seq = new.and_then(Node::as_seq);
+    let Some(old_seq) = old.and_then(Node::as_seq) else {
+        return match new_seq {
+            Some(seq) => Ok(Walked::Kept(merge_items(seq, Items::Same, schema)?)),
+            None => Ok(Walked::Gone),
+        };
+    };
+    match (new, new_seq) {
+        (None, _) => Ok(Walked::Kept(merge_items(old_seq, Items::None, schema)?)),
+        (Some(_), None) => Ok(Walked::Gone),
+        (Some(_), Some(seq)) => {
+            let (found, rest) = list_directive(seq)?;
+            match found {
+                Directive::Delete => Ok(Walked::Gone),
+                Directive::Replace => Ok(Walked::Kept(merge_items(&rest, Items::Same, schema)?)),
+                Directive::Merge => Ok(Walked::Kept(merge_items(old_seq, Items::From(&rest), schema)?)),
+            }
+        }
+    }
+}
+
+/// The directive of a list: an item that holds nothing but `$patch`.
+fn list_directive(seq: &Seq) -> Result<(Directive, Seq), String> {
+    let Some(map) = seq.iter().find_map(|item| item.as_map().filter(|m| m.get("$patch").is_some())) else {
+        return Ok((Directive::Merge, seq.clone()));
+    };
+    if map.len() > 1 {
+        return Ok((Directive::Merge, seq.clone()));
+    }
+    let text = map.get("$patch").map(super::res::text_of).unwrap_or_default();
+    let found = directive(&text)?;
+    let mut items: Vec<Node> = seq.to_vec();
+    set_item(&mut items, None, &["$patch"], &[text])?;
+    Ok((found, Seq::from_items(items, seq.line)))
+}
+
+/// What a list merges with.
+#[derive(Clone, Copy)]
+enum Items<'a> {
+    None,
+    /// The list itself.
+    Same,
+    From(&'a [Node]),
+}
+
+type Values = Vec<Arc<str>>;
+
+/// Merges the items of two lists by key, those of the patch first.
+fn merge_items(old: &[Node], new: Items<'_>, schema: Schema) -> Result<Node, String> {
+    let keys: &[&str] = schema.merge_keys.unwrap_or(&[]);
+    let mut list: Vec<Node> = old.to_vec();
+    let mut groups: Vec<Values> = Vec::new();
+    let mut seen: HashSet<Values> = HashSet::new();
+    for source in [if let Items::From(new) = new { new } else { &[] }, old] {
+        for item in source {
+            let values: Values = if keys.is_empty() {
+                vec![super::res::text_of(item)]
+            } else {
+                keys.iter().map(|key| key_value(item, key)).collect()
+            };
+            if seen.insert(values.clone()) {
+                groups.push(values);
+            }
+        }
+    }
+    let keys = if keys.is_empty() { &[""][..] } else { keys };
+    if keys.len() > 1 {
+        join_values(&mut groups);
+    }
+    let mut items: Vec<Node> = Vec::new();
+    let mut used: Vec<&str> = keys.to_vec();
+    for at in 0..groups.len() {
+        let (by, values) = usable(&groups, &groups[at], keys);
+        let (look, look_values) = usable(std::slice::from_ref(&values), &values, &by);
+        let place = find_item(&list, &look, &look_values);
+        let walked = {
+            let before = place.map(|i| &list[i]);
+            match new {
+                Items::Same => match before {
+                    Some(node) => adopt(node, schema.item())?.map_or(Walked::Gone, Walked::InPlace),
+                    None => Walked::Gone,
+                },
+                Items::None => walk(before, None, schema.item())?,
+                Items::From(new) => {
+                    let patch = find_item(new, &look, &look_values).map(|i| &new[i]);
+                    walk(before, patch, schema.item())?
+                }
+            }
+        };
+        used.clone_from(&by);
+        let in_place = matches!(walked, Walked::InPlace(_));
+        let node = walked.node().filter(|n| !n.is_null() && !n.as_map().is_some_and(Map::is_empty));
+        let Some(mut node) = node else {
+            set_item(&mut list, None, &by, &values)?;
+            continue;
+        };
+        if let Node::Map(map) = &mut node {
+            for (key, value) in by.iter().zip(&values) {
+                if !key.is_empty() && map.get(key).is_none() && !value.is_empty() {
+                    let kind = super::fieldspec::resolve(value);
+                    map.insert(*key, Node::Scalar(Scalar { text: value.clone(), kind, quoted: false, line: 0 }));
+                }
+            }
+        }
+        if in_place && let Some(i) = place {
+            list[i] = node.clone();
+        }
+        set_item(&mut items, Some(&node), &by, &values)?;
+    }
+    if !groups.is_empty() {
+        append_items(&mut items, &list, &used)?;
+    } else {
+        items = list;
+    }
+    Ok(Node::Seq(Seq::from_items(items, 0)))
+}
+
+/// The text under a key of an item, empty when there is none.
+fn key_value(item: &Node, key: &str) -> Arc<str> {
+    match item.as_map().and_then(|m| m.get(key)) {
+        Some(n @ Node::Scalar(s)) if !n.is_null() => s.text.clone(),
+        _ => Arc::from(""),
+    }
+}
+
+/// Joins groups of key values that agree in one key and do not contradict each other: an item that leaves out `protocol`
+/// is the item that has it.
+fn join_values(groups: &mut [Values]) {
+    for i in 0..groups.len() {
+        for j in 0..groups.len() {
+            if let Some(joined) = joined(&groups[i], &groups[j]) {
+                groups[i].clone_from(&joined);
+                groups[j] = joined;
+            }
+        }
+    }
+}
+
+fn joined(a: &Values, b: &Values) -> Option<Values> {
+    let mut common = false;
+    let mut out = Vec::with_capacity(a.len());
+    for (x, y) in a.iter().zip(b) {
+        if x == y {
+            common = true;
+            out.push(x.clone());
+        } else if !x.is_empty() && !y.is_empty() {
+            return None;
+        } else {
+            out.push(if x.is_empty() { y.clone() } else { x.clone() });
+        }
+    }
+    common.then_some(out)
+}
+
+/// The keys that any group has a value for, and this group's values of them; all keys when none has.
+fn usable<'k>(groups: &[Values], values: &Values, keys: &[&'k str]) -> (Vec<&'k str>, Values) {
+    let has = |i: usize| groups.iter().any(|g| g.get(i).is_some_and(|v| !v.is_empty()));
+    if !(0..keys.len()).any(has) {
+        return (keys.to_vec(), values.clone());
+    }
+    let by = (0..keys.len()).filter(|&i| has(i)).map(|i| keys[i]).collect();
+    let values = values.iter().enumerate().filter(|(i, v)| !v.is_empty() || has(*i)).map(|(_, v)| v.clone()).collect();
+    (by, values)
+}
+
+/// The first item whose keys have exactly these values.
+fn find_item(list: &[Node], keys: &[&str], values: &Values) -> Option<usize> {
+    let first = values.first().map_or("", |v| &**v);
+    if keys.first().is_none_or(|k| k.is_empty()) {
+        return list.iter().position(|n| *super::res::text_of(n) == *first);
+    }
+    if keys.len() != values.len() {
+        return None;
+    }
+    list.iter().position(|item| {
+        item.as_map().is_some_and(|map| {
+            keys.iter().zip(values).all(|(k, v)| map.get(k).is_some_and(|n| super::res::text_of(n) == *v))
+        })
+    })
+}
+
+/// Replaces the items that match by `item`, appends it when none does, or removes them when it is `None`. Nulls and empty
+/// maps go in any case.
+fn set_item(list: &mut Vec<Node>, item: Option<&Node>, keys: &[&str], values: &[Arc<str>]) -> Result<(), String> {
+    let by_map = keys.first().is_some_and(|k| !k.is_empty()) && values.first().is_some_and(|v| !v.is_empty());
+    let mut out = Vec::with_capacity(list.len() + 1);
+    let mut found_any = false;
+    for node in list.drain(..) {
+        if node.is_null() || node.as_map().is_some_and(Map::is_empty) {
+            continue;
+        }
+        if by_map && node.as_map().is_none() {
+            out.push(node);
+            continue;
+        }
+        let mut found = false;
+        for (i, key) in keys.iter().enumerate() {
+            if let Some(value) = values.get(i) {
+                found = has_value(&node, key, value)?;
+            }
+            if !found {
+                break;
+            }
+        }
+        if !found {
+            if !values.is_empty() {
+                out.push(node);
+            }
+            continue;
+        }
+        found_any = true;
+        if let Some(item) = item {
+            out.push(item.clone());
+        }
+    }
+    if !found_any && let Some(item) = item {
+        out.push(item.clone());
+    }
+    *list = out;
+    Ok(())
+}
+
+/// Whether an item has this value under this key; an empty value asks for the key alone.
+fn has_value(node: &Node, key: &str, value: &str) -> Result<bool, String> {
+    if key.is_empty() {
+        return match node {
+            Node::Scalar(s) => Ok(*s.text == *value),
+            other => Err(super::fieldspec::wrong_shape(other, "a scalar in a list that merges by value")),
+        };
+    }
+    match node {
+        Node::Map(map) => Ok(map.get(key).is_some_and(|n| value.is_empty() || *super::res::text_of(n) == *value)),
+        other => Err(super::fieldspec::wrong_shape(other, "a map in a list that merges by key")),
+    }
+}
+
+/// Adds the items of the old list that are not there yet.
+fn append_items(to: &mut Vec<Node>, from: &[Node], keys: &[&str]) -> Result<(), String> {
+    for item in from {
+        if keys.first().is_none_or(|k| k.is_empty()) {
+            set_item(to, Some(item), &[""], &[super::res::text_of(item)])?;
+            continue;
+        }
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            let value = match item {
+                Node::Map(map) => map.get(key),
+                n if n.is_null() => None,
+                other => return Err(super::fieldspec::wrong_shape(other, "a map in a list that merges by key")),
+            };
+            match value {
+                Some(value) => values.push(super::res::text_of(value)),
+                None => to.push(item.clone()),
+            }
+        }
+        if keys.len() > 1 {
+            set_item(to, None, keys, &values)?;
+        }
+        set_item(to, Some(item), keys, &values)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,376 @@
+//! Objects under construction: identity, history, and the list they live in.
+//!
+//! Kustomize keeps an object's history (former names, prefixes, whether it wants a hash suffix) in annotations of the
+//! object itself and removes them at the end. Here history lives beside the object.
+
+use super::error::{BuildError, ErrorKind, Origin};
+use super::scope::cluster_scoped;
+use driftless_yaml::{Map, Node};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The namespace kustomize gives to what has none by nature.
+pub(crate) const NO_NAMESPACE: &str = "_non_namespaceable_";
+
+/// Who an object is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Id {
+    pub(crate) api: Arc<str>,
+    pub(crate) kind: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) namespace: Arc<str>,
+}
+
+/// Group and version of an `apiVersion`.
+pub(crate) fn split_api(api: &str) -> (&str, &str) {
+    api.split_once('/').unwrap_or(("", api))
+}
+
+impl Id {
+    pub(crate) fn group(&self) -> &str {
+        split_api(&self.api).0
+    }
+
+    pub(crate) fn version(&self) -> &str {
+        split_api(&self.api).1
+    }
+
+    /// The namespace for comparison: none by nature, or `default` when none is written.
+    pub(crate) fn effective_namespace(&self) -> &str {
+        if cluster_scoped(&self.api, &self.kind) {
+            NO_NAMESPACE
+        } else if self.namespace.is_empty() {
+            "default"
+        } else {
+            &self.namespace
+        }
+    }
+
+    /// This id with its namespace made comparable.
+    pub(crate) fn key(&self) -> Id {
+        let effective = self.effective_namespace();
+        if effective == &*self.namespace {
+            return self.clone();
+        }
+        Id { namespace: effective.into(), ..self.clone() }
+    }
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.kind, &*self.name)?;
+        match self.namespace.is_empty() {
+            true => write!(f, " ({})", self.api),
+            false => write!(f, " in namespace {:?} ({})", &*self.namespace, self.api),
+        }
+    }
+}
+
+/// A former name, namespace (comparable form) and kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Former {
+    pub(crate) name: Arc<str>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) kind: Arc<str>,
+}
+
+/// What a generator wants done with an object of the same identity that is already there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Behavior {
+    #[default]
+    Create,
+    Replace,
+    Merge,
+}
+
+/// One object under construction.
+#[derive(Clone, Debug)]
+pub(crate) struct Res {
+    pub(crate) node: Node,
+    pub(crate) origin: Origin,
+    /// Oldest first.
+    pub(crate) former: Vec<Former>,
+    /// Innermost first.
+    pub(crate) prefixes: Vec<Arc<str>>,
+    pub(crate) suffixes: Vec<Arc<str>>,
+    pub(crate) wants_hash: bool,
+    pub(crate) hashed_base_name: Option<String>,
+    pub(crate) behavior: Behavior,
+    /// Made by a generator: the real program would have annotations on it from the start.
+    pub(crate) generated: bool,
+    /// Variables that read from this object.
+    pub(crate) variables: Vec<Arc<str>>,
+}
+
+fn empty() -> Arc<str> {
+    Arc::from("")
+}
+
+impl Res {
+    pub(crate) fn new(node: Node, origin: Origin) -> Self {
+        Self {
+            node,
+            origin,
+            former: Vec::new(),
+            prefixes: Vec::new(),
+            suffixes: Vec::new(),
+            wants_hash: false,
+            hashed_base_name: None,
+            behavior: Behavior::Create,
+            generated: false,
+            variables: Vec::new(),
+        }
+    }
+
+    /// The text of a scalar at the top, empty when it is not there.
+    fn top(&self, key: &str) -> Arc<str> {
+        match self.node.as_map().and_then(|m| m.get(key)) {
+            Some(Node::Scalar(s)) => s.text.clone(),
+            _ => empty(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Arc<str> {
+        self.top("kind")
+    }
+
+    pub(crate) fn api(&self) -> Arc<str> {
+        self.top("apiVersion")
+    }
+
+    pub(crate) fn metadata(&self) -> Option<&Map> {
+        self.node.as_map()?.get("metadata")?.as_map()
+    }
+
+    fn meta_text(&self, key: &str) -> Arc<str> {
+        match self.metadata().and_then(|m| m.get(key)) {
+            Some(n @ Node::Scalar(s)) if !n.is_null() => s.text.clone(),
+            _ => empty(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.meta_text("name")
+    }
+
+    pub(crate) fn namespace(&self) -> Arc<str> {
+        self.meta_text("namespace")
+    }
+
+    /// Who it is now.
+    pub(crate) fn id(&self) -> Id {
+        Id { api: self.api(), kind: self.kind(), name: self.name(), namespace: self.namespace() }
+    }
+
+    /// Who it was, oldest first; group and version are always the present ones.
+    pub(crate) fn former_ids(&self) -> impl Iterator<Item = Id> + '_ {
+        let api = self.api();
+        self.former.iter().map(move |f| Id {
+            api: api.clone(),
+            kind: f.kind.clone(),
+            name: f.name.clone(),
+            namespace: f.namespace.clone(),
+        })
+    }
+
+    /// Who it was when it was read.
+    pub(crate) fn original_id(&self) -> Id {
+        let first = self.former_ids().next();
+        first.unwrap_or_else(|| self.id())
+    }
+
+    /// Notes who it is now, before that changes.
+    pub(crate) fn remember(&mut self) {
+        let id = self.id();
+        let namespace = id.effective_namespace().into();
+        if !id.name.is_empty() {
+            self.former.push(Former { name: id.name, namespace, kind: id.kind });
+        }
+    }
+
+    /// Whether the real program would by now carry annotations of its own on this object.
+    pub(crate) fn has_history(&self) -> bool {
+        self.generated || !self.former.is_empty() || !self.prefixes.is_empty() || !self.suffixes.is_empty()
+    }
+
+    /// Texts of `metadata.labels` or `metadata.annotations`, by key.
+    pub(crate) fn meta_pairs(&self, field: &str) -> Vec<(Arc<str>, Arc<str>)> {
+        self.metadata()
+            .and_then(|m| m.get(field))
+            .and_then(Node::as_map)
+            .map(|m| m.iter().map(|e| (e.key.clone(), text_of(&e.value))).collect())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn meta_pair(&self, field: &str, key: &str) -> Option<Arc<str>> {
+        self.metadata()?.get(field)?.as_map()?.get(key).map(text_of)
+    }
+
+    /// Sets `metadata.labels` or `metadata.annotations` to texts; removes the field when there are none.
+    pub(crate) fn set_meta_pairs(&mut self, field: &str, pairs: Vec<(Arc<str>, Arc<str>)>) {
+        let Some(meta) = metadata_mut(&mut self.node) else { return };
+        meta.remove(field);
+        if !pairs.is_empty() {
+            let mut map = Map::new();
+            for (k, v) in pairs {
+                map.insert(k, Node::string(v));
+            }
+            meta.insert(field, Node::Map(map));
+        }
+    }
+
+    /// Sets the name, keeping how it is written.
+    pub(crate) fn set_name(&mut self, name: &str) {
+        if let Some(meta) = metadata_mut(&mut self.node) {
+            super::fieldspec::set_text(meta, "name", name);
+        }
+    }
+
+    /// Sets the namespace; empty text removes it.
+    pub(crate) fn set_namespace(&mut self, namespace: &str) {
+        if let Some(meta) = metadata_mut(&mut self.node) {
+            if namespace.is_empty() {
+                meta.remove("namespace");
+            } else {
+                super::fieldspec::set_text(meta, "namespace", namespace);
+            }
+        }
+    }
+}
+
+/// `metadata`, created when it is not there; `None` when the object is no map.
+pub(crate) fn metadata_mut(node: &mut Node) -> Option<&mut Map> {
+    let map = node.as_map_mut()?;
+    if !matches!(map.get("metadata"), Some(Node::Map(_))) {
+        map.insert("metadata", Node::map());
+    }
+    map.get_mut("metadata")?.as_map_mut()
+}
+
+/// The text of a scalar as written, empty for anything else.
+pub(crate) fn text_of(node: &Node) -> Arc<str> {
+    node.as_scalar().map_or_else(empty, |s| s.text.clone())
+}
+
+/// The objects of one folder, in order, with indexes by identity that are built when asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    list: Vec<Res>,
+    index: Option<Index>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    now: HashMap<Id, u32>,
+    /// Present and former ids.
+    ever: HashMap<Id, Vec<u32>>,
+}
+
+impl Index {
+    fn add(&mut self, at: u32, res: &Res) {
+        let key = res.id().key();
+        for former in res.former_ids() {
+            let seen = self.ever.entry(former).or_default();
+            if seen.last() != Some(&at) {
+                seen.push(at);
+            }
+        }
+        let seen = self.ever.entry(key.clone()).or_default();
+        if seen.last() != Some(&at) {
+            seen.push(at);
+        }
+        self.now.entry(key).or_insert(at);
+    }
+}
+
+impl Objects {
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Res> {
+        self.list.iter()
+    }
+
+    pub(crate) fn get(&self, at: usize) -> &Res {
+        &self.list[at]
+    }
+
+    /// For changes that leave every identity as it is.
+    pub(crate) fn get_mut_same_id(&mut self, at: usize) -> &mut Res {
+        &mut self.list[at]
+    }
+
+    /// For changes that leave every identity as it is.
+    pub(crate) fn iter_mut_same_id(&mut self) -> std::slice::IterMut<'_, Res> {
+        self.list.iter_mut()
+    }
+
+    /// For any change.
+    pub(crate) fn list_mut(&mut self) -> &mut Vec<Res> {
+        self.index = None;
+        &mut self.list
+    }
+
+    pub(crate) fn into_list(self) -> Vec<Res> {
+        self.list
+    }
+
+    fn index(&mut self) -> &Index {
+        let list = &self.list;
+        self.index.get_or_insert_with(|| {
+            let mut index = Index::default();
+            for (at, res) in list.iter().enumerate() {
+                index.add(at as u32, res);
+            }
+            index
+        })
+    }
+
+    /// Which objects have or had this identity, in order.
+    pub(crate) fn ever(&mut self, key: &Id) -> &[u32] {
+        self.index().ever.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds an object; refuses one whose identity is there already.
+    pub(crate) fn push(&mut self, res: Res) -> Result<(), BuildError> {
+        let key = res.id().key();
+        if let Some(&at) = self.index().now.get(&key) {
+            return Err(duplicate(&self.list[at as usize], &res));
+        }
+        let at = self.list.len() as u32;
+        if let Some(index) = &mut self.index {
+            index.add(at, &res);
+        }
+        self.list.push(res);
+        Ok(())
+    }
+
+    /// Adds all of another list.
+    pub(crate) fn extend(&mut self, other: Objects) -> Result<(), BuildError> {
+        if self.list.is_empty() {
+            *self = other;
+            return Ok(());
+        }
+        for res in other.list {
+            self.push(res)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses two objects of one identity.
+    pub(crate) fn check_unique(&mut self) -> Result<(), BuildError> {
+        let mut seen: HashMap<Id, usize> = HashMap::with_capacity(self.list.len());
+        for (at, res) in self.list.iter().enumerate() {
+            if let Some(first) = seen.insert(res.id().key(), at) {
+                return Err(duplicate(&self.list[first], res));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn duplicate(first: &Res, second: &Res) -> BuildError {
+    BuildError::new(ErrorKind::Conflict, second.origin.clone(), format!("{} is there twice", second.id()))
+        .help(format!("the other one is at {}; rename one, or patch instead of repeating", first.origin))
+}

@@ -1,0 +1,252 @@
+//! The steps that only the root of a build does.
+
+use super::accumulate::{Accumulated, Build, Result};
+use super::config;
+use super::decode::At;
+use super::error::{BuildError, ErrorKind, Origin};
+use super::file::{File, Label, NAMES};
+use super::load::Files;
+use super::res::{Objects, Res};
+use super::{Built, KustomizationFile, Options, Order, Resource, hash, order, refs, vars};
+use crate::tree::{Entry, Tree};
+use driftless_yaml::Node;
+use std::sync::Arc;
+
+/// The label that `buildMetadata: [managedByLabel]` asks for, as the 5.8.1 program writes it.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kustomize-v5.8.1");
+
+/// Builds a folder with its own kustomization file, or with `generated` in its place.
+pub(crate) fn build(
+    tree: &dyn Tree,
+    dir: &str,
+    generated: Option<&KustomizationFile>,
+    options: &Options,
+) -> Result<Built> {
+    let Some(dir) = super::load::join("", dir) else {
+        return Err(BuildError::new(ErrorKind::Refused, Origin::new(dir, 0), "this folder is outside the repository"));
+    };
+    let place = Origin::new(if dir.is_empty() { "." } else { dir.as_str() }, 0);
+    let mut build = Build { files: Files::new(tree, options.limits), options, warnings: Vec::new(), chain: Vec::new() };
+    let dir = match build.files.locate(&place, &dir)? {
+        super::load::Found::Folder(dir) => dir,
+        super::load::Found::File(_) => {
+            return Err(BuildError::new(ErrorKind::Missing, place, "this is a file; a folder can be built"));
+        }
+        super::load::Found::Nothing => return Err(build.files.missing(&place, "", "", &dir)?),
+    };
+    let mut file = match generated {
+        Some(generated) => generated_file(&dir, generated),
+        None => build.file(&place, &dir)?.ok_or_else(|| {
+            BuildError::new(ErrorKind::Missing, place.clone(), "this folder has no kustomization file")
+                .help("expected kustomization.yaml, kustomization.yml or Kustomization")
+        })?,
+    };
+    overlay(&build, &dir, &mut file)?;
+    build.chain.push((dir.clone(), place));
+    let acc = build.folder(&dir, &file, Accumulated::default())?;
+    finish(build, &file, acc)
+}
+
+fn generated_file(dir: &str, generated: &KustomizationFile) -> File {
+    let path = if dir.is_empty() { NAMES[0].to_owned() } else { format!("{dir}/{}", NAMES[0]) };
+    File {
+        path: path.into(),
+        resources: generated.resources.iter().map(|r| At { value: r.clone(), line: 0 }).collect(),
+        ..File::default()
+    }
+}
+
+/// Puts what a Flux Kustomization asks for into the file at the top.
+fn overlay(build: &Build<'_>, dir: &str, file: &mut File) -> Result<()> {
+    let o = &build.options.overlay;
+    let at = |text: &Option<String>, old: &mut At<String>| {
+        if let Some(text) = text {
+            *old = At { value: text.clone(), line: old.line };
+        }
+    };
+    at(&o.target_namespace, &mut file.namespace);
+    at(&o.name_prefix, &mut file.name_prefix);
+    at(&o.name_suffix, &mut file.name_suffix);
+    file.patches.extend(o.patches.iter().map(|p| {
+        let mut p = p.clone();
+        if p.place == Origin::default() {
+            p.place = o.place.clone();
+        }
+        p
+    }));
+    for path in &o.components {
+        if path.starts_with('/') || super::load::remote(path) {
+            return Err(BuildError::new(
+                ErrorKind::Refused,
+                o.place.clone(),
+                format!("components: {path:?} must be a path relative to the folder that is built"),
+            ));
+        }
+        if o.ignore_missing_components {
+            let there = match super::load::join(dir, path) {
+                Some(full) => build.files.locate(&o.place, &full)?,
+                None => super::load::Found::Nothing,
+            };
+            if matches!(there, super::load::Found::Nothing) {
+                continue;
+            }
+        }
+        file.components.push(At { value: path.clone(), line: 0 });
+    }
+    for image in &o.images {
+        match file.images.iter_mut().find(|i| i.value.name == image.name) {
+            Some(there) => {
+                if !image.new_name.is_empty() {
+                    there.value.new_name.clone_from(&image.new_name);
+                }
+                if !image.new_tag.is_empty() || !image.digest.is_empty() {
+                    there.value.new_tag.clone_from(&image.new_tag);
+                    there.value.digest.clone_from(&image.digest);
+                }
+            }
+            None => file.images.push(At { value: image.clone(), line: 0 }),
+        }
+    }
+    if let Some(metadata) = &o.build_metadata {
+        file.build_metadata.clone_from(metadata);
+    }
+    let pairs = |pairs: &[(String, String)]| -> Vec<(Arc<str>, Arc<str>)> {
+        pairs.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect()
+    };
+    if !o.common_labels.is_empty() {
+        file.labels.push(Label { pairs: pairs(&o.common_labels), ..Label::default() });
+    }
+    for (key, value) in pairs(&o.common_annotations) {
+        file.common_annotations.retain(|(k, _)| *k != key);
+        file.common_annotations.push((key, value));
+    }
+    Ok(())
+}
+
+fn finish(mut build: Build<'_>, file: &File, acc: Accumulated) -> Result<Built> {
+    let Accumulated { mut objects, config, vars } = acc;
+    let config = config.unwrap_or_else(config::default_config);
+    add_hashes(&mut objects)?;
+    refs::follow(&mut objects, &config)?;
+    vars::resolve(&mut objects, &vars, &config, &mut build.warnings)?;
+    drop_local(&mut objects)?;
+    match (&file.sort, build.options.order) {
+        (Some(sort), _) => order::sort(&mut objects, Some(&sort.value), &file.at(sort.line))?,
+        (None, Order::Legacy) => order::sort(&mut objects, None, &file.at(0))?,
+        (None, Order::None) => {}
+    }
+    if file.build_metadata.iter().any(|m| m == "managedByLabel") {
+        let spec = super::fieldspec::FieldSpec { path: "metadata/labels".into(), create: true, ..Default::default() };
+        let pair = (Arc::from(MANAGED_BY.0), Arc::from(MANAGED_BY.1));
+        super::labels::add_pairs(&mut objects, &[pair], &[spec])
+            .map_err(|e| super::accumulate::transform_error(&objects, &file.at(0), "buildMetadata", e))?;
+    }
+    let resources = objects.into_list().into_iter().map(finished).collect();
+    Ok(Built { resources, warnings: build.warnings })
+}
+
+fn add_hashes(objects: &mut Objects) -> Result<()> {
+    if !objects.iter().any(|res| res.wants_hash) {
+        return Ok(());
+    }
+    for res in objects.list_mut().iter_mut().filter(|res| res.wants_hash) {
+        let suffix = hash::suffix(res)
+            .map_err(|why| BuildError::new(ErrorKind::Syntax, res.origin.clone(), format!("hashing {}: {why}", res.id())))?;
+        res.remember();
+        let base = res.name();
+        res.set_name(&format!("{base}-{suffix}"));
+        res.hashed_base_name = Some(base.to_string());
+    }
+    Ok(())
+}
+
+/// Drops what is marked as not meant for a cluster.
+fn drop_local(objects: &mut Objects) -> Result<()> {
+    const LOCAL: &str = "config.kubernetes.io/local-config";
+    for res in objects.iter() {
+        if res.kind().is_empty() || (res.name().is_empty() && !res.kind().ends_with("List")) {
+            return Err(BuildError::new(
+                ErrorKind::Target,
+                res.origin.clone(),
+                format!("{} is left without a kind or a name by a patch", res.original_id()),
+            ));
+        }
+    }
+    if objects.iter().any(|res| res.meta_pair("annotations", LOCAL).is_some_and(|v| &*v != "false")) {
+        objects.list_mut().retain(|res| res.meta_pair("annotations", LOCAL).is_none_or(|v| &*v == "false"));
+    }
+    Ok(())
+}
+
+/// The object as it leaves: annotations are text, an empty annotations map is gone.
+fn finished(mut res: Res) -> Resource {
+    let annotations = res.metadata().and_then(|m| m.get("annotations"));
+    let text_already = match annotations {
+        None => true,
+        Some(Node::Map(map)) => {
+            !map.is_empty() && map.iter().all(|e| e.value.as_scalar().is_some_and(|s| s.kind == driftless_yaml::Kind::Str))
+        }
+        Some(_) => false,
+    };
+    if !text_already {
+        let pairs = res.meta_pairs("annotations");
+        res.set_meta_pairs("annotations", pairs);
+    }
+    Resource { node: res.node, origin: res.origin, hashed_base_name: res.hashed_base_name }
+}
+
+/// What Flux does for a folder without a kustomization file.
+pub(crate) fn generate(
+    tree: &dyn Tree,
+    dir: &str,
+    ignore: &dyn Fn(&str, bool) -> bool,
+    limits: super::Limits,
+) -> Result<KustomizationFile> {
+    let files = Files::new(tree, limits);
+    let place = Origin::new(if dir.is_empty() { "." } else { dir }, 0);
+    let mut out = KustomizationFile::default();
+    walk(&files, &place, dir, "", ignore, &mut out, 0)?;
+    Ok(out)
+}
+
+fn walk(
+    files: &Files<'_>,
+    place: &Origin,
+    root: &str,
+    below: &str,
+    ignore: &dyn Fn(&str, bool) -> bool,
+    out: &mut KustomizationFile,
+    depth: usize,
+) -> Result<()> {
+    if depth > 64 {
+        return Err(BuildError::new(ErrorKind::Limit, place.clone(), format!("folders below {root:?} are nested deeper than 64")));
+    }
+    let join = |a: &str, b: &str| if a.is_empty() { b.to_owned() } else { format!("{a}/{b}") };
+    for (name, entry) in files.names(place, &join(root, below).trim_end_matches('/').to_owned())? {
+        let relative = join(below, &name);
+        let full = join(root, &relative);
+        match entry {
+            Entry::Folder { .. } => {
+                if ignore(&full, true) {
+                    continue;
+                }
+                if files.kustomization(place, &full)?.is_some() {
+                    out.resources.push(relative);
+                } else {
+                    walk(files, place, root, &relative, ignore, out, depth + 1)?;
+                }
+            }
+            Entry::File { .. } => {
+                let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+                if !yaml || NAMES.contains(&name.as_str()) || ignore(&full, false) {
+                    continue;
+                }
+                let bytes = files.bytes(place, &full)?;
+                files.objects(&Origin::new(full, 0), &bytes)?;
+                out.resources.push(relative);
+            }
+            Entry::Link { .. } | Entry::Submodule => {}
+        }
+    }
+    Ok(())
+}
