@@ -21,6 +21,7 @@
 //! This crate knows no clock, no socket (but for the feature `quic`) and no Kubernetes client.
 #![warn(missing_docs)]
 
+pub mod api;
 pub mod bundle;
 pub mod canonical;
 pub mod enroll;
