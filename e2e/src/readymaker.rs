@@ -3,6 +3,9 @@
 //! A ReplicaSet counts a pod as ready by its Ready condition alone, and nothing in the API demands that a pod has a
 //! node, so a patch of the pod's status is all it takes for Deployments, StatefulSets and Jobs to finish. DaemonSets
 //! want nodes: [`add_nodes`].
+//!
+//! Pods are not bound to nodes: without a node a deleted pod goes at once, as there is no kubelet to end it. The price
+//! is that Services get no endpoints, which the endpoint controller makes for bound pods only.
 
 mod status;
 

@@ -35,15 +35,12 @@ pub(super) fn change(pod: &Pod, fate: Fate) -> Option<Value> {
     let restarts = if fate == Fate::CrashLoop { 5 } else { 0 };
     let containers: Vec<Value> = spec.containers.iter().map(|c| container(c, state.clone(), ready, restarts)).collect();
     let before: Vec<Value> = spec.init_containers.iter().flatten().map(|c| container(c, ended(0), true, 0)).collect();
-    let address = address(&pod.uid().unwrap_or_default());
     Some(json!({
         // A precondition: a new pod under an old name must not get the old one's status.
         "metadata": {"uid": pod.uid()},
         "status": {
             "phase": phase(fate),
             "startTime": now,
-            "podIP": address,
-            "podIPs": [{"ip": address}],
             "conditions": [
                 condition("PodScheduled", true),
                 condition("Initialized", true),
@@ -100,13 +97,6 @@ fn is(pod: &Pod, fate: Fate) -> bool {
 fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
-}
-
-/// An address of its own for every pod, so that Services get endpoints. Nothing answers there.
-fn address(uid: &str) -> String {
-    let hash = blake3::hash(uid.as_bytes());
-    let [a, b, c, ..] = hash.as_bytes();
-    format!("10.{}.{b}.{}", 128 + a % 64, 1 + c % 254)
 }
 
 #[cfg(test)]
