@@ -1,7 +1,7 @@
 //! Substitution: the pieces of a text, put together with the values.
 
 use crate::parse::{Call, Operator, Part, parse};
-use crate::pattern::{self, Budget};
+use crate::pattern::{self, Budget, TrimError};
 use crate::{Error, ErrorKind};
 
 /// How much one substitution may do. Counted, never timed.
@@ -93,9 +93,14 @@ impl Evaluator<'_, '_> {
         };
         let first = operands.first().map_or("", String::as_str);
         let second = operands.get(1).map(String::as_str);
-        let trimmed = |r: Result<&str, pattern::TooManySteps>| {
-            r.map(str::to_owned)
-                .map_err(|_| error(ErrorKind::TooManySteps { name: call.name.clone(), limit: self.limits.steps }))
+        let trimmed = |r: Result<&str, TrimError>| {
+            r.map(str::to_owned).map_err(|e| {
+                let name = call.name.clone();
+                error(match e {
+                    TrimError::TooManySteps => ErrorKind::TooManySteps { name, limit: self.limits.steps },
+                    TrimError::CutsCharacter => ErrorKind::CutsCharacter { name },
+                })
+            })
         };
         Ok(match call.operator {
             Operator::Value => value.to_owned(),

@@ -9,15 +9,16 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// The suffix of a ConfigMap with this content, without the dash. An empty map stands for a field that is absent.
+/// The suffix of a ConfigMap with this content, without the dash. `None` stands for a field that is absent, which is not
+/// the same as an empty one: a ConfigMap generated from nothing has no `data`, a Secret has `data: {}`.
 #[must_use]
-pub fn content_hash_configmap<D, B>(data: &BTreeMap<D, D>, binary_data: &BTreeMap<B, B>) -> String
+pub fn content_hash_configmap<D, B>(data: Option<&BTreeMap<D, D>>, binary_data: Option<&BTreeMap<B, B>>) -> String
 where
     D: AsRef<str>,
     B: AsRef<str>,
 {
     let mut json = Json::new();
-    if !binary_data.is_empty() {
+    if binary_data.is_some() {
         json.field("binaryData").map(binary_data);
     }
     json.field("data").map(data);
@@ -27,9 +28,13 @@ where
 }
 
 /// The suffix of a Secret with this content, without the dash. `data` holds base64 as it stands in the object, line
-/// breaks included. An empty map stands for a field that is absent.
+/// breaks included. `None` stands for a field that is absent, see [`content_hash_configmap`].
 #[must_use]
-pub fn content_hash_secret<D, S>(kind: &str, data: &BTreeMap<D, D>, string_data: &BTreeMap<S, S>) -> String
+pub fn content_hash_secret<D, S>(
+    kind: &str,
+    data: Option<&BTreeMap<D, D>>,
+    string_data: Option<&BTreeMap<S, S>>,
+) -> String
 where
     D: AsRef<str>,
     S: AsRef<str>,
@@ -38,7 +43,7 @@ where
     json.field("data").map(data);
     json.field("kind").text("Secret");
     json.field("name").text("");
-    if !string_data.is_empty() {
+    if string_data.is_some() {
         json.field("stringData").map(string_data);
     }
     json.field("type").text(kind);
@@ -54,7 +59,7 @@ impl Json {
     }
 
     fn field(&mut self, name: &str) -> &mut Self {
-        if !self.0.ends_with('{') {
+        if self.0.len() > 1 {
             self.0.push(',');
         }
         self.text(name);
@@ -63,17 +68,16 @@ impl Json {
     }
 
     /// An absent field is hashed as the empty text.
-    fn map<S: AsRef<str>>(&mut self, map: &BTreeMap<S, S>) {
-        if map.is_empty() {
-            return self.text("");
-        }
+    fn map<S: AsRef<str>>(&mut self, map: Option<&BTreeMap<S, S>>) {
+        let Some(map) = map else { return self.text("") };
         // By bytes, whatever the order of the key's type.
         let mut entries: Vec<_> = map.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
         entries.sort_unstable();
-        let mut sign = '{';
-        for (key, value) in entries {
-            self.0.push(sign);
-            sign = ',';
+        self.0.push('{');
+        for (n, (key, value)) in entries.into_iter().enumerate() {
+            if n > 0 {
+                self.0.push(',');
+            }
             self.text(key);
             self.0.push(':');
             self.text(value);

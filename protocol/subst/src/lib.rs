@@ -71,8 +71,8 @@ pub enum ErrorKind {
         /// The name.
         name: String,
     },
-    /// An offset that cuts a character of several bytes.
-    #[error("the offset or length in `${{{name}:...}}` cuts a character in two; they count bytes")]
+    /// A result that would begin or end inside a character of several bytes. Flux writes broken text there.
+    #[error("the expression on `{name}` cuts a character in two; offsets, lengths and `?` count bytes")]
     CutsCharacter {
         /// The variable.
         name: String,

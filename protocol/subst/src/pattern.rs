@@ -6,8 +6,13 @@
 /// How many steps are left.
 pub(crate) struct Budget(u64);
 
-/// The budget is used up.
-pub(crate) struct TooManySteps;
+/// Why nothing was trimmed.
+pub(crate) enum TrimError {
+    /// The budget is used up.
+    TooManySteps,
+    /// The match ends inside a character.
+    CutsCharacter,
+}
 
 impl Budget {
     pub(crate) fn new(steps: u64) -> Self {
@@ -31,7 +36,7 @@ pub(crate) fn trim_prefix<'v>(
     pattern: &str,
     longest: bool,
     budget: &mut Budget,
-) -> Result<&'v str, TooManySteps> {
+) -> Result<&'v str, TrimError> {
     let mut found = None;
     for end in (1..=value.len()).rev() {
         match matches(pattern.as_bytes(), &value.as_bytes()[..end], budget) {
@@ -43,11 +48,14 @@ pub(crate) fn trim_prefix<'v>(
             }
             Ok(false) => {}
             Err(Stop::BadPattern) => return Ok(value),
-            Err(Stop::TooManySteps) => return Err(TooManySteps),
+            Err(Stop::TooManySteps) => return Err(TrimError::TooManySteps),
         }
     }
-    // A match may end inside a character only where a class took half of one; nothing is cut then.
-    Ok(found.and_then(|end| value.get(end..)).unwrap_or(value))
+    match found {
+        None => Ok(value),
+        // `?` takes one byte of a character that the length tried cuts in two.
+        Some(end) => value.get(end..).ok_or(TrimError::CutsCharacter),
+    }
 }
 
 fn matches(mut pattern: &[u8], mut name: &[u8], budget: &mut Budget) -> Result<bool, Stop> {

@@ -258,7 +258,7 @@ impl Emitter<'_> {
                 let code = u32::from(c);
                 let long = match code {
                     ..=0xFF => format!("x{code:02X}"),
-                    ..=0xFFFF => format!("u{code:04X}"),
+                    0x100..=0xFFFF => format!("u{code:04X}"),
                     _ => format!("U{code:08X}"),
                 };
                 long.chars().for_each(|c| self.put(c));
