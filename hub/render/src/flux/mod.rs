@@ -3,17 +3,51 @@
 //! [`render_cluster`] builds the root, recognises the Kustomizations in its output, builds each of them, and so on until
 //! nothing new appears. A parent's patches and substitution have then already been applied to a child's definition.
 
+mod cache;
+mod cluster;
+mod encrypted;
+mod fields;
+mod finish;
+mod graph;
+mod lockdown;
 pub mod path;
+mod place;
+mod reads;
 mod rendered;
+mod root;
+mod source;
+mod spec;
+mod substitute;
+mod unit;
+mod variables;
 
 pub use rendered::{ReadSet, RenderState, RenderedCluster, RenderedObject, RenderedUnit, Seen, SeenEntry, WithheldObject};
+pub use root::{RootCandidate, RootKind, find_roots};
 
-use crate::target::{Sources, Target};
+use crate::target::{Lockdown, Sources, Target};
+
+/// How often lock-down flags may turn out other than assumed.
+const LOCKDOWN_ROUNDS: usize = 3;
 
 /// Renders every unit of one cluster. Never fails as a whole: what cannot be rendered is a held unit with its reason, and
 /// a root that cannot be found is the held unit `flux-system/flux-system`.
 #[must_use]
 pub fn render_cluster(sources: &dyn Sources, target: &Target) -> RenderedCluster {
-    let _ = (sources, target);
-    RenderedCluster::default()
+    render_with(sources, target, &cache::Anew)
+}
+
+fn render_with(sources: &dyn Sources, target: &Target, builds: &dyn cache::Builds) -> RenderedCluster {
+    // The flags stand in what is rendered and have a say in it: assume none, and look again when there are some.
+    let mut assumed = Lockdown::default();
+    let mut found = cluster::walk(sources, target, &assumed, builds);
+    for _ in 1..LOCKDOWN_ROUNDS {
+        let same = found.lockdown.no_cross_namespace_refs == assumed.no_cross_namespace_refs
+            && found.lockdown.feature_gates == assumed.feature_gates;
+        if same {
+            break;
+        }
+        assumed = found.lockdown.clone();
+        found = cluster::walk(sources, target, &assumed, builds);
+    }
+    finish::finish(found)
 }

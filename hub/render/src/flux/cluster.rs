@@ -1,0 +1,553 @@
+//! From the root to all units: what is rendered when, and with what.
+//!
+//! Units wait for each other only for inputs: a source that another unit declares, a ConfigMap that another unit
+//! produces. Rounds go over the waiting units in the order of their ids until a round brings nothing new; then what is
+//! still missing is taken as missing, one unit at a time. The order is part of the result's determinism.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use driftless_protocol::bundle::{DeletionPolicy, DriftMode, ServiceAccount, UnitSpec, Validation};
+use driftless_protocol::head::SourceRevision;
+use driftless_protocol::id::UnitId;
+use driftless_protocol::limits;
+use driftless_yaml::Node;
+
+use super::cache::Builds;
+use super::fields::Note;
+use super::place::Place;
+use super::root::{self, Fill, Filled};
+use super::spec::{self, Kustomization};
+use super::substitute::{self, Resolution, Variables};
+use super::unit::{self, Item, UnitInputs, UnitOutput};
+use super::variables::{Inputs, Known, Produced};
+use super::{lockdown, source};
+use crate::report::{Code, Problem};
+use crate::target::{GitRef, Location, Lockdown, SourceDecl, SourceState, SourceTree, Sources, Target, same_repository};
+use crate::tree::Tree;
+
+/// How deep Kustomizations may define Kustomizations.
+const DEPTH: usize = 32;
+/// How often the root's definition may change by being built, before it is said not to settle.
+const ROOT_ROUNDS: usize = 4;
+
+/// A unit found, not rendered yet.
+struct Definition {
+    node: Node,
+    place: Place,
+    parent: Option<UnitId>,
+    depth: usize,
+}
+
+/// A unit after its build.
+pub(crate) struct Worked {
+    pub(crate) id: UnitId,
+    pub(crate) defined_at: Location,
+    pub(crate) parent: Option<UnitId>,
+    pub(crate) source: String,
+    pub(crate) kustomization: Option<Kustomization>,
+    pub(crate) output: Arc<UnitOutput>,
+    /// Why it is held.
+    pub(crate) held: Option<Problem>,
+    pub(crate) problems: Vec<Problem>,
+    /// Whether all units it defines are known.
+    pub(crate) complete: bool,
+    pub(crate) children: Vec<UnitId>,
+}
+
+/// Everything the first half finds.
+pub(crate) struct Found {
+    pub(crate) root_path: String,
+    pub(crate) root: UnitId,
+    pub(crate) units: BTreeMap<UnitId, Worked>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) wanted: BTreeMap<String, SourceDecl>,
+    pub(crate) revisions: BTreeSet<SourceRevision>,
+    pub(crate) lockdown: Lockdown,
+}
+
+struct Walk<'a> {
+    sources: &'a dyn Sources,
+    target: &'a Target,
+    builds: &'a dyn Builds,
+    lockdown: &'a Lockdown,
+    root_tree: Arc<dyn Tree>,
+    /// Ids under which the root's own source is known.
+    root_ids: BTreeSet<String>,
+    declared: BTreeMap<(String, String), SourceDecl>,
+    inputs: Inputs,
+    waiting: BTreeMap<UnitId, Definition>,
+    found: Found,
+}
+
+/// What stands in the way of rendering a unit now.
+enum Wait {
+    /// Something another unit may bring.
+    Later,
+    /// Nothing will bring it.
+    Never(Note),
+}
+
+/// Finds and builds all units of a cluster, given the lock-down flags to assume.
+pub(crate) fn walk(sources: &dyn Sources, target: &Target, lockdown: &Lockdown, builds: &dyn Builds) -> Found {
+    let root = sources.root();
+    let mut walk = Walk {
+        sources,
+        target,
+        builds,
+        lockdown,
+        root_tree: root.tree.clone(),
+        root_ids: BTreeSet::from([root.id.clone()]),
+        declared: BTreeMap::new(),
+        inputs: Inputs::default(),
+        waiting: BTreeMap::new(),
+        found: Found {
+            root_path: String::new(),
+            root: UnitId::kustomization("flux-system", "flux-system"),
+            units: BTreeMap::new(),
+            problems: Vec::new(),
+            wanted: BTreeMap::new(),
+            revisions: BTreeSet::new(),
+            lockdown: Lockdown::default(),
+        },
+    };
+    match root::locate(root, target) {
+        Ok(folder) => {
+            walk.found.root_path.clone_from(&folder);
+            walk.start(&folder);
+            walk.run();
+        }
+        Err(message) => walk.no_root(message),
+    }
+    walk.want();
+    walk.found.lockdown = lockdown::read(walk.found.units.values().flat_map(|u| &u.output.controllers));
+    walk.found
+}
+
+impl Walk<'_> {
+    fn no_root(&mut self, message: String) {
+        let root = self.sources.root();
+        let id = self.found.root.clone();
+        let why = Problem { code: Code::RootNotFound, message, at: None, unit: Some(id.clone()) };
+        self.found.root_path = self.target.root.path(&self.target.cluster);
+        let worked = Worked {
+            id: id.clone(),
+            defined_at: Place::nowhere(&root.id).at,
+            parent: None,
+            source: root.id.clone(),
+            kustomization: None,
+            output: Arc::default(),
+            held: Some(why),
+            problems: Vec::new(),
+            complete: false,
+            children: Vec::new(),
+        };
+        self.found.units.insert(id, worked);
+    }
+
+    /// Finds the root's own Kustomization in the root's build, and renders the root.
+    fn start(&mut self, folder: &str) {
+        let root = self.sources.root().clone();
+        for fill in [Fill::All, Fill::SyncOnly] {
+            self.root_tree = Filled::over(&root, folder, fill);
+            let (id, node, place) = root::synthesised(&root, folder);
+            let mut definition = Definition { node, place, parent: None, depth: 0 };
+            let mut current = id;
+            for _ in 0..ROOT_ROUNDS {
+                let worked = self.attempt(&current, &definition, true).unwrap_or_else(|_| self.unresolved(&current, &definition));
+                match own_definition(&worked, folder, &current) {
+                    Some((id, node, at)) if id != current || node != definition.node => {
+                        let place = Place::new(at, self.root_tree.clone());
+                        definition = Definition { node, place, parent: None, depth: 0 };
+                        if let Some(source) = source_of(&definition.node, &id) {
+                            self.root_ids.insert(source);
+                        }
+                        current = id;
+                    }
+                    _ => {
+                        let failed = worked.output.failed.is_some();
+                        if failed && fill == Fill::All {
+                            break;
+                        }
+                        self.found.root = current.clone();
+                        self.accept(current, worked, 0);
+                        return;
+                    }
+                }
+            }
+        }
+        // The definition changed with every build of it: patches on the root's own Kustomization that add up.
+        let (id, node, place) = root::synthesised(&root, folder);
+        let definition = Definition { node, place, parent: None, depth: 0 };
+        let mut worked = self.unresolved(&id, &definition);
+        let message = format!("the root's own Kustomization in {folder:?} changes each time it is built; look at the patches on it");
+        worked.held = Some(Problem::new(Code::UnitCycle, &id, None, message));
+        self.found.root = id.clone();
+        self.accept(id, worked, 0);
+    }
+
+    fn run(&mut self) {
+        loop {
+            let mut progress = false;
+            for id in self.waiting.keys().cloned().collect::<Vec<_>>() {
+                progress |= self.step(&id, false);
+            }
+            if progress {
+                continue;
+            }
+            // Nothing new will come by itself. First let those go on that can do without.
+            let ids: Vec<UnitId> = self.waiting.keys().cloned().collect();
+            let Some(first) = ids.first() else { return };
+            let next = ids.iter().find(|id| self.can_do_without(id)).unwrap_or(first).clone();
+            self.step(&next, true);
+        }
+    }
+
+    fn step(&mut self, id: &UnitId, settled: bool) -> bool {
+        let Some(definition) = self.waiting.remove(id) else { return false };
+        match self.attempt(id, &definition, settled) {
+            Ok(worked) => {
+                self.accept(id.clone(), worked, definition.depth);
+                true
+            }
+            Err(()) => {
+                self.waiting.insert(id.clone(), definition);
+                false
+            }
+        }
+    }
+
+    fn can_do_without(&self, id: &UnitId) -> bool {
+        let Some(definition) = self.waiting.get(id) else { return false };
+        let Ok(unit) = spec::read(&definition.node, &definition.place, id.clone(), &mut Vec::new()) else { return true };
+        self.source(&unit).is_ok() && matches!(self.variables(&unit, true), Ok(Some(_) | None))
+    }
+
+    /// Renders a unit. `Err` when something it needs may still come.
+    fn attempt(&mut self, id: &UnitId, definition: &Definition, settled: bool) -> Result<Worked, ()> {
+        let mut notes = Vec::new();
+        let unit = spec::read(&definition.node, &definition.place, id.clone(), &mut notes);
+        let mut worked = self.unresolved(id, definition);
+        let problem = |note: Note| Problem { code: note.code, message: note.message, at: Some(note.at), unit: Some(id.clone()) };
+        let unit = match unit {
+            Ok(unit) => unit,
+            Err(note) => {
+                worked.problems.extend(notes.into_iter().map(problem));
+                worked.held = Some(problem(note));
+                return Ok(worked);
+            }
+        };
+        worked.source = format!("{}/{}", unit.source_namespace, unit.source_name);
+        worked.problems.extend(notes.into_iter().map(problem));
+        if let Some(at) = &unit.remote {
+            let message = "spec.kubeConfig applies this unit to another cluster, which Driftless does not do: enrol that cluster and \
+                           let its own root name the path; until then the unit is held";
+            worked.held = Some(Problem::new(Code::FieldNotHonoured, id, Some(at.clone()), message));
+            // Its units, if it defines any, are the other cluster's.
+            worked.complete = true;
+            worked.kustomization = Some(unit);
+            return Ok(worked);
+        }
+        let tree = match self.source(&unit) {
+            Ok(tree) => tree,
+            Err(Wait::Later) if !settled => return Err(()),
+            Err(Wait::Later) => {
+                let message = format!(
+                    "source {} {}/{} is declared nowhere in what this cluster renders; add it, or correct spec.sourceRef",
+                    unit.source_kind, unit.source_namespace, unit.source_name
+                );
+                worked.held = Some(Problem::new(Code::SourceNotDeclared, id, Some(unit.source_at.clone()), message));
+                worked.kustomization = Some(unit);
+                return Ok(worked);
+            }
+            Err(Wait::Never(note)) => {
+                worked.held = Some(problem(note));
+                worked.kustomization = Some(unit);
+                return Ok(worked);
+            }
+        };
+        let variables = match self.variables(&unit, settled) {
+            Ok(variables) => variables,
+            Err(Wait::Later) => return Err(()),
+            Err(Wait::Never(note)) => {
+                worked.held = Some(problem(note));
+                None
+            }
+        };
+        let no_variables = Variables::new();
+        let strict = self.lockdown.feature_gates.get("StrictPostBuildSubstitutions").copied().unwrap_or(true);
+        let build = |variables: Option<&Variables>| {
+            let (kustomization, source, tree) = (&unit, worked.source.as_str(), tree.tree.clone());
+            self.builds.build(&UnitInputs { kustomization, source, tree, variables, strict })
+        };
+        let mut available = worked.held.is_none();
+        let mut output = build(available.then(|| variables.as_ref().unwrap_or(&no_variables)));
+        if !available && let Some(own) = self.own_variables(&unit, &output) {
+            // What it needs is its own: in the cluster the last apply has brought it.
+            output = build(Some(&own));
+            (available, worked.held) = (true, None);
+        }
+        worked.output = output;
+        self.found.revisions.insert(SourceRevision { source: worked.source.clone(), revision: tree.revision });
+        worked.problems.extend(worked.output.notes.iter().cloned().map(problem));
+        if let Some(note) = &worked.output.failed
+            && worked.held.is_none()
+        {
+            worked.held = Some(problem(note.clone()));
+        }
+        let defines = worked.output.items.iter().any(|i| matches!(i, Item::Child { .. }));
+        worked.complete = worked.output.failed.is_none() && (available || !defines) && !(unit.suspended() && defines);
+        worked.kustomization = Some(unit);
+        Ok(worked)
+    }
+
+    fn unresolved(&self, id: &UnitId, definition: &Definition) -> Worked {
+        Worked {
+            id: id.clone(),
+            defined_at: definition.place.at.clone(),
+            parent: definition.parent.clone(),
+            source: self.sources.root().id.clone(),
+            kustomization: None,
+            output: Arc::default(),
+            held: None,
+            problems: Vec::new(),
+            complete: false,
+            children: Vec::new(),
+        }
+    }
+
+    /// The tree a unit's `sourceRef` names.
+    fn source(&self, unit: &Kustomization) -> Result<SourceTree, Wait> {
+        let id = format!("{}/{}", unit.source_namespace, unit.source_name);
+        let never = |code, message: String| Wait::Never(Note { code, at: unit.source_at.clone(), message });
+        if self.lockdown.no_cross_namespace_refs && unit.source_namespace != unit.id.namespace {
+            let message = format!(
+                "unit {} refers to source {id} in another namespace, which --no-cross-namespace-refs of this cluster's \
+                 kustomize-controller forbids; use a source in namespace {}",
+                unit.id, unit.id.namespace
+            );
+            return Err(never(Code::CrossNamespaceRef, message));
+        }
+        let root = self.sources.root();
+        let own = || SourceTree { id: id.clone(), tree: self.root_tree.clone(), ..root.clone() };
+        if unit.source_kind == "GitRepository" && self.root_ids.contains(&id) {
+            return Ok(own());
+        }
+        if unit.source_kind != "GitRepository" {
+            let message = format!(
+                "source {} {id} is of a kind that is not rendered yet; only GitRepository is", unit.source_kind
+            );
+            return Err(never(Code::SourceKindUnsupported, message));
+        }
+        let Some(decl) = self.declared.get(&(unit.source_kind.clone(), id.clone())) else { return Err(Wait::Later) };
+        if self.is_root(decl) {
+            return Ok(own());
+        }
+        match self.sources.find(decl) {
+            SourceState::Ready(tree) => Ok(SourceTree { id, ..tree }),
+            SourceState::Missing(why) => {
+                let message = format!(
+                    "source {id} ({}, {}; declared in {}) is not the root's own repository, and the hub has not got it: {why}",
+                    decl.url, decl.reference, decl.declared_at
+                );
+                Err(never(Code::SourceNotReady, message))
+            }
+        }
+    }
+
+    fn is_root(&self, decl: &SourceDecl) -> bool {
+        let root = self.sources.root();
+        let same = |url: &str, reference: &GitRef| same_repository(url, &decl.url) && *reference == decl.reference;
+        same(&root.url, &root.reference)
+            || self.sources.is_alias(decl)
+            || self.root_ids.iter().any(|id| {
+                self.declared
+                    .get(&("GitRepository".to_owned(), id.clone()))
+                    .is_some_and(|own| same(&own.url, &own.reference))
+            })
+    }
+
+    /// Notes the repositories that units use, besides the root's own.
+    fn want(&mut self) {
+        for unit in self.found.units.values().filter_map(|u| u.kustomization.as_ref()) {
+            let id = format!("{}/{}", unit.source_namespace, unit.source_name);
+            if self.root_ids.contains(&id) || unit.remote.is_some() {
+                continue;
+            }
+            let Some(decl) = self.declared.get(&(unit.source_kind.clone(), id)) else { continue };
+            if decl.kind == "GitRepository" && !self.is_root(decl) {
+                self.found.wanted.insert(decl.id.clone(), decl.clone());
+            }
+        }
+    }
+
+    /// A unit's variables; `None` for a unit without `postBuild`.
+    fn variables(&self, unit: &Kustomization, settled: bool) -> Result<Option<Variables>, Wait> {
+        let Some(post_build) = &unit.post_build else { return Ok(None) };
+        match substitute::resolve(post_build, &unit.id.namespace, self.target, &self.inputs, settled) {
+            Resolution::Ready(variables) => Ok(Some(variables)),
+            Resolution::Waiting => Err(Wait::Later),
+            Resolution::Unavailable(note) => Err(Wait::Never(note)),
+        }
+    }
+
+    /// The variables of a unit that itself produces what it refers to.
+    fn own_variables(&self, unit: &Kustomization, raw: &UnitOutput) -> Option<Variables> {
+        let post_build = unit.post_build.as_ref()?;
+        let mut inputs = self.inputs.clone();
+        for (secret, key, known, at) in &raw.produced {
+            let produced = Produced { unit: unit.id.clone(), at: at.clone(), known: known.clone() };
+            inputs.add(*secret, &unit::namespace_or_default(key), &key.name, produced);
+        }
+        match substitute::resolve(post_build, &unit.id.namespace, self.target, &inputs, true) {
+            Resolution::Ready(variables) => Some(variables),
+            _ => None,
+        }
+    }
+
+    /// Takes in a rendered unit: what it produces, declares and defines.
+    fn accept(&mut self, id: UnitId, mut worked: Worked, depth: usize) {
+        let output = worked.output.clone();
+        let substituted = worked.held.as_ref().is_none_or(|h| h.code != Code::SubstitutionInputMissing);
+        for (secret, key, known, at) in &output.produced {
+            let known = if substituted { known.clone() } else { Known::Elsewhere("the unit that produces it is held") };
+            let produced = Produced { unit: id.clone(), at: at.clone(), known };
+            self.inputs.add(*secret, &unit::namespace_or_default(key), &key.name, produced);
+        }
+        let source_tree = worked.kustomization.as_ref().and_then(|k| self.source(k).ok());
+        let place = |at: &Location| match &source_tree {
+            Some(tree) => Place::new(at.clone(), tree.tree.clone()),
+            None => Place::nowhere(&at.source),
+        };
+        let suspended = worked.kustomization.as_ref().is_some_and(Kustomization::suspended);
+        let mut defined = Vec::new();
+        for item in &output.items {
+            match item {
+                Item::Source { kind, id: name, node, at, .. } => {
+                    let mut notes = Vec::new();
+                    let read = source::read(node, &place(at), kind, name.clone(), &mut notes);
+                    let problem = |n: Note| Problem { code: n.code, message: n.message, at: Some(n.at), unit: Some(id.clone()) };
+                    match read {
+                        Ok(decl) => {
+                            self.declared.entry((kind.clone(), name.clone())).or_insert(decl);
+                        }
+                        Err(note) => worked.problems.push(problem(note)),
+                    }
+                    // What is not honoured matters for sources units use; others are handed through as they are.
+                    if kind == "GitRepository" {
+                        worked.problems.extend(notes.into_iter().map(problem));
+                    }
+                }
+                Item::Child { id: child, node, at } if *child != id => defined.push((child.clone(), node.clone(), place(at))),
+                _ => {}
+            }
+        }
+        for (child, node, place) in defined {
+            self.define(&id, &mut worked, child, node, place, depth, substituted);
+        }
+        if suspended && !worked.children.is_empty() {
+            let message = format!(
+                "unit {id} is suspended; the {} unit(s) it defines still follow Git as it stands; suspend them too if they should not",
+                worked.children.len()
+            );
+            worked.problems.push(Problem::new(Code::ParentSuspended, &id, Some(worked.defined_at.clone()), message));
+        }
+        self.found.units.insert(id, worked);
+    }
+
+    #[allow(clippy::too_many_arguments)] // one call, and no two of them belong together
+    fn define(
+        &mut self,
+        parent: &UnitId,
+        worked: &mut Worked,
+        child: UnitId,
+        node: Node,
+        place: Place,
+        depth: usize,
+        substituted: bool,
+    ) {
+        let first = self.found.units.get(&child).map(|w| (&w.defined_at, &w.parent));
+        let first = first.or_else(|| self.waiting.get(&child).map(|d| (&d.place.at, &d.parent)));
+        if let Some((at, by)) = first {
+            let by = by.as_ref().map_or_else(|| "as the root".to_owned(), |by| format!("by unit {by}"));
+            let message = format!(
+                "Kustomization {child} is defined here by unit {parent} and in {at} {by}; the latter is used; remove one of the two"
+            );
+            worked.problems.push(Problem::new(Code::DuplicateUnit, parent, Some(place.at), message));
+            return;
+        }
+        worked.children.push(child.clone());
+        let hold = |code, message: String| Problem::new(code, &child, Some(place.at.clone()), message);
+        let held = if !substituted {
+            Some(hold(
+                Code::ParentHeld,
+                format!("unit {child} is defined by unit {parent}, which is held: its definition may have values that are not known"),
+            ))
+        } else if depth + 1 >= DEPTH {
+            Some(hold(Code::UnitCycle, format!("unit {child} is defined {DEPTH} units deep; Kustomizations may define each other in a circle")))
+        } else if self.found.units.len() + self.waiting.len() >= limits::BUNDLE_UNITS {
+            Some(hold(Code::TooMany, format!("the cluster has more than {} units", limits::BUNDLE_UNITS)))
+        } else {
+            None
+        };
+        let definition = Definition { node, place, parent: Some(parent.clone()), depth: depth + 1 };
+        if held.is_some() {
+            let mut unit = self.unresolved(&child, &definition);
+            unit.held = held;
+            self.found.units.insert(child, unit);
+            return;
+        }
+        self.waiting.insert(child, definition);
+    }
+}
+
+impl Kustomization {
+    /// Suspended in Git, and not taken over.
+    pub(crate) fn suspended(&self) -> bool {
+        self.suspend && !self.spec.take_over
+    }
+}
+
+/// The Kustomization in the root's output that stands for the root: of its path; `flux-system` first, if there are more.
+fn own_definition(worked: &Worked, folder: &str, current: &UnitId) -> Option<(UnitId, Node, Location)> {
+    let mut all: Vec<_> = worked
+        .output
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Child { id, node, at } => {
+                let path = node.at(&["spec", "path"]).and_then(Node::as_str).unwrap_or_default();
+                (super::path::normal(path).as_deref() == Some(folder)).then(|| (id.clone(), node.clone(), at.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    all.sort_by(|a, b| (a.0 != *current, a.0.name != "flux-system", &a.0).cmp(&(b.0 != *current, b.0.name != "flux-system", &b.0)));
+    all.into_iter().next()
+}
+
+fn source_of(node: &Node, id: &UnitId) -> Option<String> {
+    let text = |key: &str| node.at(&["spec", "sourceRef", key]).and_then(Node::as_str);
+    Some(format!("{}/{}", text("namespace").unwrap_or(&id.namespace), text("name")?))
+}
+
+/// What a unit that could not be read is given: nothing is done with it while it is held.
+pub(crate) fn inert_spec() -> UnitSpec {
+    UnitSpec {
+        prune: false,
+        deletion_policy: DeletionPolicy::Orphan,
+        interval_seconds: 600,
+        retry_interval_seconds: 600,
+        timeout_seconds: 300,
+        wait: false,
+        force: false,
+        depends_on: Vec::new(),
+        health_checks: Vec::new(),
+        service_account: None::<ServiceAccount>,
+        drift_mode: DriftMode::Correct,
+        remediation_interval_seconds: 0,
+        remediate_only_when_healthy: false,
+        validation: Validation::None,
+        take_over: false,
+    }
+}

@@ -1,0 +1,92 @@
+//! Flags of Flux's controllers that lock a cluster down: the defaults of its units.
+
+use driftless_yaml::Node;
+
+use crate::target::{Location, Lockdown};
+
+/// Flags of kustomize-controller that change nothing here, since Driftless does its own scheduling, events and caching.
+const WITHOUT_EFFECT: &[&str] = &[
+    "concurrent", "default-decryption-service-account", "default-kubeconfig-service-account", "enable-leader-election",
+    "events-addr", "graceful-shutdown-timeout", "health-addr", "http-retry", "insecure-kubeconfig-exec",
+    "insecure-kubeconfig-tls", "interval-jitter-percentage", "kube-api-burst", "kube-api-qps", "leader-election-lease-duration",
+    "leader-election-release-on-cancel", "leader-election-renew-deadline", "leader-election-retry-period", "log-encoding",
+    "log-level", "max-retry-delay", "metrics-addr", "min-retry-delay", "override-manager", "requeue-dependency",
+    "storage-adv-addr", "token-cache-max-size", "watch-all-namespaces", "watch-configs-label-selector",
+    "watch-label-selector", "sops-age-secret",
+];
+
+/// Reads the flags of built controllers and instances. Only kustomize-controller's count: the others' units are not ours.
+pub(crate) fn read<'a>(controllers: impl Iterator<Item = &'a (Node, Location)>) -> Lockdown {
+    let mut out = Lockdown::default();
+    for (node, at) in controllers {
+        match node.at(&["kind"]).and_then(Node::as_str) {
+            Some("Deployment") if name(node) == Some("kustomize-controller") => {
+                for arg in arguments(node) {
+                    flag(arg, at, &mut out);
+                }
+            }
+            Some("FluxInstance") => instance(node, at, &mut out),
+            _ => {}
+        }
+    }
+    out.other_flags.sort();
+    out.other_flags.dedup();
+    out
+}
+
+fn name(node: &Node) -> Option<&str> {
+    node.at(&["metadata", "name"]).and_then(Node::as_str)
+}
+
+fn arguments(deployment: &Node) -> impl Iterator<Item = &str> {
+    let containers = deployment.at(&["spec", "template", "spec", "containers"]).and_then(Node::as_seq);
+    containers.into_iter().flatten().filter_map(|c| c.at(&["args"])?.as_seq()).flatten().filter_map(Node::scalar_text)
+}
+
+/// One flag as written, `--name`, `--name=value`.
+fn flag(text: &str, at: &Location, out: &mut Lockdown) {
+    let Some(rest) = text.strip_prefix("--") else { return };
+    let (name, value) = rest.split_once('=').unwrap_or((rest, "true"));
+    let on = value == "true";
+    let mut found = true;
+    match name {
+        "default-service-account" => out.default_service_account = Some(value.to_owned()).filter(|v| !v.is_empty()),
+        "no-cross-namespace-refs" => out.no_cross_namespace_refs = on,
+        "no-remote-bases" => out.no_remote_bases = on,
+        "feature-gates" => {
+            for gate in value.split(',') {
+                let (gate, value) = gate.split_once('=').unwrap_or((gate, "true"));
+                out.feature_gates.insert(gate.trim().to_owned(), value.trim() == "true");
+            }
+        }
+        known if WITHOUT_EFFECT.contains(&known) => found = false,
+        _ => {
+            out.other_flags.push(text.to_owned());
+            found = false;
+        }
+    }
+    if found && out.found_at.is_none() {
+        out.found_at = Some(at.clone());
+    }
+}
+
+/// A FluxInstance: its multi-tenancy switch, and flags its patches add to kustomize-controller.
+fn instance(node: &Node, at: &Location, out: &mut Lockdown) {
+    let cluster = |key: &str| node.at(&["spec", "cluster", key]).and_then(Node::as_scalar);
+    if cluster("multitenant").and_then(driftless_yaml::Scalar::boolean) == Some(true) {
+        let account = cluster("tenantDefaultServiceAccount").map_or("default", |s| &s.text);
+        flag(&format!("--default-service-account={account}"), at, out);
+        flag("--no-cross-namespace-refs=true", at, out);
+        flag("--no-remote-bases=true", at, out);
+    }
+    for patch in node.at(&["spec", "kustomize", "patches"]).and_then(Node::as_seq).into_iter().flatten() {
+        let target = patch.at(&["target", "name"]).and_then(Node::as_str).unwrap_or_default();
+        if !target.is_empty() && !target.contains("kustomize-controller") {
+            continue;
+        }
+        let text = patch.at(&["patch"]).and_then(Node::as_str).unwrap_or_default();
+        for word in text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')) {
+            flag(word, at, out);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Where a field of a Flux object was written.
+//!
+//! A node that came out of a build may carry lines of a patch or of another file. So places are looked up in the file the
+//! object was written in, and only when somebody asks.
+
+use std::sync::Arc;
+
+use driftless_yaml::{Dialect, Limits, Node, parse_all};
+
+use crate::target::Location;
+use crate::tree::Tree;
+
+/// One step to a field.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'a> {
+    /// A key of a map.
+    Key(&'a str),
+    /// An index of a list.
+    At(usize),
+}
+
+/// The place of one object and, through its file, of its fields.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// Where the object starts.
+    pub(crate) at: Location,
+    tree: Option<Arc<dyn Tree>>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Place({})", self.at)
+    }
+}
+
+impl Place {
+    /// An object that starts at `at`, in a file of `tree`.
+    pub(crate) fn new(at: Location, tree: Arc<dyn Tree>) -> Self {
+        Self { at, tree: Some(tree) }
+    }
+
+    /// An object that no file holds.
+    pub(crate) fn nowhere(source: &str) -> Self {
+        Self { at: Location { source: source.into(), file: "".into(), line: 0 }, tree: None }
+    }
+
+    /// Where the field at `path` is written: its own line when the object's file has it, else the line of the nearest
+    /// field above it that has one, else the object's. A field a patch has set is so shown at the object it was set on.
+    pub(crate) fn field(&self, path: &[Step<'_>]) -> Location {
+        let line = self.document().map_or(0, |node| line_of(&node, path));
+        Location { line: if line > 0 { line } else { self.at.line }, ..self.at.clone() }
+    }
+
+    fn document(&self) -> Option<Node> {
+        let bytes = self.tree.as_ref()?.read(&self.at.file).ok()??;
+        let documents = parse_all(&bytes, Dialect::Resource, &Limits::default()).ok()?;
+        // The document that starts last before (or at) the object's line.
+        let document = documents.into_iter().rev().find(|d| d.line <= self.at.line.max(1))?;
+        Some(document.node)
+    }
+}
+
+fn line_of(node: &Node, path: &[Step<'_>]) -> u32 {
+    let mut node = node;
+    let mut line = 0;
+    for step in path {
+        match step {
+            Step::Key(key) => {
+                let Some(entry) = node.as_map().and_then(|m| m.entry(key)) else { return line };
+                line = entry.line;
+                node = &entry.value;
+            }
+            Step::At(index) => {
+                let Some(item) = node.as_seq().and_then(|s| s.get(*index)) else { return line };
+                line = if item.line() > 0 { item.line() } else { line };
+                node = item;
+            }
+        }
+    }
+    line
+}

@@ -1,0 +1,86 @@
+//! A tree that notes what is read through it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::rendered::{ReadSet, Seen, SeenEntry};
+use crate::tree::{ContentId, Entry, Tree, TreeError};
+
+/// A source's tree on behalf of one unit.
+pub(crate) struct RecordingTree {
+    inner: Arc<dyn Tree>,
+    seen: Mutex<BTreeMap<Arc<str>, Seen>>,
+}
+
+impl RecordingTree {
+    pub(crate) fn new(inner: Arc<dyn Tree>) -> Self {
+        Self { inner, seen: Mutex::default() }
+    }
+
+    /// Adds what was read so far to a read set, under this source's id.
+    pub(crate) fn drain_into(&self, source: &str, reads: &mut ReadSet) {
+        let source: Arc<str> = source.into();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (path, what) in std::mem::take(&mut *seen) {
+            let known = reads.paths.entry((source.clone(), path)).or_default();
+            known.entry = what.entry.or(known.entry);
+            known.listing = what.listing.or(known.listing);
+        }
+    }
+
+    fn note(&self, path: &str, change: impl FnOnce(&mut Seen)) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.get_mut(path) {
+            Some(known) => change(known),
+            None => change(seen.entry(path.into()).or_default()),
+        }
+    }
+}
+
+/// What a reader learns from an entry. Of a folder no more than that it is one: what is in it is read on its own.
+pub(crate) fn seen_entry(entry: Option<&Entry>) -> Option<SeenEntry> {
+    entry.map(|entry| match entry {
+        Entry::File { id, .. } => SeenEntry::File(*id),
+        Entry::Folder { .. } => SeenEntry::Folder,
+        Entry::Link { id } => SeenEntry::Link(*id),
+        Entry::Submodule => SeenEntry::Submodule,
+    })
+}
+
+/// What a reader learns from a listing: names and what kind of thing each is.
+pub(crate) fn seen_listing(listing: Option<&[(String, Entry)]>) -> Option<ContentId> {
+    listing.map(|entries| {
+        let mut hasher = blake3::Hasher::new();
+        for (name, entry) in entries {
+            let kind: &[u8] = match entry {
+                Entry::File { .. } => b"\0f",
+                Entry::Folder { .. } => b"\0d",
+                Entry::Link { .. } => b"\0l",
+                Entry::Submodule => b"\0s",
+            };
+            hasher.update(name.as_bytes());
+            hasher.update(kind);
+        }
+        ContentId(*hasher.finalize().as_bytes())
+    })
+}
+
+impl Tree for RecordingTree {
+    fn entry(&self, path: &str) -> Result<Option<Entry>, TreeError> {
+        let entry = self.inner.entry(path)?;
+        self.note(path, |seen| seen.entry = Some(seen_entry(entry.as_ref())));
+        Ok(entry)
+    }
+
+    fn list(&self, path: &str) -> Result<Option<Vec<(String, Entry)>>, TreeError> {
+        let listing = self.inner.list(path)?;
+        self.note(path, |seen| seen.listing = Some(seen_listing(listing.as_deref())));
+        Ok(listing)
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError> {
+        let entry = self.inner.entry(path)?;
+        self.note(path, |seen| seen.entry = Some(seen_entry(entry.as_ref())));
+        self.inner.read(path)
+    }
+}

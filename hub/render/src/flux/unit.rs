@@ -1,0 +1,450 @@
+//! One unit's build: kustomize, substitution, metadata, bytes. A pure function of its inputs and of the files it reads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftless_protocol::id::{Digest, UnitId};
+use driftless_protocol::object::{ObjectKey, group_of};
+use driftless_protocol::{limits, marks};
+use driftless_yaml::Node;
+
+use super::encrypted;
+use super::fields::Note;
+use super::reads::RecordingTree;
+use super::rendered::{ReadSet, RenderedObject, WithheldObject};
+use super::spec::{self, Kustomization};
+use super::substitute::{self, Variables};
+use super::variables::{Known, data_of};
+use super::{path, source};
+use crate::kustomize::{self, BuildError, Built, ErrorKind, Options, Origin, Resource};
+use crate::report::Code;
+use crate::target::Location;
+use crate::tree::{Entry, Tree, TreeError};
+
+/// What a unit's build depends on besides files.
+pub(crate) struct UnitInputs<'a> {
+    pub(crate) kustomization: &'a Kustomization,
+    /// Id of the source that holds the path.
+    pub(crate) source: &'a str,
+    pub(crate) tree: Arc<dyn Tree>,
+    /// Variables; `None` when some are out of reach: the build is then made without substitution, to learn what is in it.
+    pub(crate) variables: Option<&'a Variables>,
+    /// A variable without value and default is an error (Flux's default).
+    pub(crate) strict: bool,
+}
+
+/// What came of a build.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnitOutput {
+    /// Why there is nothing, when the build failed.
+    pub(crate) failed: Option<Note>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) notes: Vec<Note>,
+    /// ConfigMaps and Secrets in it.
+    pub(crate) produced: Vec<(bool, ObjectKey, Known, Location)>,
+    /// Sources that handed-through objects refer to: kind, `namespace/name`.
+    pub(crate) references: Vec<(String, String)>,
+    /// Flux's own controllers and instances, for their flags.
+    pub(crate) controllers: Vec<(Node, Location)>,
+    pub(crate) reads: ReadSet,
+    /// Objects before any were left out.
+    pub(crate) total: usize,
+}
+
+/// One object of a build.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// To be applied.
+    Object(RenderedObject),
+    /// Not sent.
+    Withheld(WithheldObject),
+    /// A Kustomization: a unit of its own.
+    Child {
+        id: UnitId,
+        node: Node,
+        at: Location,
+    },
+    /// A source object; its bytes are sent only when a handed-through object refers to it.
+    Source {
+        kind: String,
+        id: String,
+        node: Node,
+        at: Location,
+        object: Box<Item>,
+    },
+}
+
+/// Builds a unit. Whatever goes wrong is in the output.
+pub(crate) fn build(inputs: &UnitInputs<'_>) -> UnitOutput {
+    let recording = Arc::new(RecordingTree::new(inputs.tree.clone()));
+    let mut output = UnitOutput::default();
+    match kustomized(inputs, &*recording) {
+        Ok((built, folder)) => finish(inputs, built, &folder, &mut output),
+        Err(note) => output.failed = Some(note),
+    }
+    recording.drain_into(inputs.source, &mut output.reads);
+    output
+}
+
+/// The folder a unit's path names, links followed.
+fn kustomized(inputs: &UnitInputs<'_>, tree: &dyn Tree) -> Result<(Built, String), Note> {
+    let unit = inputs.kustomization;
+    let missing = |message: String| Note { code: Code::PathNotFound, at: unit.path_at.clone(), message };
+    let folder = match folder(tree, &unit.path) {
+        Ok(Some(folder)) => folder,
+        Ok(None) => {
+            return Err(missing(format!(
+                "path {:?} of unit {} is no folder in source {}; the unit keeps what it has in the cluster; \
+                 restore the folder, or delete the Kustomization to remove its objects",
+                unit.path, unit.id, inputs.source
+            )));
+        }
+        Err(error) => return Err(missing(format!("path {:?} of unit {}: {error}", unit.path, unit.id))),
+    };
+    let options = Options { overlay: unit.overlay.clone(), ..Options::default() };
+    let failed = |error: BuildError| note_of(&error, inputs, &folder);
+    let named = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+    let mut has_file = false;
+    for name in named {
+        let entry = tree.entry(&path::join(&folder, name)).map_err(|error| tree_note(&error, inputs))?;
+        has_file |= matches!(entry, Some(Entry::File { .. } | Entry::Link { .. }));
+    }
+    if has_file {
+        return kustomize::build(tree, &folder, &options).map(|built| (built, folder.clone())).map_err(failed);
+    }
+    let generated = kustomize::generate(tree, &folder, &default_ignored).map_err(failed)?;
+    if generated.resources.is_empty() {
+        return Err(Note {
+            code: Code::EmptyRender,
+            at: unit.path_at.clone(),
+            message: format!(
+                "path {:?} of unit {} holds no manifest; nothing is deleted for that: the unit keeps what it has; delete the \
+                 Kustomization to remove its objects, or add a kustomization.yaml with `resources: []` if it should be empty",
+                unit.path, unit.id
+            ),
+        });
+    }
+    kustomize::build_generated(tree, &folder, &generated, &options).map(|built| (built, folder.clone())).map_err(failed)
+}
+
+/// Follows links in a path, inside the tree. `None`: nothing there, or no folder.
+pub(crate) fn folder(tree: &dyn Tree, wanted: &str) -> Result<Option<String>, TreeError> {
+    let mut wanted = wanted.to_owned();
+    // As many links as an operating system follows.
+    for _ in 0..40 {
+        let mut prefix = String::new();
+        let mut moved = None;
+        let segments: Vec<&str> = wanted.split('/').filter(|s| !s.is_empty()).collect();
+        for (index, segment) in segments.iter().enumerate() {
+            let here = path::join(&prefix, segment);
+            match tree.entry(&here)? {
+                Some(Entry::Folder { .. }) => prefix = here,
+                Some(Entry::Link { .. }) => {
+                    let Some(bytes) = tree.read(&here)? else { return Ok(None) };
+                    let Ok(target) = std::str::from_utf8(&bytes) else { return Ok(None) };
+                    if target.starts_with('/') {
+                        return Ok(None);
+                    }
+                    let rest = segments[index + 1..].join("/");
+                    let Some(next) = path::normal(&format!("{prefix}/{target}/{rest}")) else { return Ok(None) };
+                    moved = Some(next);
+                    break;
+                }
+                _ => return Ok(None),
+            }
+        }
+        match moved {
+            Some(next) => wanted = next,
+            None => return Ok(Some(prefix)),
+        }
+    }
+    Ok(None)
+}
+
+/// Flux's default exclusions, as far as they can matter to a generated kustomization: configuration of CI and of SOPS
+/// that happens to be YAML.
+fn default_ignored(path: &str, is_folder: bool) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if is_folder {
+        return matches!(name, ".git" | ".github" | ".circleci");
+    }
+    matches!(
+        name,
+        ".travis.yml" | ".gitlab-ci.yml" | "appveyor.yml" | ".drone.yml" | "cloudbuild.yaml" | "codeship-services.yml"
+            | "codeship-steps.yml" | ".goreleaser.yml" | ".sops.yaml"
+    )
+}
+
+fn note_of(error: &BuildError, inputs: &UnitInputs<'_>, folder: &str) -> Note {
+    let message = match &error.help {
+        Some(help) => format!("cannot build {folder:?}: {} ({help})", error.attempt),
+        None => format!("cannot build {folder:?}: {}", error.attempt),
+    };
+    let code = if error.kind == ErrorKind::Tree { Code::SourceNotReady } else { Code::BuildFailed };
+    Note { code, at: located(inputs.source, &error.place), message }
+}
+
+fn tree_note(error: &TreeError, inputs: &UnitInputs<'_>) -> Note {
+    let unit = inputs.kustomization;
+    let message = format!("cannot read source {} for unit {}: {error}", inputs.source, unit.id);
+    Note { code: Code::SourceNotReady, at: unit.path_at.clone(), message }
+}
+
+pub(crate) fn located(source: &str, origin: &Origin) -> Location {
+    Location { source: source.into(), file: origin.file.clone(), line: origin.line }
+}
+
+fn finish(inputs: &UnitInputs<'_>, built: Built, folder: &str, output: &mut UnitOutput) {
+    let unit = inputs.kustomization;
+    for warning in &built.warnings {
+        let at = located(inputs.source, &warning.place);
+        output.notes.push(Note { code: Code::BuildWarning, at, message: warning.message.clone() });
+    }
+    output.total = built.resources.len();
+    if built.resources.is_empty() {
+        let message = format!(
+            "unit {} builds to nothing from {folder:?}: everything it applied before leaves Git with it (deletes beyond the budget wait for approval)",
+            unit.id
+        );
+        output.notes.push(Note { code: Code::EmptyRender, at: unit.path_at.clone(), message });
+    }
+    // Names that carry a hash of encrypted content: Flux would hash the plain value, so the true name is not known here.
+    let mut unknown_names: BTreeMap<String, ObjectKey> = BTreeMap::new();
+    for resource in &built.resources {
+        if resource.hashed_base_name.is_some()
+            && encrypted::is_encrypted(&resource.node)
+            && let Some(key) = key_of(&resource.node)
+        {
+            unknown_names.insert(key.name.clone(), key);
+        }
+    }
+    for resource in built.resources {
+        let at = located(inputs.source, &resource.origin);
+        match item(inputs, resource, &at, &unknown_names, output) {
+            Ok(Some(item)) => output.items.push(item),
+            Ok(None) => {}
+            Err(note) => {
+                if output.failed.is_none() {
+                    output.failed = Some(note);
+                } else {
+                    output.notes.push(note);
+                }
+            }
+        }
+    }
+}
+
+fn item(
+    inputs: &UnitInputs<'_>,
+    resource: Resource,
+    at: &Location,
+    unknown_names: &BTreeMap<String, ObjectKey>,
+    output: &mut UnitOutput,
+) -> Result<Option<Item>, Note> {
+    let unit = inputs.kustomization;
+    let Resource { mut node, hashed_base_name, .. } = resource;
+    let is_encrypted = encrypted::is_encrypted(&node);
+    if !is_encrypted
+        && let (Some(variables), Some(post_build)) = (inputs.variables, &unit.post_build)
+        && (post_build.always || !variables.is_empty())
+        && !substitution_disabled(&node)
+    {
+        node = substitute::object(node, variables, inputs.strict, at)?;
+    }
+    let Some(key) = key_of(&node) else {
+        let message = format!("an object of unit {} has no apiVersion, kind or name; add what is missing", unit.id);
+        return Err(Note { code: Code::Nameless, at: at.clone(), message });
+    };
+    if let Some(secret) = match (key.group.as_str(), key.kind.as_str()) {
+        ("", "Secret") => Some(true),
+        ("", "ConfigMap") => Some(false),
+        _ => None,
+    } {
+        let known = match data_of(&node, secret) {
+            _ if is_encrypted => Known::Encrypted,
+            Some(data) => Known::Plain(data),
+            None => Known::Elsewhere("a value of it is not text"),
+        };
+        output.produced.push((secret, key.clone(), known, at.clone()));
+    }
+    if let Some(how) = maker_of_secret(&key) {
+        let name = made_name(&node, &key);
+        let made = ObjectKey { group: String::new(), kind: "Secret".into(), namespace: key.namespace.clone(), name };
+        output.produced.push((true, made, Known::Elsewhere(how), at.clone()));
+    }
+    if is_encrypted {
+        let (name, message) = match hashed_base_name {
+            Some(base) => {
+                let message = "made from encrypted files: the hub holds no key, so neither its value nor the hash at the end of its \
+                               name is known here; it is kept in the cluster as it is";
+                (base, message)
+            }
+            None => (
+                key.name.clone(),
+                "encrypted in Git and not decrypted yet: it is kept in the cluster as it is, and created by nobody",
+            ),
+        };
+        let key = ObjectKey { name, ..key };
+        return Ok(Some(withheld(key, Code::Encrypted, message.to_owned(), at)));
+    }
+    if let Some(name) = encrypted::mentions(&node, unknown_names) {
+        let message = format!("refers to {name}, whose name ends in a hash of encrypted content and is not known here");
+        return Ok(Some(withheld(key, Code::Encrypted, message, at)));
+    }
+    if key.group == spec::GROUP && key.kind == "Kustomization" {
+        let id = UnitId::kustomization(namespace_or_default(&key), key.name);
+        return Ok(Some(Item::Child { id, node, at: at.clone() }));
+    }
+    if is_flux_component(&node, &key) {
+        if key.kind == "Deployment" {
+            output.controllers.push((node.clone(), at.clone()));
+        }
+        if key.kind != "Namespace" {
+            return Ok(None);
+        }
+    }
+    if key.kind == "FluxInstance" {
+        output.controllers.push((node.clone(), at.clone()));
+    }
+    let handed_through = is_handed_through(&key);
+    if handed_through {
+        references(&node, &key, &mut output.references);
+    }
+    let source_kind = key.group == source::GROUP && is_repository(&key.kind);
+    let source = source_kind.then(|| (key.kind.clone(), format!("{}/{}", namespace_or_default(&key), key.name), node.clone()));
+    let object = encode(unit, node, key, at, handed_through);
+    Ok(Some(match source {
+        Some((kind, id, node)) => Item::Source { kind, id, node, at: at.clone(), object: Box::new(object) },
+        None => object,
+    }))
+}
+
+fn withheld(key: ObjectKey, code: Code, message: String, at: &Location) -> Item {
+    Item::Withheld(WithheldObject { key, code, message, origin: at.clone() })
+}
+
+/// Adds what Flux and we add, and writes the bytes.
+fn encode(unit: &Kustomization, mut node: Node, key: ObjectKey, at: &Location, handed_through: bool) -> Item {
+    let api_version = node.at(&["apiVersion"]).and_then(Node::as_str).unwrap_or_default().to_owned();
+    let label = unit.id.label().to_string();
+    let owner = [
+        (marks::FLUX_OWNER_NAME, unit.id.name.as_str()),
+        (marks::FLUX_OWNER_NAMESPACE, unit.id.namespace.as_str()),
+        (marks::UNIT_LABEL, label.as_str()),
+    ];
+    let common = unit.common_labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    set_metadata(&mut node, "labels", common.chain(owner));
+    set_metadata(&mut node, "annotations", unit.common_annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    let bytes: Arc<[u8]> = match node.to_json() {
+        Ok(bytes) => bytes.into(),
+        Err(error) => return withheld(key, Code::NotRepresentable, format!("cannot be written as JSON: {error}"), at),
+    };
+    if bytes.len() as u64 > limits::OBJECT_BYTES {
+        let message = format!(
+            "has {} bytes; the API server takes at most {} (etcd's request limit)",
+            bytes.len(),
+            limits::OBJECT_BYTES
+        );
+        return withheld(key, Code::TooLarge, message, at);
+    }
+    let digest = Digest::of(&bytes);
+    Item::Object(RenderedObject { key, api_version, bytes, digest, origin: at.clone(), handed_through })
+}
+
+fn set_metadata<'a>(node: &mut Node, what: &str, values: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut values = values.peekable();
+    if values.peek().is_none() {
+        return;
+    }
+    let Some(metadata) = node.as_map_mut().and_then(|m| m.get_mut("metadata")).and_then(Node::as_map_mut) else { return };
+    if metadata.get(what).and_then(Node::as_map).is_none() {
+        metadata.insert(what, Node::map());
+    }
+    if let Some(map) = metadata.get_mut(what).and_then(Node::as_map_mut) {
+        for (key, value) in values {
+            map.insert(key, Node::string(value));
+        }
+    }
+}
+
+/// The key of an object. `None` when apiVersion, kind or name is missing.
+pub(crate) fn key_of(node: &Node) -> Option<ObjectKey> {
+    let text = |path: &[&str]| node.at(path).and_then(Node::as_str).filter(|t| !t.is_empty());
+    Some(ObjectKey {
+        group: group_of(text(&["apiVersion"])?).to_owned(),
+        kind: text(&["kind"])?.to_owned(),
+        namespace: text(&["metadata", "namespace"]).unwrap_or_default().to_owned(),
+        name: text(&["metadata", "name"])?.to_owned(),
+    })
+}
+
+/// The API server puts an object without namespace where the client says; Flux's says `default`.
+pub(crate) fn namespace_or_default(key: &ObjectKey) -> String {
+    if key.namespace.is_empty() { "default".to_owned() } else { key.namespace.clone() }
+}
+
+fn substitution_disabled(node: &Node) -> bool {
+    let value = |of| node.at(&["metadata", of, driftless_subst::SUBSTITUTE_KEY]).and_then(Node::as_str);
+    driftless_subst::is_disabled(value("labels"), value("annotations"))
+}
+
+/// Part of `gotk-components.yaml`: Flux's own controllers, neither sent nor deleted.
+fn is_flux_component(node: &Node, key: &ObjectKey) -> bool {
+    let label = |name: &str| node.at(&["metadata", "labels", name]).and_then(Node::as_str);
+    label("app.kubernetes.io/part-of") == Some("flux")
+        && (label("app.kubernetes.io/instance").is_some() || key.group == "apiextensions.k8s.io")
+}
+
+/// Kinds that drive a controller of Flux's family.
+fn is_handed_through(key: &ObjectKey) -> bool {
+    key.group.ends_with(".toolkit.fluxcd.io")
+        || matches!(key.group.as_str(), "fluxcd.controlplane.io" | "source.extensions.fluxcd.io" | "flagger.app")
+}
+
+fn is_repository(kind: &str) -> bool {
+    matches!(kind, "GitRepository" | "OCIRepository" | "Bucket" | "ExternalArtifact")
+}
+
+/// Every map `{kind: GitRepository, name: ...}` inside an object that drives a controller. Notification objects only
+/// listen to a source; they do not need its content.
+fn references(node: &Node, key: &ObjectKey, out: &mut Vec<(String, String)>) {
+    if key.group == "notification.toolkit.fluxcd.io" {
+        return;
+    }
+    let namespace = namespace_or_default(key);
+    walk(node, &mut |map| {
+        let text = |key: &str| map.get(key).and_then(Node::as_str);
+        if let (Some(kind), Some(name)) = (text("kind"), text("name"))
+            && is_repository(kind)
+        {
+            let namespace = text("namespace").unwrap_or(&namespace);
+            out.push((kind.to_owned(), format!("{namespace}/{name}")));
+        }
+    });
+}
+
+/// Calls `f` with every map of a value, outermost first.
+pub(crate) fn walk(node: &Node, f: &mut dyn FnMut(&driftless_yaml::Map)) {
+    match node {
+        Node::Map(map) => {
+            f(map);
+            map.iter().for_each(|e| walk(&e.value, f));
+        }
+        Node::Seq(items) => items.iter().for_each(|n| walk(n, f)),
+        Node::Scalar(_) => {}
+    }
+}
+
+/// Kinds that make a Secret in the cluster.
+fn maker_of_secret(key: &ObjectKey) -> Option<&'static str> {
+    match (key.group.as_str(), key.kind.as_str()) {
+        ("external-secrets.io", "ExternalSecret") => Some("an ExternalSecret makes it in the cluster"),
+        ("bitnami.com", "SealedSecret") => Some("a SealedSecret makes it in the cluster"),
+        _ => None,
+    }
+}
+
+fn made_name(node: &Node, key: &ObjectKey) -> String {
+    let paths: [&[&str]; 2] = [&["spec", "target", "name"], &["spec", "template", "metadata", "name"]];
+    paths.iter().find_map(|path| node.at(path).and_then(Node::as_str)).unwrap_or(&key.name).to_owned()
+}
