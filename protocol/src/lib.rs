@@ -31,6 +31,8 @@ pub mod limits;
 pub mod marks;
 pub mod message;
 pub mod object;
+#[cfg(feature = "quic")]
+pub mod quic;
 pub mod report;
 pub mod session;
 pub mod signing;

@@ -1,0 +1,220 @@
+//! Messages and transfers on QUIC streams. Every length is checked before anything of that length is read.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use quinn::{Connection, ReadExactError, RecvStream, SendStream};
+use tokio::time::timeout;
+
+use super::{QuicError, limits};
+use crate::enroll::{EnrollAnswer, EnrollRequest};
+use crate::id::TransferId;
+use crate::message::{AgentToHub, HubToAgent, WIRE_VERSION};
+use crate::wire::transfer::{self, Blob, TransferHeader, Unpacked};
+use crate::wire::{FrameHeader, Message};
+
+/// The agent's control stream: sends and receives.
+pub type AgentControl = (Sender<AgentToHub>, Receiver<HubToAgent>);
+/// The hub's control stream: sends and receives.
+pub type HubControl = (Sender<HubToAgent>, Receiver<AgentToHub>);
+
+/// The sending half of a control stream.
+#[derive(Debug)]
+pub struct Sender<M> {
+    stream: SendStream,
+    wire: u8,
+    message: PhantomData<fn(M)>,
+}
+
+/// The receiving half of a control stream.
+#[derive(Debug)]
+pub struct Receiver<M> {
+    stream: RecvStream,
+    wire: u8,
+    message: PhantomData<fn() -> M>,
+}
+
+/// Opens the control stream. It exists for the hub once the first message is sent.
+pub async fn open_control(connection: &Connection) -> Result<AgentControl, QuicError> {
+    let (send, receive) = connection.open_bi().await.map_err(|e| lost("opening the control stream", e))?;
+    Ok(control(send, receive))
+}
+
+/// Waits for the agent's control stream.
+pub async fn accept_control(connection: &Connection) -> Result<HubControl, QuicError> {
+    let (send, receive) = connection.accept_bi().await.map_err(|e| lost("waiting for the control stream", e))?;
+    Ok(control(send, receive))
+}
+
+fn control<O, I>(send: SendStream, receive: RecvStream) -> (Sender<O>, Receiver<I>) {
+    // A revocation must overtake a transfer.
+    let _ = send.set_priority(1);
+    (
+        Sender { stream: send, wire: WIRE_VERSION, message: PhantomData },
+        Receiver { stream: receive, wire: WIRE_VERSION, message: PhantomData },
+    )
+}
+
+impl<M: Message> Sender<M> {
+    /// Writes one message; returns when the stream has taken it. No time limit: the session has its own.
+    ///
+    /// Not cancel-safe: a message that was begun must be finished, or the connection closed.
+    pub async fn send(&mut self, message: &M) -> Result<(), QuicError> {
+        let frame = message.encode(self.wire)?;
+        self.stream.write_all(&frame).await.map_err(|e| lost("sending on the control stream", e))
+    }
+
+    /// The version of the session, once both know it.
+    pub fn set_wire(&mut self, wire: u8) {
+        self.wire = wire;
+    }
+
+    /// Nothing more will be sent; waits until the other side has everything, or is gone, or the time is over.
+    pub async fn finish(mut self, patience: Duration) {
+        if self.stream.finish().is_ok() {
+            // Either way the stream is over; there is nothing to report.
+            let _ = timeout(patience, self.stream.stopped()).await;
+        }
+    }
+}
+
+impl<M: Message> Receiver<M> {
+    /// Reads one message; `None` when the other side has finished. Waits for its first byte without limit.
+    ///
+    /// Not cancel-safe: give it a task of its own.
+    pub async fn receive(&mut self) -> Result<Option<M>, QuicError> {
+        read_message(&mut self.stream, self.wire, "reading the control stream").await
+    }
+
+    /// The version of the session, once both know it.
+    pub fn set_wire(&mut self, wire: u8) {
+        self.wire = wire;
+    }
+}
+
+async fn read_message<M: Message>(
+    stream: &mut RecvStream,
+    wire: u8,
+    doing: &'static str,
+) -> Result<Option<M>, QuicError> {
+    let Some(header) = read_header::<M>(stream, wire, doing).await? else { return Ok(None) };
+    // Within the limit of its kind by now, so this allocation is bounded.
+    let mut payload = vec![0; header.len as usize];
+    within(limits::FRAME_TIMEOUT, doing, stream.read_exact(&mut payload)).await?.map_err(|e| lost(doing, e))?;
+    Ok(Some(M::decode(header.kind, &payload)?))
+}
+
+async fn read_header<M: Message>(
+    stream: &mut RecvStream,
+    wire: u8,
+    doing: &'static str,
+) -> Result<Option<FrameHeader>, QuicError> {
+    let mut header = [0; FrameHeader::LEN];
+    let (first, rest) = header.split_at_mut(1);
+    match stream.read_exact(first).await {
+        Ok(()) => {}
+        Err(ReadExactError::FinishedEarly(_)) => return Ok(None),
+        Err(error) => return Err(lost(doing, error)),
+    }
+    within(limits::FRAME_TIMEOUT, doing, stream.read_exact(rest)).await?.map_err(|e| lost(doing, e))?;
+    Ok(Some(FrameHeader::parse::<M>(&header, wire)?))
+}
+
+/// Answers one `Need` on a stream of its own. Returns when the stream has taken everything.
+pub async fn send_transfer(connection: &Connection, transfer: TransferId, blobs: &[Blob]) -> Result<(), QuicError> {
+    let doing = "sending a transfer";
+    let (header, body) = transfer::pack(transfer, blobs)?;
+    let mut stream = connection.open_uni().await.map_err(|e| lost(doing, e))?;
+    stream.write_all(&header.encode(WIRE_VERSION)?).await.map_err(|e| lost(doing, e))?;
+    stream.write_all(&body).await.map_err(|e| lost(doing, e))?;
+    stream.finish().map_err(|e| lost(doing, e))
+}
+
+/// Waits for the next transfer stream.
+pub async fn accept_transfer(connection: &Connection) -> Result<RecvStream, QuicError> {
+    connection.accept_uni().await.map_err(|e| lost("waiting for a transfer", e))
+}
+
+/// Reads a transfer's header: which `Need` it answers, and how long it claims to be.
+pub async fn receive_transfer_header(stream: &mut RecvStream) -> Result<TransferHeader, QuicError> {
+    let doing = "reading a transfer";
+    within(limits::FRAME_TIMEOUT, doing, read_message::<TransferHeader>(stream, WIRE_VERSION, doing))
+        .await??
+        .ok_or_else(|| lost(doing, "the stream is empty"))
+}
+
+/// Reads a transfer's body, of at most `limit` raw bytes (what was asked for), and hashes its blobs.
+pub async fn receive_transfer_body(
+    stream: &mut RecvStream,
+    header: &TransferHeader,
+    limit: Option<u64>,
+) -> Result<Unpacked, QuicError> {
+    let limit = limit.ok_or(QuicError::Unasked(header.transfer))?;
+    if header.raw_length > limit {
+        let len = header.raw_length;
+        return Err(crate::wire::WireError::TooLong { what: "transfer", len, limit }.into());
+    }
+    let most = usize::try_from(transfer::packed_limit(header.raw_length)).unwrap_or(usize::MAX);
+    let body = stream.read_to_end(most).await.map_err(|e| lost("reading a transfer", e))?;
+    Ok(transfer::unpack(header, &body)?)
+}
+
+/// Asks for an identity, on a connection of `driftless-enroll/1`.
+pub async fn enroll(connection: &Connection, request: &EnrollRequest) -> Result<EnrollAnswer, QuicError> {
+    let doing = "enrolling";
+    let exchange = async {
+        let (mut send, mut receive) = connection.open_bi().await.map_err(|e| lost(doing, e))?;
+        let frame = zeroize::Zeroizing::new(request.encode(WIRE_VERSION)?);
+        send.write_all(&frame).await.map_err(|e| lost(doing, e))?;
+        send.finish().map_err(|e| lost(doing, e))?;
+        read_message::<EnrollAnswer>(&mut receive, WIRE_VERSION, doing)
+            .await?
+            .ok_or_else(|| lost(doing, "the hub finished without an answer"))
+    };
+    let answer = within(limits::ENROLL_TIMEOUT, doing, exchange).await?;
+    if answer.is_ok() {
+        connection.close(super::close::DONE, b"");
+    }
+    answer
+}
+
+/// Answers one enrolment request.
+#[derive(Debug)]
+pub struct EnrollResponder(SendStream);
+
+/// Reads the one request of a connection of `driftless-enroll/1`.
+pub async fn receive_enroll(connection: &Connection) -> Result<(EnrollRequest, EnrollResponder), QuicError> {
+    let doing = "reading an enrolment request";
+    let exchange = async {
+        let (send, mut receive) = connection.accept_bi().await.map_err(|e| lost(doing, e))?;
+        let request = read_message::<EnrollRequest>(&mut receive, WIRE_VERSION, doing)
+            .await?
+            .ok_or_else(|| lost(doing, "the agent finished without a request"))?;
+        Ok((request, EnrollResponder(send)))
+    };
+    // An enrolling peer is nobody yet; it gets the time of one frame.
+    within(limits::FRAME_TIMEOUT, doing, exchange).await?
+}
+
+impl EnrollResponder {
+    /// Answers, and waits until the agent has it.
+    pub async fn answer(mut self, answer: &EnrollAnswer) -> Result<(), QuicError> {
+        let doing = "answering an enrolment";
+        let exchange = async {
+            self.0.write_all(&answer.encode(WIRE_VERSION)?).await.map_err(|e| lost(doing, e))?;
+            self.0.finish().map_err(|e| lost(doing, e))?;
+            // The agent closes the connection once it has read the answer, which is an error here and a success there.
+            let _ = self.0.stopped().await;
+            Ok(())
+        };
+        within(limits::FRAME_TIMEOUT, doing, exchange).await?
+    }
+}
+
+async fn within<F: Future>(limit: Duration, doing: &'static str, future: F) -> Result<F::Output, QuicError> {
+    timeout(limit, future).await.map_err(|_| QuicError::Timeout { doing, seconds: limit.as_secs() })
+}
+
+fn lost(doing: &'static str, reason: impl ToString) -> QuicError {
+    QuicError::Lost { doing, reason: reason.to_string() }
+}
