@@ -59,10 +59,11 @@ fn cases(file: &str, only: Option<&str>) -> Result<(), Box<dyn std::error::Error
     for case in cases.iter().filter(|c| only.is_none_or(|name| c.name.contains(name))) {
         let mut tree = MemTree::new();
         for (path, text) in &case.files {
-            tree.insert(path.clone(), text.as_bytes());
+            tree.insert(path.trim_start_matches("./"), text.as_bytes());
         }
-        let verdict = match (render(&tree, &case.dir), &case.expected, case.error) {
-            (Ok(ours), Some(theirs), false) if ours == *theirs => {
+        let expected = case.expected.as_deref().map(|t| t.trim_start_matches('\n'));
+        let verdict = match (render(&tree, &case.dir), expected, case.error) {
+            (Ok(ours), Some(theirs), false) if ours == theirs => {
                 bytes += 1;
                 "equal bytes".to_owned()
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use driftless_protocol::id::Revision;
 use driftless_render::flux::{RenderState, RenderedCluster, find_roots, render_cluster};
+use driftless_render::report::Code;
 use driftless_render::target::{GitRef, RootSpec, SourceSet, SourceTree, Target};
 use driftless_render::tree::{MemTree, Tree};
 
@@ -81,7 +82,7 @@ fn print(
             RenderState::Full { objects, withheld } => {
                 *counts.entry("objects").or_default() += objects.len();
                 *counts.entry("handed through").or_default() += objects.iter().filter(|o| o.handed_through).count();
-                *counts.entry("withheld").or_default() += withheld.len();
+                *counts.entry("withheld").or_default() += withheld.iter().filter(|w| w.code != Code::SourceNotSent).count();
                 *counts.entry("full").or_default() += 1;
                 format!("{} objects, {} withheld", objects.len(), withheld.len())
             }

@@ -10,6 +10,7 @@ mod crds;
 mod decode;
 mod defaults;
 mod error;
+mod fieldpath;
 mod fieldspec;
 mod file;
 mod generate;
@@ -32,6 +33,7 @@ mod root;
 mod scope;
 mod selector;
 mod smp_schema;
+mod structured;
 mod vars;
 
 pub use error::{BuildError, ErrorKind, Origin, Warning};
