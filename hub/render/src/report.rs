@@ -107,8 +107,8 @@ codes! {
     CrossNamespaceRef = Error,
     /// Something the author should know, from the build itself.
     BuildWarning = Warning,
-    /// A Flux object that is ignored, with the reason.
-    Ignored = Info,
+    /// A source object that Driftless itself reads: sent only when an object handed through refers to it.
+    SourceNotSent = Info,
 }
 
 impl fmt::Display for Code {

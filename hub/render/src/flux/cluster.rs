@@ -431,6 +431,8 @@ impl Walk<'_> {
                         Ok(decl) => {
                             self.declared.entry((kind.clone(), name.clone())).or_insert(decl);
                         }
+                        // The root's own address is the hub's business, whatever Git says.
+                        Err(_) if self.root_ids.contains(name) => {}
                         Err(note) => worked.problems.push(problem(note)),
                     }
                     // What is not honoured matters for sources units use; others are handed through as they are.

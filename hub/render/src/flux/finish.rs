@@ -256,7 +256,7 @@ fn state(
                     let message = "a source that Driftless itself reads; sent only when an object handed through refers to it";
                     withheld.push(WithheldObject {
                         key: object.key.clone(),
-                        code: Code::Ignored,
+                        code: Code::SourceNotSent,
                         message: message.to_owned(),
                         origin: object.origin.clone(),
                     });

@@ -16,6 +16,22 @@ pub fn normal(path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
+/// The normal form of a path in which `..` at the top stays at the top: how Flux joins `spec.path` to a source.
+#[must_use]
+pub fn clamped(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
 /// `folder/name`, or the name alone at the root.
 #[must_use]
 pub fn join(folder: &str, name: &str) -> String {
@@ -39,5 +55,6 @@ mod tests {
         ] {
             assert_eq!(normal(given).as_deref(), expected, "of {given:?}");
         }
+        assert_eq!(clamped("../../a/./../b/"), "b");
     }
 }

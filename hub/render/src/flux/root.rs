@@ -22,6 +22,8 @@ pub enum RootKind {
     FluxInstance,
     /// A folder below `clusters/` that holds Flux Kustomizations and no sync of its own.
     ClusterFolder,
+    /// A folder with Flux Kustomizations that no Kustomization of the source names: only when nothing better was found.
+    TopFolder,
 }
 
 /// A folder that looks like a cluster's root.
@@ -49,7 +51,7 @@ pub fn find_roots(source: &str, tree: &dyn Tree) -> Result<Vec<RootCandidate>, T
     let mut found = Vec::new();
     let mut folders = vec![String::new()];
     let mut budget = SEARCH_FILES;
-    let mut cluster_folders: Vec<RootCandidate> = Vec::new();
+    let mut other = Others::default();
     while let Some(folder) = folders.pop() {
         let Some(entries) = tree.list(&folder)? else { continue };
         for (name, entry) in entries {
@@ -62,22 +64,44 @@ pub fn find_roots(source: &str, tree: &dyn Tree) -> Result<Vec<RootCandidate>, T
                     }
                     budget -= 1;
                     let Some(bytes) = tree.read(&here)? else { continue };
-                    look(source, tree, &here, &bytes, &mut found, &mut cluster_folders)?;
+                    look(source, tree, &here, &bytes, &mut found, &mut other)?;
                 }
                 _ => {}
             }
         }
     }
-    for candidate in cluster_folders {
+    for candidate in other.clusters {
         // A folder inside a root is part of it.
-        let inside = |root: &RootCandidate| root.path.is_empty() || format!("{}/", candidate.path).starts_with(&format!("{}/", root.path));
-        if !found.iter().any(inside) {
+        if !found.iter().any(|root| within(&candidate.path, &root.path)) {
             found.push(candidate);
+        }
+    }
+    if found.is_empty() {
+        other.folders.sort();
+        for candidate in other.folders {
+            let named = other.named.iter().any(|path| within(&candidate.path, path));
+            if !named && !found.iter().any(|root| within(&candidate.path, &root.path)) {
+                found.push(candidate);
+            }
         }
     }
     found.sort();
     found.dedup_by(|a, b| a.path == b.path);
     Ok(found)
+}
+
+/// What may be a root when no sync says so.
+#[derive(Default)]
+struct Others {
+    clusters: Vec<RootCandidate>,
+    folders: Vec<RootCandidate>,
+    /// Paths that Kustomizations name.
+    named: Vec<String>,
+}
+
+/// Whether a folder is another one or below it.
+fn within(folder: &str, other: &str) -> bool {
+    other.is_empty() || folder == other || folder.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn look(
@@ -86,7 +110,7 @@ fn look(
     file: &str,
     bytes: &[u8],
     found: &mut Vec<RootCandidate>,
-    cluster_folders: &mut Vec<RootCandidate>,
+    other: &mut Others,
 ) -> Result<(), TreeError> {
     let text = String::from_utf8_lossy(bytes);
     if !text.contains("kustomize.toolkit.fluxcd.io") && !text.contains("sync:") {
@@ -101,13 +125,19 @@ fn look(
         let (kind, wanted) = match key.kind.as_str() {
             "Kustomization" if key.group == super::spec::GROUP => {
                 let Some(wanted) = text(&["spec", "path"]).and_then(path::normal) else { continue };
-                let names_itself = !wanted.is_empty() && (folder == wanted || folder.starts_with(&format!("{wanted}/")));
+                let names_itself = !wanted.is_empty() && within(folder, &wanted);
                 let sync = file.ends_with("gotk-sync.yaml");
                 if sync || names_itself {
                     (RootKind::SyncKustomization, Some(wanted))
                 } else {
+                    other.folders.push(RootCandidate {
+                        path: folder.to_owned(),
+                        kind: RootKind::TopFolder,
+                        at: at.clone(),
+                    });
+                    other.named.push(wanted);
                     if let Some(cluster) = cluster_folder(folder) {
-                        cluster_folders.push(RootCandidate { path: cluster, kind: RootKind::ClusterFolder, at });
+                        other.clusters.push(RootCandidate { path: cluster, kind: RootKind::ClusterFolder, at });
                     }
                     continue;
                 }

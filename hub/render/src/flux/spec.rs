@@ -93,9 +93,7 @@ pub(crate) fn read(node: &Node, place: &Place, id: UnitId, notes: &mut Vec<Note>
         notes.push(spec.note(Code::FieldNotHonoured, "ignore", message));
     }
     Ok(Kustomization {
-        path: super::path::normal(path).ok_or_else(|| {
-            spec.note(Code::InvalidSpec, "path", format!("spec.path {path:?} leads out of the source"))
-        })?,
+        path: super::path::clamped(path),
         path_at: spec.at(if spec.has("path") { "path" } else { "" }),
         source_kind: source.required("kind")?.to_owned(),
         source_name: source.required("name")?.to_owned(),

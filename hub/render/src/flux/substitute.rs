@@ -55,7 +55,7 @@ pub(crate) fn resolve(post_build: &PostBuild, namespace: &str, target: &Target, 
             },
         };
         let help = if reference.secret {
-            "substitution in the agent is not there yet"
+            "substituting a Secret in the cluster is not there yet; until then the unit is held"
         } else {
             "add the ConfigMap to Git, or let the agent publish it as a cluster fact"
         };

@@ -127,7 +127,7 @@ fn kustomized(inputs: &UnitInputs<'_>, tree: &dyn Tree) -> Result<(Built, String
     kustomize::build_generated(tree, &folder, &generated, &options).map(|built| (built, folder.clone())).map_err(failed)
 }
 
-/// Follows links in a path, inside the tree. `None`: nothing there, or no folder.
+/// Follows links in a path, which never lead out of the tree. `None`: nothing there, or no folder.
 pub(crate) fn folder(tree: &dyn Tree, wanted: &str) -> Result<Option<String>, TreeError> {
     let mut wanted = wanted.to_owned();
     // As many links as an operating system follows.
@@ -142,12 +142,10 @@ pub(crate) fn folder(tree: &dyn Tree, wanted: &str) -> Result<Option<String>, Tr
                 Some(Entry::Link { .. }) => {
                     let Some(bytes) = tree.read(&here)? else { return Ok(None) };
                     let Ok(target) = std::str::from_utf8(&bytes) else { return Ok(None) };
-                    if target.starts_with('/') {
-                        return Ok(None);
-                    }
                     let rest = segments[index + 1..].join("/");
-                    let Some(next) = path::normal(&format!("{prefix}/{target}/{rest}")) else { return Ok(None) };
-                    moved = Some(next);
+                    // As Flux does for `spec.path`: the top of the source is the top of the world.
+                    let from = if target.starts_with('/') { "" } else { prefix.as_str() };
+                    moved = Some(path::clamped(&format!("{from}/{target}/{rest}")));
                     break;
                 }
                 _ => return Ok(None),
