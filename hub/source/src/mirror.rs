@@ -12,7 +12,7 @@ use crate::config::{Reference, SourceConfig};
 use crate::error::{Cause, SourceError};
 use crate::fetch::{self, Meter, Outcome};
 use crate::history::{self, ChangedPath, CommitInfo, Relation};
-use crate::store::{Flaw, Repo, Saved, check_commit};
+use crate::store::{Depth, Flaw, Repo, Saved, check_commit};
 use crate::tree::GitTree;
 
 /// In what state [`Mirror::open`] found the mirror's folder.
@@ -281,7 +281,7 @@ impl Inner {
     fn fetch_blocking(&self, meter: &Meter) -> Result<Fetched, Cause> {
         let (repo, saved) = self.parts();
         if repo.is_suspect() {
-            match whole(&repo, saved.revision.as_ref(), &self.config) {
+            match whole(&repo, saved.revision.as_ref(), Depth::Content, &self.config) {
                 Ok(()) => repo.trust_again(),
                 Err(reason) => return self.renew(&repo, &saved, meter, format!("it was damaged: {reason}")),
             }
@@ -363,7 +363,7 @@ impl Inner {
             repo.reopen(&config.limits).map_err(|e| disk("the mirror cannot be opened again", &e))?;
             let local = repo.local();
             let known = known.and_then(history::parse_id).filter(|id| local.has_object(id));
-            check_commit(&local, outcome.commit, known, &config.limits)?;
+            check_commit(&local, outcome.commit, known, Depth::Presence, &config.limits)?;
             repo.sync(&before).map_err(|e| disk("the fetched pack cannot be written", &e))?;
             Ok(outcome)
         });
@@ -442,12 +442,12 @@ fn root_of(local: &gix::Repository, id: gix::ObjectId) -> Result<gix::ObjectId, 
     Ok(local.find_commit(id).map_err(damaged)?.tree_id().map_err(damaged)?.detach())
 }
 
-/// Whether the last good revision can be read to its last folder.
-fn whole(repo: &Repo, revision: Option<&Revision>, config: &SourceConfig) -> Result<(), String> {
+/// Whether the last good revision can be read.
+fn whole(repo: &Repo, revision: Option<&Revision>, depth: Depth, config: &SourceConfig) -> Result<(), String> {
     repo.check_packs()?;
     let Some(revision) = revision else { return Ok(()) };
     let id = history::parse_id(revision).ok_or("state.json names no commit")?;
-    match check_commit(&repo.local(), id, None, &config.limits) {
+    match check_commit(&repo.local(), id, None, depth, &config.limits) {
         Ok(_) => Ok(()),
         // It passed when it was fetched: the limit was lowered since, which is no damage.
         Err(Flaw::Limit(_)) => Ok(()),
@@ -473,7 +473,7 @@ fn reopen(
         saved.store(dir).map_err(|e| format!("state.json cannot be written: {e}"))?;
         opened = Opened::Retargeted;
     }
-    whole(&repo, saved.revision.as_ref(), config)?;
+    whole(&repo, saved.revision.as_ref(), Depth::Presence, config)?;
     Ok((repo, saved, opened))
 }
 

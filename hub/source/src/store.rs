@@ -251,6 +251,15 @@ impl Drop for Repo {
     }
 }
 
+/// How closely files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// That an index lists them.
+    Presence,
+    /// That their bytes have their digest.
+    Content,
+}
+
 /// Walks the tree of `commit` and finds out whether every folder is readable and every file present, skipping what
 /// `known` (a commit checked before) holds at the same place. Returns the root tree.
 ///
@@ -260,8 +269,15 @@ pub(crate) fn check_commit(
     repo: &gix::Repository,
     commit: gix::ObjectId,
     known: Option<gix::ObjectId>,
+    depth: Depth,
     limits: &Limits,
 ) -> Result<gix::ObjectId, Flaw> {
+    let present = |id: gix::ObjectId| match depth {
+        Depth::Presence => repo.has_object(id),
+        Depth::Content => repo.find_object(id).is_ok_and(|object| {
+            gix::objs::compute_hash(id.kind(), object.kind, &object.data).is_ok_and(|digest| digest == id)
+        }),
+    };
     let root_of = |id: gix::ObjectId| -> Result<gix::ObjectId, Flaw> {
         let mut buf = Vec::new();
         Ok(repo.objects.find_commit(&id, &mut buf).map_err(|_| Flaw::damaged("commit", id))?.tree())
@@ -292,8 +308,9 @@ pub(crate) fn check_commit(
                     stack.push((entry.id, before, crate::tree::join(&path, &entry.name), depth + 1));
                 }
                 crate::tree::Kind::File | crate::tree::Kind::Link => {
-                    if !repo.has_object(entry.id) {
-                        return Err(Flaw::Damaged(format!("{:?} is missing", crate::tree::join(&path, &entry.name))));
+                    if !present(entry.id) {
+                        let path = crate::tree::join(&path, &entry.name);
+                        return Err(Flaw::Damaged(format!("{path:?} is missing or damaged")));
                     }
                 }
                 crate::tree::Kind::Submodule => {}

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use common::host::{Host, Mood, basic, certificate};
-use common::{Origin, config, fails, fetch, files, open, text};
+use common::{Origin, config, fails, fetch, files, noise, open, text};
 use driftless_source::config::{ClientCertificate, Proxy, SshAuth, SshIdentity};
 use driftless_source::{Auth, Mirror, Reference, Secret, SourceConfig, SourceError, SourceUrl};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,7 @@ async fn each_answer_of_a_host_has_its_code() {
     ];
     let dir = tempfile::tempdir().unwrap();
     for first in [true, false] {
-        for (mood, code) in &cases {
+        for (round, (mood, code)) in cases.iter().enumerate() {
             let fresh = tempfile::tempdir().unwrap();
             let mut config = with_canary(config(&host.url("repo.git")));
             config.limits.advertisement_bytes = 100_000;
@@ -60,7 +60,7 @@ async fn each_answer_of_a_host_has_its_code() {
             host.mood(Mood::Normal);
             if !first {
                 fetch(&mirror).await.unwrap();
-                origin.commit(&[("blob", &noise(40_000))]);
+                origin.commit(&[("blob", &noise(round, 40_000))]);
             }
             host.mood(mood.clone());
             let before = files(if first { fresh.path() } else { dir.path() });
@@ -74,16 +74,6 @@ async fn each_answer_of_a_host_has_its_code() {
             origin.commit(&[("again", code)]);
         }
     }
-}
-
-/// Text that does not compress.
-fn noise(len: usize) -> String {
-    let mut state = 0x9e37_79b9_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(b'!' + u8::try_from((state >> 33) % 90).unwrap())
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 #[tokio::test]
@@ -164,7 +154,7 @@ async fn a_pack_beyond_the_limit_is_refused_while_it_arrives() {
         let mirror = open(dir.path(), config);
         fetch(&mirror).await.unwrap();
         let before = files(dir.path());
-        origin.commit(&[("large", &noise(400_000))]);
+        origin.commit(&[("large", &noise(0, 400_000))]);
         let error = fails(&mirror, "PackTooLarge").await;
         check_words(&error);
         assert!(error.to_string().contains("100000 bytes"), "{error}");
@@ -361,7 +351,7 @@ async fn limits_on_what_a_commit_may_hold() {
     let error = fails(&mirror, "CommitUnusable").await;
     assert!(error.to_string().contains("\"many\" holds more than 20 names"), "{error}");
     origin.git(&["rm", "-rq", "many"]);
-    origin.commit(&[("large", &noise(101)), ("fits", &noise(100))]);
+    origin.commit(&[("large", &noise(0, 101)), ("fits", &noise(0, 100))]);
     let next = fetch(&mirror).await.unwrap();
     let tree = mirror.tree(&next.revision).unwrap();
     use driftless_render::tree::{Tree, TreeError};

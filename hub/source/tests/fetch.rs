@@ -51,7 +51,10 @@ async fn clone_then_increments() {
         .into_iter()
         .map(|c| (c.path, c.change))
         .collect();
-    assert_eq!(changed, [("apps/db/new.yaml".into(), Change::Added), ("apps/web/deploy.yaml".into(), Change::Modified)]);
+    assert_eq!(
+        changed,
+        [("apps/db/new.yaml".into(), Change::Added), ("apps/web/deploy.yaml".into(), Change::Modified)]
+    );
     let back = mirror.changed_paths(&second.revision, &first.revision).unwrap();
     assert_eq!(back[0].change, Change::Removed);
     assert!(mirror.is_ancestor(&first.revision, &second.revision).unwrap());

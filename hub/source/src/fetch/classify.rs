@@ -128,6 +128,9 @@ pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
     if facts.says("'smart' protocol") {
         return Cause::ProtocolUnsupported { reason: "it does not answer as a Git host".to_owned() };
     }
+    if facts.says("end of file before message length") || facts.says("connection closed before message") {
+        return Cause::HostUnreachable { host, reason: "the connection broke while data arrived".to_owned() };
+    }
     if facts.corrupted || facts.says("pack") && !facts.connect && facts.io.is_none() {
         return Cause::Corrupt { reason: format!("the pack that arrived cannot be read: {}", last()) };
     }

@@ -23,6 +23,8 @@ pub enum Mood {
     CutPack(usize),
     /// Accepts requests for a pack and never answers.
     Stall,
+    /// Sends this many bytes of a pack and then nothing, until the other side is gone.
+    HalfPack(usize),
     /// Flips a byte of each pack.
     SpoilPack,
     /// Answers with a web page.
@@ -249,7 +251,8 @@ fn answer(mut stream: impl Read + Write, shared: &Shared) -> std::io::Result<()>
             return reply(&mut stream, "500 Oops", "Content-Type: text/plain\r\n", body.as_bytes());
         }
         Mood::EndlessRefs if request.method == "POST" => {
-            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\nConnection: close\r\n\r\n";
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\nConnection: close\r\n\r\n";
             stream.write_all(head.as_bytes())?;
             for n in 0_u64.. {
                 let line = format!("{} refs/heads/b{n}\n", "1".repeat(40));
@@ -270,15 +273,29 @@ fn answer(mut stream: impl Read + Write, shared: &Shared) -> std::io::Result<()>
         match mood {
             Mood::CutPack(at) => output.body.truncate(at),
             Mood::SpoilPack => {
-                let at = output.body.len() - 60;
-                output.body[at] ^= 0x55;
+                let pack = output.body.windows(4).position(|w| w == b"PACK").unwrap_or(0);
+                output.body[pack + 60] ^= 0x55;
             }
             _ => {}
         }
     }
+    if let Mood::HalfPack(at) = mood
+        && for_pack
+    {
+        write!(stream, "HTTP/1.1 200 OK\r\n{}Content-Length: {}\r\n\r\n", output.headers, output.body.len())?;
+        stream.write_all(&output.body[..at])?;
+        stream.flush()?;
+        let mut byte = [0];
+        drop(stream.read(&mut byte));
+        return Ok(());
+    }
     let cut = for_pack && matches!(mood, Mood::CutPack(_));
     if cut {
-        write!(stream, "HTTP/1.1 {}\r\n{}Content-Length: 1000000\r\nConnection: close\r\n\r\n", output.status, output.headers)?;
+        write!(
+            stream,
+            "HTTP/1.1 {}\r\n{}Content-Length: 1000000\r\nConnection: close\r\n\r\n",
+            output.status, output.headers
+        )?;
         stream.write_all(&output.body)?;
         return stream.flush();
     }
@@ -308,9 +325,11 @@ fn backend(request: &Request, shared: &Shared) -> std::io::Result<Output> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    for (name, variable) in
-        [("content-type", "CONTENT_TYPE"), ("git-protocol", "GIT_PROTOCOL"), ("content-encoding", "HTTP_CONTENT_ENCODING")]
-    {
+    for (name, variable) in [
+        ("content-type", "CONTENT_TYPE"),
+        ("git-protocol", "GIT_PROTOCOL"),
+        ("content-encoding", "HTTP_CONTENT_ENCODING"),
+    ] {
         if let Some(value) = request.header(name) {
             command.env(variable, value);
         }
@@ -321,7 +340,8 @@ fn backend(request: &Request, shared: &Shared) -> std::io::Result<Output> {
     let writer = std::thread::spawn(move || drop(stdin.write_all(&body)));
     let output = child.wait_with_output()?;
     drop(writer.join());
-    let end = output.stdout.windows(4).position(|w| w == b"\r\n\r\n").ok_or_else(|| std::io::Error::other("no answer"))?;
+    let end =
+        output.stdout.windows(4).position(|w| w == b"\r\n\r\n").ok_or_else(|| std::io::Error::other("no answer"))?;
     let head = String::from_utf8_lossy(&output.stdout[..end]).into_owned();
     let mut status = "200 OK".to_owned();
     let mut headers = String::new();
