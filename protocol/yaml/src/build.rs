@@ -7,6 +7,7 @@ use crate::error::ErrorKind;
 use crate::libyaml::Event;
 use crate::limits::Limits;
 use crate::node::{Entry, Kind, Map, Node, Scalar, Seq};
+use crate::refold::refold;
 use crate::resolve::{Dialect, resolve, tagged};
 
 /// Maps up to this size are searched for a key, larger ones get an index.
@@ -71,6 +72,8 @@ struct MapContent {
 enum Key {
     Text(Arc<str>, u32),
     Merge,
+    /// kyaml removes the key `<<` from every map when it has merged, also one in quotes.
+    Dropped,
 }
 
 /// A value that has just ended.
@@ -87,6 +90,17 @@ impl<'l> Builder<'l> {
         Self { dialect, limits, frames: Vec::new(), root: None, anchors: HashMap::new(), nodes: 0, text: 0 }
     }
 
+    /// What has been counted so far, to be given to [`Builder::forget`].
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.nodes, self.text)
+    }
+
+    /// Forgets what was built since the counts were taken.
+    pub(crate) fn forget(&mut self, counts: (usize, usize)) {
+        (self.nodes, self.text) = counts;
+        self.start_document();
+    }
+
     pub(crate) fn start_document(&mut self) {
         self.frames.clear();
         self.anchors.clear();
@@ -100,7 +114,10 @@ impl<'l> Builder<'l> {
 
     pub(crate) fn event(&mut self, event: &Event<'_>, line: u32) -> Result<(), ErrorKind> {
         match *event {
-            Event::Scalar { anchor, tag, value, plain } => self.scalar(anchor, tag, value, plain, line),
+            Event::Scalar { anchor, tag, value, plain, folded } => {
+                let value = if folded && self.dialect == Dialect::Resource { refold(value) } else { value.into() };
+                self.scalar(anchor, tag, &value, plain, line)
+            }
             Event::Alias { anchor } => self.alias(anchor),
             Event::SequenceStart { anchor } => self.open(anchor, line, Content::Seq(Vec::new())),
             Event::MappingStart { anchor } => self.open(anchor, line, Content::Map(MapContent::default())),
@@ -205,6 +222,7 @@ impl<'l> Builder<'l> {
                 None => map.key = Some(key(&value, dialect, top)?),
                 Some(Key::Text(key, line)) => map.set(key, value.node, line, dialect)?,
                 Some(Key::Merge) => map.merge(value, dialect)?,
+                Some(Key::Dropped) => {}
             },
         }
         Ok(())
@@ -307,6 +325,7 @@ fn key(value: &Value, dialect: Dialect, top: bool) -> Result<Key, ErrorKind> {
         Ok(Key::Text(crate::base64::lossy(&bytes).into(), scalar.line))
     };
     match (dialect, scalar.kind) {
+        (Dialect::Resource, Kind::Str) if &*scalar.text == "<<" => Ok(Key::Dropped),
         (_, Kind::Str) => text(),
         // On its way through kyaml an empty key becomes the empty text; a written null ends in an error.
         (Dialect::Resource, Kind::Null) if top && scalar.text.is_empty() => text(),

@@ -17,6 +17,7 @@ mod limits;
 pub mod node;
 mod number;
 mod read;
+mod refold;
 mod resolve;
 mod split;
 mod text;

@@ -55,6 +55,8 @@ pub(crate) enum Event<'e> {
         value: &'e str,
         /// Written without quotes and not as a block.
         plain: bool,
+        /// Written as a `>` block.
+        folded: bool,
     },
     SequenceStart {
         anchor: Option<&'e str>,
@@ -133,6 +135,7 @@ impl<'i> Parser<'i> {
                         // libyaml checks its input and its escapes; checked again, because a `str` must be UTF-8.
                         value: std::str::from_utf8(value).unwrap_or_default(),
                         plain: scalar.style == sys::yaml_scalar_style_t::YAML_PLAIN_SCALAR_STYLE,
+                        folded: scalar.style == sys::yaml_scalar_style_t::YAML_FOLDED_SCALAR_STYLE,
                     }
                 }
                 sys::YAML_SEQUENCE_START_EVENT => {

@@ -1,5 +1,7 @@
 //! From bytes to documents.
 
+use std::borrow::Cow;
+
 use crate::build::Builder;
 use crate::error::{Error, ErrorKind};
 use crate::libyaml::{Event, Mark, Parser, ScanError};
@@ -23,11 +25,16 @@ pub struct Document {
 /// `%TAG` lines a text may have: libyaml compares each with all before it.
 const TAG_DIRECTIVES: usize = 64;
 
+/// Texts in double quotes with `\'` that are put right before the reader gives up.
+const APOSTROPHES: usize = 100;
+
 /// All documents of a text.
 ///
 /// [`Dialect::Resource`] does what kustomize does with a resource file: it cuts the file by [`split_documents`], reads
 /// the *first* document of every piece (what follows a `...` is not looked at) and drops those that are empty or null.
 /// [`Dialect::Yaml11`] reads the text as one YAML stream and keeps every document.
+///
+/// One thing is read that kustomize refuses: `\/` in double quotes, which JSON allows.
 ///
 /// # Errors
 /// The first thing wrong, with its place in `text`.
@@ -38,8 +45,9 @@ pub fn parse_all(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Vec<D
     match dialect {
         Dialect::Resource => {
             for chunk in split_documents(text)? {
-                let document = first_document(chunk.text, dialect, &mut builder).map_err(|e| moved(e, chunk.line))?;
-                let Some(mut document) = document.filter(|d| !d.node.is_null()) else { continue };
+                let found = read(chunk.text, &mut builder, |text, builder| first_document(text, dialect, builder));
+                let found = found.map_err(|e| moved(e, chunk.line))?;
+                let Some(mut document) = found.filter(|d| !d.node.is_null()) else { continue };
                 document.line += chunk.line - 1;
                 document.ignored = document.ignored.map(|line| line + chunk.line - 1);
                 count_document(documents.len(), document.line, limits)?;
@@ -47,11 +55,15 @@ pub fn parse_all(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Vec<D
             }
         }
         Dialect::Yaml11 => {
-            let mut parser = Parser::new(text);
-            while let Some(document) = next_document(text, &mut parser, &mut builder)? {
-                count_document(documents.len(), document.line, limits)?;
-                documents.push(document);
-            }
+            documents = read(text, &mut builder, |text, builder| {
+                let mut parser = Parser::new(text);
+                let mut documents = Vec::new();
+                while let Some(document) = next_document(&mut parser, builder)? {
+                    count_document(documents.len(), document.line, limits)?;
+                    documents.push(document);
+                }
+                Ok(documents)
+            })?;
         }
     }
     Ok(documents)
@@ -64,7 +76,8 @@ pub fn parse_all(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Vec<D
 /// The first thing wrong, with its place in `text`.
 pub fn parse_one(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Document, Error> {
     check_size(text, limits)?;
-    let document = first_document(text, dialect, &mut Builder::new(dialect, limits))?;
+    let mut builder = Builder::new(dialect, limits);
+    let document = read(text, &mut builder, |text, builder| first_document(text, dialect, builder))?;
     Ok(document.unwrap_or_else(|| Document { node: Node::null(), line: 1, ignored: None }))
 }
 
@@ -87,15 +100,100 @@ fn count_document(have: usize, line: u32, limits: &Limits) -> Result<(), Error> 
     }
 }
 
-fn first_document(text: &[u8], dialect: Dialect, builder: &mut Builder<'_>) -> Result<Option<Document>, Error> {
+/// Why a document could not be read.
+enum Failure {
+    Scan(ScanError),
+    Other(Error),
+}
+
+impl From<ScanError> for Failure {
+    fn from(e: ScanError) -> Self {
+        Self::Scan(e)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Self::Other(e)
+    }
+}
+
+/// Runs a reader over a text. Go's scanners take `\'` in double quotes for an apostrophe, libyaml knows no such escape:
+/// where it stops at one, the backslash is taken out and the text read again.
+fn read<'l, T>(
+    text: &[u8],
+    builder: &mut Builder<'l>,
+    run: impl Fn(&[u8], &mut Builder<'l>) -> Result<T, Failure>,
+) -> Result<T, Error> {
+    let counts = builder.counts();
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..APOSTROPHES {
+        match run(&text, builder) {
+            Ok(value) => return Ok(value),
+            Err(Failure::Other(e)) => return Err(e),
+            Err(Failure::Scan(e)) => match without_escaped_apostrophes(&text, &e) {
+                Some(better) => text = Cow::Owned(better),
+                None => return Err(syntax(&text, &e)),
+            },
+        }
+        builder.forget(counts);
+    }
+    match run(&text, builder) {
+        Ok(value) => Ok(value),
+        Err(Failure::Other(e)) => Err(e),
+        Err(Failure::Scan(e)) => Err(syntax(&text, &e)),
+    }
+}
+
+/// The text with the backslashes before apostrophes gone, from where the scanner stopped to the end of that quoted text.
+fn without_escaped_apostrophes(text: &[u8], error: &ScanError) -> Option<Vec<u8>> {
+    if error.problem != "found unknown escape character" {
+        return None;
+    }
+    let line = usize::try_from(error.mark.line).ok()?;
+    let line_start = match line {
+        0 => 0,
+        n => text.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(n - 1)?.0 + 1,
+    };
+    // The mark counts characters and stands on the backslash.
+    let column = usize::try_from(error.mark.column).ok()?;
+    let rest = std::str::from_utf8(&text[line_start..]).ok()?;
+    let start = line_start + rest.char_indices().nth(column)?.0;
+    if !text[start..].starts_with(b"\\'") {
+        return None;
+    }
+    let mut out = text[..start].to_vec();
+    let mut rest = &text[start..];
+    loop {
+        match rest {
+            [b'\\', b'\'', tail @ ..] => {
+                out.push(b'\'');
+                rest = tail;
+            }
+            [b'\\', c, tail @ ..] => {
+                out.extend_from_slice(&[b'\\', *c]);
+                rest = tail;
+            }
+            [b'"', ..] | [] => break,
+            [c, tail @ ..] => {
+                out.push(*c);
+                rest = tail;
+            }
+        }
+    }
+    out.extend_from_slice(rest);
+    Some(out)
+}
+
+fn first_document(text: &[u8], dialect: Dialect, builder: &mut Builder<'_>) -> Result<Option<Document>, Failure> {
     let mut parser = Parser::new(text);
-    let Some(mut document) = next_document(text, &mut parser, builder)? else { return Ok(None) };
+    let Some(mut document) = next_document(&mut parser, builder)? else { return Ok(None) };
     // Go stops here, but go-yaml v3 has scanned a little ahead, for comments, and fails on what is no YAML at all.
     document.ignored = match parser.next() {
         Ok((Event::StreamEnd, _)) => None,
         Ok((_, mark)) => Some(number(mark.line)),
         Err(e) if e.problem == NOT_A_DOCUMENT || dialect == Dialect::Yaml11 => Some(number(e.mark.line)),
-        Err(e) => return Err(syntax(text, &e)),
+        Err(e) => return Err(e.into()),
     };
     Ok(Some(document))
 }
@@ -103,21 +201,21 @@ fn first_document(text: &[u8], dialect: Dialect, builder: &mut Builder<'_>) -> R
 /// What libyaml says of content that belongs neither to the document before it nor to a new one.
 const NOT_A_DOCUMENT: &str = "did not find expected <document start>";
 
-fn next_document(text: &[u8], parser: &mut Parser<'_>, builder: &mut Builder<'_>) -> Result<Option<Document>, Error> {
+fn next_document(parser: &mut Parser<'_>, builder: &mut Builder<'_>) -> Result<Option<Document>, Failure> {
     loop {
-        let (event, mark) = parser.next().map_err(|e| syntax(text, &e))?;
+        let (event, mark) = parser.next()?;
         match event {
             Event::StreamStart | Event::DocumentEnd => {}
             Event::DocumentStart { version: None | Some((1, 1)) } => break,
             Event::DocumentStart { version: Some((major, minor)) } => {
-                return Err(Error::at(number(mark.line), 1, ErrorKind::Version(major, minor)));
+                return Err(Error::at(number(mark.line), 1, ErrorKind::Version(major, minor)).into());
             }
             _ => return Ok(None),
         }
     }
     builder.start_document();
     loop {
-        let (event, mark) = parser.next().map_err(|e| syntax(text, &e))?;
+        let (event, mark) = parser.next()?;
         let (line, column) = (number(mark.line), number(mark.column));
         if matches!(event, Event::DocumentEnd | Event::StreamEnd) {
             let node = builder.finish();

@@ -13,7 +13,8 @@ use crate::limits::Limits;
 use crate::node::{Map, Node, Seq};
 use crate::resolve::needs_quotes;
 use crate::text::Value;
-use scalar::{Shape, Style};
+pub(crate) use scalar::Shape;
+use scalar::Style;
 
 /// The line length after which text is folded at the next blank.
 const WIDTH: usize = 80;

@@ -17,7 +17,7 @@ pub(super) enum Style {
 }
 
 /// What a text's characters allow.
-pub(super) struct Shape {
+pub(crate) struct Shape {
     plain: bool,
     single: bool,
     literal: bool,
@@ -26,7 +26,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         if text.is_empty() {
             return Self { plain: true, single: true, literal: false, breaks: false, empty: true };
         }
@@ -75,6 +75,11 @@ impl Shape {
             breaks,
             empty: false,
         }
+    }
+
+    /// Whether it can be written as a block.
+    pub(crate) fn allows_block(&self) -> bool {
+        self.literal
     }
 
     /// The style used where `wanted` would be best.
