@@ -1,92 +1,125 @@
-//! The admin API: JSON under `/api/v1`, over mutual TLS or the hub's local socket.
+//! The admin API: JSON over HTTPS with mutual TLS, or over a local socket, under `/api/v1`.
 //!
-//! | method and path | query or body | answer |
+//! | method and path | body | answer |
 //! |---|---|---|
-//! | `GET /api/v1/fleet` | | [`Fleet`] |
-//! | `GET /api/v1/clusters` | | list of [`ClusterRow`] |
+//! | `GET /api/v1/status` | | [`FleetStatus`] |
+//! | `GET /api/v1/clusters` | | [`List`] of [`ClusterRow`] |
+//! | `GET /api/v1/clusters/{name}` | | [`ClusterDetail`] |
+//! | `PATCH /api/v1/clusters/{name}` | [`ClusterChange`] | [`ClusterRow`] |
+//! | `DELETE /api/v1/clusters/{name}` | | [`Done`]: revoked for good |
 //! | `POST /api/v1/join-tokens` | [`JoinTokenRequest`] | [`JoinTokenCreated`] |
-//! | `GET /api/v1/units` | `cluster`, `namespace`, `name` | list of [`UnitRow`] |
-//! | `GET /api/v1/clusters/{cluster}/units/{namespace}/{name}` | | [`UnitDetail`] |
-//! | `GET /api/v1/clusters/{cluster}/units/{namespace}/{name}/why` | | [`Why`] |
-//! | `GET /api/v1/sources` | | list of [`SourceRow`] |
-//! | `POST /api/v1/reconcile` | [`ReconcileRequest`] | [`Reconciled`] |
-//! | `POST /api/v1/suspend`, `POST /api/v1/resume` | [`SteerRequest`] | [`Steered`] |
-//! | `POST /api/v1/freeze`, `POST /api/v1/unfreeze` | [`FreezeRequest`] | [`Frozen`] |
+//! | `GET /api/v1/sources` | | [`List`] of [`SourceRow`] |
+//! | `GET /api/v1/units?cluster=&namespace=&name=` | | [`List`] of [`UnitRow`] |
+//! | `GET /api/v1/clusters/{name}/units/{namespace}/{unit}` | | [`UnitDetail`] |
+//! | `GET /api/v1/clusters/{name}/units/{namespace}/{unit}/why` | | [`Why`] |
+//! | `POST /api/v1/reconcile` | [`ReconcileRequest`] | [`Done`] |
+//! | `POST /api/v1/suspend` | [`SuspendRequest`] | [`Done`] |
+//! | `POST /api/v1/resume` | [`SuspendRequest`] | [`Done`] |
+//! | `POST /api/v1/freeze` | [`FreezeRequest`] | [`Done`] |
+//! | `POST /api/v1/unfreeze` | [`FreezeRequest`] | [`Done`] |
+//! | `POST /api/v1/approve` | [`ApproveRequest`] | [`Done`] |
+//! | `GET /api/v1/audit?after=&limit=` | | [`List`] of [`AuditEntry`] |
 //!
-//! Clusters are named by name. Errors are [`ProblemJson`] (RFC 9457) with a stable `code`. Times are Unix milliseconds.
-//! Lists are sorted by cluster, namespace, name. Readers ignore fields they do not know.
+//! A unit is a Flux Kustomization; `?kind=HelmRelease` on the unit paths asks for the other kind. Errors are
+//! [`Problem`] (RFC 9457, `application/problem+json`). Times are Unix milliseconds. Clients skip fields they do not know.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{DriftMode, Reason};
-use crate::id::{ClusterId, ClusterName, UnitId};
-use crate::report::{Ready, UnitReport};
+use crate::bundle::{DriftMode, Reason, Withheld};
+use crate::head::SourceRevision;
+use crate::id::{ClusterId, ClusterName, Digest, Generation, UnitId};
+use crate::object::ObjectKey;
+use crate::report::{ClusterReport, Ready, UnitReport};
 
-/// Where the API lives.
-pub const BASE: &str = "/api/v1";
+/// Where every path begins.
+pub const PREFIX: &str = "/api/v1";
 
-/// The label whose value `true` makes a cluster a canary: it gets a commit first.
-pub const CANARY_LABEL: &str = "driftless.dev/canary";
+/// The media type of [`Problem`].
+pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// An error answer, `application/problem+json`.
+/// A request that was not carried out (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{title}: {detail}")]
+pub struct Problem {
+    /// Stable code: see [`problem`].
+    #[serde(rename = "type")]
+    pub code: String,
+    /// In a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was asked, what stood in the way, what to do.
+    pub detail: String,
+}
+
+/// Stable codes of [`Problem`].
+pub mod problem {
+    /// No such cluster, unit, source or path: 404.
+    pub const NOT_FOUND: &str = "notFound";
+    /// The request cannot be read: 400.
+    pub const BAD_REQUEST: &str = "badRequest";
+    /// It contradicts what there is: 409.
+    pub const CONFLICT: &str = "conflict";
+    /// The caller may not: 403.
+    pub const FORBIDDEN: &str = "forbidden";
+    /// The hub cannot answer now: 503.
+    pub const UNAVAILABLE: &str = "unavailable";
+    /// A fault of the hub: 500. The log has more.
+    pub const INTERNAL: &str = "internal";
+}
+
+/// A list; room for paging beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ProblemJson {
-    /// HTTP status.
-    pub status: u16,
-    /// Stable code: `NotFound`, `Ambiguous`, `Invalid`, `Conflict`, `Forbidden`, `Internal`, ...
-    pub code: String,
-    /// What was attempted, on what, and what came of it.
-    pub detail: String,
-    /// What to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+pub struct List<T> {
+    /// Sorted: by cluster, then namespace, then name.
+    pub items: Vec<T>,
 }
 
-/// The whole fleet.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// A request was carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Fleet {
+pub struct Done {
+    /// One line per thing done, for people.
+    pub messages: Vec<String>,
+}
+
+/// The fleet at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetStatus {
     /// Version of the hub program.
     pub hub_version: String,
-    /// Per cluster.
+    /// The hub's clock, Unix milliseconds: ages are counted from here.
+    pub now: u64,
+    /// No new content goes to any cluster.
+    pub frozen: Option<Frozen>,
+    /// Every cluster.
     pub clusters: Vec<ClusterRow>,
-    /// Per source.
+    /// Every source.
     pub sources: Vec<SourceRow>,
-    /// Freezes in force.
-    pub freezes: Vec<FreezeRow>,
-    /// Units over all clusters.
-    pub units: UnitCounts,
-    /// Roots in Git that no cluster has, and the like.
-    pub problems: Vec<Reason>,
+    /// What keeps the rollout from moving, for the fleet as a whole.
+    pub rollout: Vec<Reason>,
+    /// Join tokens not used yet, by the name their cluster will get.
+    pub pending: Vec<ClusterName>,
 }
 
-/// How many units are in which state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct UnitCounts {
-    /// All.
-    pub total: u32,
-    /// Ready.
-    pub ready: u32,
-    /// Failed.
-    pub failed: u32,
-    /// On the way, or not known.
-    pub unknown: u32,
-    /// Held by the hub.
-    pub held: u32,
-    /// Suspended.
-    pub suspended: u32,
-    /// With drift that stays.
-    pub drifted: u32,
-    /// With deletes that wait for approval.
-    pub awaiting_approval: u32,
+/// Who froze, when and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Frozen {
+    /// Who.
+    pub actor: String,
+    /// Unix milliseconds.
+    pub since: u64,
+    /// Why; may be empty.
+    pub reason: String,
 }
 
-/// One cluster.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A cluster in a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterRow {
     /// For its whole life.
@@ -95,70 +128,147 @@ pub struct ClusterRow {
     pub name: ClusterName,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Whether an agent is connected to this hub now.
+    /// Whether its agent has a session with this hub now.
     pub connected: bool,
-    /// When it was last heard of.
-    #[serde(default)]
+    /// When it was last heard, Unix milliseconds.
     pub last_seen: Option<u64>,
-    /// The generation the agent enforces, `trust.epoch.sequence`.
-    #[serde(default)]
-    pub applied_generation: Option<String>,
-    /// The generation offered last.
-    #[serde(default)]
-    pub offered_generation: Option<String>,
-    /// The revision of the root source that the cluster runs, as Flux writes it: the newest one whose content it has.
-    #[serde(default)]
+    /// `True`: connected, holds what was offered, and all units are ready. `False`: something needs a person.
+    pub ready: Ready,
+    /// Why it is not ready, in a line; else what it runs.
+    pub message: String,
+    /// The generation last offered.
+    pub offered: Option<Generation>,
+    /// The generation the agent enforces.
+    pub applied: Option<Generation>,
+    /// The revision of the root's source that it runs, as Flux writes it.
     pub revision: Option<String>,
-    /// Its units.
+    /// No new content goes to it.
+    pub frozen: bool,
+    /// It gets commits first.
+    pub canary: bool,
+    /// Counts over its units.
     pub units: UnitCounts,
-    /// How its rollout stands: `UpToDate`, `Offered`, `Held`, `Halted`, `NotEnrolled`, ...
-    pub rollout: Reason,
-    /// Version of the agent program.
-    #[serde(default)]
+    /// The agent's version; empty before its first report.
     pub agent_version: String,
-    /// Version of Kubernetes.
-    #[serde(default)]
+    /// The cluster's version; empty before its first report.
     pub kubernetes_version: String,
-    /// Objects in its inventory.
-    #[serde(default)]
-    pub inventory: u64,
-    /// Troubles of the agent, or of the hub with this cluster.
-    #[serde(default)]
-    pub problems: Vec<Reason>,
 }
 
-/// One source.
+/// Counts over units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UnitCounts {
+    /// All.
+    pub total: u32,
+    /// Ready.
+    pub ready: u32,
+    /// Not ready: something failed.
+    pub failed: u32,
+    /// On the way, or not heard of yet.
+    pub progressing: u32,
+    /// Suspended.
+    pub suspended: u32,
+    /// With drift that stays.
+    pub drifted: u32,
+    /// Deletes waiting for approval.
+    pub held_deletes: u32,
+}
+
+/// Everything about a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterDetail {
+    /// As in the table.
+    #[serde(flatten)]
+    pub row: ClusterRow,
+    /// Unix milliseconds.
+    pub enrolled: u64,
+    /// UID of its `kube-system` namespace.
+    pub kube_uid: String,
+    /// When the agent's certificate ends, Unix seconds.
+    pub certificate_expires: u64,
+    /// The folder of its root.
+    pub root: String,
+    /// The agent's newest report.
+    pub report: Option<ClusterReport>,
+    /// Why the rollout moves it or lets it wait.
+    pub rollout: Vec<Reason>,
+    /// Problems of its render that belong to no unit.
+    pub problems: Vec<Reason>,
+    /// Its units.
+    pub units: Vec<UnitRow>,
+}
+
+/// What to change about a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClusterChange {
+    /// Labels to set; `None` as a value removes one.
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+/// A join token to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinTokenRequest {
+    /// The name the cluster gets.
+    pub name: ClusterName,
+    /// The labels it gets.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// How long it can be used; `None`: an hour. At most a day.
+    #[serde(default)]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A join token; the hub cannot show it again.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinTokenCreated {
+    /// The text for the agent, with its secret.
+    pub token: String,
+    /// The name the cluster gets.
+    pub name: ClusterName,
+    /// Unix milliseconds.
+    pub expires: u64,
+}
+
+impl std::fmt::Debug for JoinTokenCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinTokenCreated").field("name", &self.name).field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+/// A source in a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceRow {
     /// `namespace/name`.
-    pub name: String,
+    pub id: String,
     /// Without credentials.
     pub url: String,
     /// `branch main`.
     pub reference: String,
-    /// Whether the last fetch succeeded.
-    pub ready: bool,
-    /// `Ready`, or the stable code of the failure.
-    pub code: String,
+    /// `True`: the last fetch succeeded. `Unknown`: none has ended yet.
+    pub ready: Ready,
+    /// `Ready`, or the code of the failure.
+    pub reason: String,
     /// For people.
     pub message: String,
-    /// The last good revision, which is what is rendered.
-    #[serde(default)]
+    /// The last good revision, as Flux writes it.
     pub revision: Option<String>,
-    /// When it was fetched.
-    #[serde(default)]
+    /// When that was fetched, Unix milliseconds.
     pub fetched_at: Option<u64>,
-    /// Since when `code` is what it is.
-    #[serde(default)]
-    pub since: u64,
-    /// Suspended.
-    #[serde(default)]
-    pub suspended: bool,
+    /// The last attempt, Unix milliseconds.
+    pub attempted_at: Option<u64>,
+    /// Since when `reason` is what it is, Unix milliseconds.
+    pub since: Option<u64>,
+    /// The clusters whose render reads it.
+    pub clusters: Vec<ClusterName>,
 }
 
-/// One unit in one cluster, as a row.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A unit in a table: the columns Flux users know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnitRow {
     /// The cluster's name.
@@ -171,289 +281,265 @@ pub struct UnitRow {
     pub reason: String,
     /// For people.
     pub message: String,
-    /// The newest revision whose content is applied, as Flux writes it.
-    #[serde(default)]
+    /// The revision it runs, as Flux writes it.
     pub revision: Option<String>,
-    /// When it was last applied.
-    #[serde(default)]
+    /// When it was last applied whole, Unix milliseconds.
     pub last_applied: Option<u64>,
-    /// Suspended, by Git or an operator.
+    /// Nothing is done for it.
     pub suspended: bool,
-    /// Fields or objects with drift that stays.
-    #[serde(default)]
-    pub drifted: u32,
     /// What is done with drift.
-    #[serde(default)]
     pub drift_mode: DriftMode,
-    /// Deletes that wait for approval.
-    #[serde(default)]
-    pub held_deletes: u32,
+    /// Objects with drift that stays.
+    pub drifted: u32,
     /// Objects declared.
-    #[serde(default)]
     pub objects: u32,
+    /// Deletes waiting for approval.
+    pub held_deletes: u32,
+    /// The agent's report is older than the connection: what is shown may have changed.
+    pub stale: bool,
 }
 
-/// Everything known of one unit in one cluster.
+/// Everything about a unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnitDetail {
-    /// The row.
+    /// As in the table.
+    #[serde(flatten)]
     pub row: UnitRow,
-    /// Where it is defined.
-    #[serde(default)]
-    pub defined_at: Option<Place>,
-    /// Its source and path.
-    #[serde(default)]
+    /// Its source, `namespace/name`.
     pub source: String,
     /// Its path in the source.
-    #[serde(default)]
     pub path: String,
-    /// Units it depends on.
-    #[serde(default)]
+    /// The unit whose build defines it.
+    pub parent: Option<UnitId>,
+    /// Where it is defined: file and line.
+    pub defined_at: Option<Place>,
+    /// Units it waits for.
     pub depends_on: Vec<UnitId>,
-    /// What rendering found, with file and line.
-    #[serde(default)]
+    /// The revision the hub rendered last, as Flux writes it.
+    pub rendered_revision: Option<String>,
+    /// What the render has to say about it, a held unit's reason included.
     pub problems: Vec<Reason>,
     /// Objects Git holds that are not sent.
-    #[serde(default)]
-    pub withheld: Vec<WithheldRow>,
-    /// Where each object is written, by its display text.
-    #[serde(default)]
-    pub origins: BTreeMap<String, Place>,
-    /// What the agent last said; `None` before it did.
-    #[serde(default)]
+    pub withheld: Vec<Withheld>,
+    /// Its objects with the file and line that declare them.
+    pub objects: Vec<DeclaredObject>,
+    /// Operator intents that apply to it.
+    pub intents: Vec<IntentEntry>,
+    /// The agent's newest report, with objects that are not in order, drift and held deletes.
     pub report: Option<UnitReport>,
+    /// When that came, Unix milliseconds.
+    pub reported_at: Option<u64>,
 }
 
-/// A file and line in a source.
+/// A file and a line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Place {
     /// `namespace/name` of the source.
     pub source: String,
-    /// Path in it.
+    /// Path in the source.
     pub file: String,
     /// 1-based; 0: the file as a whole.
     pub line: u32,
 }
 
-/// An object that is not sent.
+/// An object of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WithheldRow {
-    /// The object, as people type it.
-    pub object: String,
-    /// Why, with file and line.
-    pub reason: Reason,
+pub struct DeclaredObject {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Where it is declared.
+    pub at: Option<Place>,
 }
 
-/// Why a unit is as it is: the chain, in the order things happen.
+/// An operator intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IntentEntry {
+    /// `suspend`, `driftMode`, `freeze`, `approveDelete`.
+    pub what: String,
+    /// Who.
+    pub actor: String,
+    /// Unix milliseconds.
+    pub at: u64,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
+/// Why a unit is as it is: the chain from the commit to the cluster, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Why {
-    /// The cluster's name.
+    /// The cluster.
     pub cluster: ClusterName,
-    /// Which unit.
+    /// The unit.
     pub unit: UnitId,
-    /// One sentence: what it comes down to.
+    /// The revision that is wanted, as Flux writes it.
+    pub wanted: Option<String>,
+    /// The revisions of all sources of the last render.
+    pub revisions: Vec<SourceRevision>,
+    /// In a line: the first step that is not in order, or that all is well.
     pub summary: String,
     /// The chain.
-    pub steps: Vec<WhyStep>,
+    pub steps: Vec<Step>,
 }
 
 /// One link of the chain.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WhyStep {
+pub struct Step {
     /// Which link.
-    pub step: WhyKind,
+    pub stage: Stage,
     /// How it stands.
-    pub state: WhyState,
-    /// For people.
+    pub state: StepState,
+    /// For people: what happened, to what, what to do.
     pub message: String,
-    /// Where to look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<Place>,
-    /// Since when it stands so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Stable code where there is one.
+    pub code: Option<String>,
+    /// The file to look at.
+    pub file: Option<String>,
+    /// 1-based line in it.
+    pub line: Option<u32>,
+    /// Since when, Unix milliseconds.
     pub since: Option<u64>,
 }
 
-/// The links of the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The links of the chain, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum WhyKind {
-    /// Was the commit fetched?
+pub enum Stage {
+    /// The commit is fetched.
     Source,
-    /// Was the unit rendered?
+    /// The unit is rendered.
     Render,
-    /// May the cluster have it (canary, freeze)?
+    /// The rollout lets it go.
     Rollout,
-    /// Was it signed and offered?
+    /// The generation is signed and offered.
     Offer,
-    /// Did the agent get it and believe it?
+    /// The agent is connected and has taken the generation.
     Transport,
-    /// What does it wait for?
+    /// What it depends on is ready.
     Dependency,
-    /// Was it applied?
+    /// Its objects are applied.
     Apply,
-    /// Is it healthy?
+    /// Its objects are healthy.
     Health,
-    /// Does it stay so?
+    /// The cluster is as declared.
     Drift,
-    /// Is something to be deleted?
-    Prune,
 }
 
 /// How a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum WhyState {
-    /// Done, as it should be.
+pub enum StepState {
+    /// Done.
     Ok,
-    /// Waits.
+    /// On the way, held or paused: goes on when what it names changes.
     Waiting,
-    /// Failed.
+    /// Needs a person.
     Failed,
-    /// Good to know.
-    Info,
-    /// Nothing to say: an earlier link did not get so far.
-    NotReached,
+    /// Not reached: a link before is in the way.
+    Unknown,
 }
 
-/// Asks for a join token.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct JoinTokenRequest {
-    /// The name the cluster gets.
-    pub name: ClusterName,
-    /// The labels it gets.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Lifetime in seconds; at most a day.
-    pub ttl_seconds: u64,
-}
-
-/// A new join token. The only time its text is shown.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct JoinTokenCreated {
-    /// `dfj1....`: give it to the agent chart as `join.token`.
-    pub token: String,
-    /// Its public half.
-    pub id: String,
-    /// The name the cluster gets.
-    pub name: ClusterName,
-    /// When it ceases to be usable.
-    pub expires: u64,
-}
-
-/// The token is a secret: it is shown by whoever asked for it, not by a debug line.
-impl std::fmt::Debug for JoinTokenCreated {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoinTokenCreated").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// Look again now.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+/// Look again now. Changes nothing about what is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ReconcileRequest {
-    /// In which cluster; all when left out.
+    /// Only this cluster; `None`: all.
     pub cluster: Option<ClusterName>,
-    /// Which unit; all when left out.
+    /// Only this unit; `None`: all.
     pub unit: Option<UnitId>,
+    /// Only fetch this source, and tell no agent.
+    pub source: Option<String>,
 }
 
-/// What a reconcile came to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Reconciled {
-    /// The sources after fetching.
-    pub sources: Vec<SourceRow>,
-    /// Clusters whose agent was asked to look again.
-    pub asked: Vec<ClusterName>,
-    /// Clusters that are not connected: they look again by themselves when they come back.
-    pub away: Vec<ClusterName>,
-}
-
-/// Suspend or resume a unit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Leave a unit alone, or take it up again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SteerRequest {
+pub struct SuspendRequest {
+    /// Where; `None`: in every cluster.
+    #[serde(default)]
+    pub cluster: Option<ClusterName>,
     /// Which unit.
     pub unit: UnitId,
-    /// In which cluster; `None`: in all that have it.
-    #[serde(default)]
-    pub cluster: Option<ClusterName>,
     /// Why.
     #[serde(default)]
     pub reason: String,
 }
 
-/// Where it was done.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Steered {
-    /// Clusters where something changed.
-    pub changed: Vec<ClusterName>,
-    /// Clusters where it was so already.
-    pub unchanged: Vec<ClusterName>,
-    /// What the operator should know: Git suspends the unit all the same, and the like.
-    pub notes: Vec<String>,
-}
-
-/// Freeze or unfreeze.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+/// Let no new content go out, or let it go again. Healing and operator intents go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FreezeRequest {
-    /// Only this cluster; the fleet when left out.
+    /// Only this cluster; `None`: the whole fleet.
     pub cluster: Option<ClusterName>,
     /// Why.
     pub reason: String,
 }
 
-/// The freezes in force now.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Frozen {
-    /// All of them.
-    pub freezes: Vec<FreezeRow>,
-}
-
-/// A freeze in force.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FreezeRow {
-    /// `None`: the whole fleet.
+/// Let held deletes happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// Only this cluster; `None`: wherever the objects are held.
     #[serde(default)]
     pub cluster: Option<ClusterName>,
-    /// Who, by the name of the certificate or socket user.
-    pub by: String,
+    /// Which objects; the hub adds the UIDs the clusters reported.
+    pub keys: Vec<ObjectKey>,
     /// Why.
+    #[serde(default)]
     pub reason: String,
-    /// Since when.
-    pub since: u64,
 }
 
-/// The CLI's context file (YAML, 0600): how to reach a hub, and who one is.
+/// A row of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// Counts from 1 without gaps.
+    pub n: u64,
+    /// Unix milliseconds.
+    pub at: u64,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// To what.
+    pub target: String,
+    /// More, for people.
+    pub detail: String,
+    /// BLAKE3 over the hash before and this row.
+    pub hash: Digest,
+}
+
+/// The file by which the command line finds its hub (YAML), as `driftless-hub init` writes it. It holds a private key: readable
+/// by its owner only.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Context {
-    /// `https://host:port` of the admin API.
+    /// Format, 1.
+    pub format: u32,
+    /// `host:port` of the admin API.
     pub address: String,
-    /// Name in the hub's certificate.
+    /// The name in the hub's certificate.
     pub server_name: String,
-    /// PEM of the hub's certificate authority.
-    pub certificate_authority: String,
-    /// PEM of the admin's certificate.
+    /// Certificates (PEM) of the authority that signed the hub's certificate.
+    pub authority: String,
+    /// The caller's certificate (PEM).
     pub certificate: String,
-    /// PEM of the admin's private key.
+    /// Its private key (PEM).
     pub key: String,
 }
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("address", &self.address)
+            .field("server_name", &self.server_name)
+            .finish_non_exhaustive()
     }
 }
