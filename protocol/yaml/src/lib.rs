@@ -11,6 +11,7 @@ mod base64;
 mod build;
 mod emit;
 mod error;
+mod fold;
 mod json;
 mod libyaml;
 mod limits;
