@@ -11,7 +11,6 @@ mod base64;
 mod build;
 mod emit;
 mod error;
-mod fold;
 mod json;
 mod libyaml;
 mod limits;
