@@ -8,13 +8,21 @@
 //! - [`verify`]: the steps of `cargo verify`.
 //!
 //! Nothing here is shipped: it is the one crate that may see hub and agent at once.
+//!
+//! Without feature `full` only what `cargo verify` needs is compiled.
 
+#[cfg(feature = "full")]
 pub mod certs;
+#[cfg(feature = "full")]
 pub mod controlplane;
+#[cfg(feature = "full")]
 pub mod git;
+#[cfg(feature = "full")]
 pub mod ports;
 pub mod process;
+#[cfg(feature = "full")]
 pub mod readymaker;
 pub mod tools;
 pub mod verify;
+#[cfg(feature = "full")]
 pub mod wait;

@@ -195,6 +195,7 @@ impl Tools {
     ///
     /// # Errors
     /// As [`prepare`](Self::prepare).
+    #[cfg(feature = "full")]
     pub async fn prepare_async(
         wanted: &[Tool],
         mut progress: impl FnMut(&Progress) + Send + 'static,

@@ -15,12 +15,12 @@ use serde_json::json;
 /// Long enough for a machine that does other things too; nothing waits that long when it works.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn object<T: DeserializeOwned>(value: serde_json::Value) -> T {
-    serde_json::from_value(value).unwrap()
+fn object<T: DeserializeOwned>(value: serde_json::Value) -> Result<T> {
+    Ok(serde_json::from_value(value)?)
 }
 
 async fn write_config_map(client: Client, name: &str) -> Result<()> {
-    let map: ConfigMap = object(json!({"metadata": {"name": name}, "data": {"key": name}}));
+    let map: ConfigMap = object(json!({"metadata": {"name": name}, "data": {"key": name}}))?;
     Api::<ConfigMap>::namespaced(client, "default").create(&PostParams::default(), &map).await?;
     Ok(())
 }
@@ -71,9 +71,9 @@ async fn a_restarted_api_server_keeps_its_data() -> Result<()> {
 async fn a_deleted_namespace_goes_away() -> Result<()> {
     let cluster = ControlPlane::start(Options::new("namespaces")).await?;
     let namespaces: Api<Namespace> = Api::all(cluster.client());
-    namespaces.create(&PostParams::default(), &object(json!({"metadata": {"name": "short-lived"}}))).await?;
+    namespaces.create(&PostParams::default(), &object(json!({"metadata": {"name": "short-lived"}}))?).await?;
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "short-lived");
-    maps.create(&PostParams::default(), &object(json!({"metadata": {"name": "inside"}}))).await?;
+    maps.create(&PostParams::default(), &object(json!({"metadata": {"name": "inside"}}))?).await?;
 
     namespaces.delete("short-lived", &DeleteParams::default()).await?;
     wait::until(PATIENCE, "the namespace to go away", || async {
@@ -91,7 +91,7 @@ async fn a_deleted_namespace_goes_away() -> Result<()> {
 async fn a_token_may_do_what_its_account_may() -> Result<()> {
     let cluster = ControlPlane::start(Options::new("tokens")).await?;
     let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client(), "default");
-    accounts.create(&PostParams::default(), &object(json!({"metadata": {"name": "reader"}}))).await?;
+    accounts.create(&PostParams::default(), &object(json!({"metadata": {"name": "reader"}}))?).await?;
     let reader = cluster.token_for("default", "reader").await?;
     let maps: Api<ConfigMap> = Api::namespaced(reader.client().await?, "default");
 
@@ -110,10 +110,10 @@ async fn a_token_may_do_what_its_account_may() -> Result<()> {
         "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": "default"}]});
     let admin = cluster.client();
     Api::<k8s_openapi::api::rbac::v1::Role>::namespaced(admin.clone(), "default")
-        .create(&PostParams::default(), &object(role))
+        .create(&PostParams::default(), &object(role)?)
         .await?;
     Api::<k8s_openapi::api::rbac::v1::RoleBinding>::namespaced(admin, "default")
-        .create(&PostParams::default(), &object(binding))
+        .create(&PostParams::default(), &object(binding)?)
         .await?;
     wait::until(PATIENCE, "the right to take effect", || async { maps.list(&ListParams::default()).await }).await?;
     cluster.stop().await
