@@ -82,7 +82,8 @@ fn print(
             RenderState::Full { objects, withheld } => {
                 *counts.entry("objects").or_default() += objects.len();
                 *counts.entry("handed through").or_default() += objects.iter().filter(|o| o.handed_through).count();
-                *counts.entry("withheld").or_default() += withheld.iter().filter(|w| w.code != Code::SourceNotSent).count();
+                *counts.entry("withheld").or_default() +=
+                    withheld.iter().filter(|w| w.code != Code::SourceNotSent).count();
                 *counts.entry("full").or_default() += 1;
                 format!("{} objects, {} withheld", objects.len(), withheld.len())
             }

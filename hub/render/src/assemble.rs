@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{
-    ApprovedDelete, BlobRef, DriftMode, FORMAT, Index, IndexUnit, ObjectEntry, SuspendedBy, UnitBody, UnitState, Withheld,
-    raw_total,
+    ApprovedDelete, BlobRef, DriftMode, FORMAT, Index, IndexUnit, ObjectEntry, SuspendedBy, UnitBody, UnitState,
+    Withheld, raw_total,
 };
 use driftless_protocol::canonical::{self, CanonicalError};
 use driftless_protocol::head::SourceRevision;

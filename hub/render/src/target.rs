@@ -329,9 +329,11 @@ mod tests {
         ] {
             assert!(same_repository(one, same), "{same} is another repository");
         }
-        for other in
-            ["https://github.com/equinor/radix", "https://github.com:8443/equinor/radix-flux", "file:///equinor/radix-flux"]
-        {
+        for other in [
+            "https://github.com/equinor/radix",
+            "https://github.com:8443/equinor/radix-flux",
+            "file:///equinor/radix-flux",
+        ] {
             assert!(!same_repository(one, other), "{other} is the same repository");
         }
     }

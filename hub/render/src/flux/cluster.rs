@@ -23,7 +23,9 @@ use super::unit::{self, Item, UnitInputs, UnitOutput};
 use super::variables::{Inputs, Known, Produced};
 use super::{lockdown, source};
 use crate::report::{Code, Problem};
-use crate::target::{GitRef, Location, Lockdown, SourceDecl, SourceState, SourceTree, Sources, Target, same_repository};
+use crate::target::{
+    GitRef, Location, Lockdown, SourceDecl, SourceState, SourceTree, Sources, Target, same_repository,
+};
 use crate::tree::Tree;
 
 /// How deep Kustomizations may define Kustomizations.
@@ -154,7 +156,9 @@ impl Walk<'_> {
             let mut definition = Definition { node, place, parent: None, depth: 0 };
             let mut current = id;
             for _ in 0..ROOT_ROUNDS {
-                let worked = self.attempt(&current, &definition, true).unwrap_or_else(|_| self.unresolved(&current, &definition));
+                let worked = self
+                    .attempt(&current, &definition, true)
+                    .unwrap_or_else(|_| self.unresolved(&current, &definition));
                 match own_definition(&worked, folder, &current) {
                     Some((id, node, at)) if id != current || node != definition.node => {
                         let place = Place::new(at, self.root_tree.clone());
@@ -180,7 +184,9 @@ impl Walk<'_> {
         let (id, node, place) = root::synthesised(&root, folder);
         let definition = Definition { node, place, parent: None, depth: 0 };
         let mut worked = self.unresolved(&id, &definition);
-        let message = format!("the root's own Kustomization in {folder:?} changes each time it is built; look at the patches on it");
+        let message = format!(
+            "the root's own Kustomization in {folder:?} changes each time it is built; look at the patches on it"
+        );
         worked.held = Some(Problem::new(Code::UnitCycle, &id, None, message));
         self.found.root = id.clone();
         self.accept(id, worked, 0);
@@ -219,7 +225,9 @@ impl Walk<'_> {
 
     fn can_do_without(&self, id: &UnitId) -> bool {
         let Some(definition) = self.waiting.get(id) else { return false };
-        let Ok(unit) = spec::read(&definition.node, &definition.place, id.clone(), &mut Vec::new()) else { return true };
+        let Ok(unit) = spec::read(&definition.node, &definition.place, id.clone(), &mut Vec::new()) else {
+            return true;
+        };
         self.source(&unit).is_ok() && matches!(self.variables(&unit, true), Ok(Some(_) | None))
     }
 
@@ -228,7 +236,8 @@ impl Walk<'_> {
         let mut notes = Vec::new();
         let unit = spec::read(&definition.node, &definition.place, id.clone(), &mut notes);
         let mut worked = self.unresolved(id, definition);
-        let problem = |note: Note| Problem { code: note.code, message: note.message, at: Some(note.at), unit: Some(id.clone()) };
+        let problem =
+            |note: Note| Problem { code: note.code, message: note.message, at: Some(note.at), unit: Some(id.clone()) };
         let unit = match unit {
             Ok(unit) => unit,
             Err(note) => {
@@ -335,7 +344,8 @@ impl Walk<'_> {
         }
         if unit.source_kind != "GitRepository" {
             let message = format!(
-                "source {} {id} is of a kind that is not rendered yet; only GitRepository is", unit.source_kind
+                "source {} {id} is of a kind that is not rendered yet; only GitRepository is",
+                unit.source_kind
             );
             return Err(never(Code::SourceKindUnsupported, message));
         }
@@ -426,7 +436,8 @@ impl Walk<'_> {
                 Item::Source { kind, id: name, node, at, .. } => {
                     let mut notes = Vec::new();
                     let read = source::read(node, &place(at), kind, name.clone(), &mut notes);
-                    let problem = |n: Note| Problem { code: n.code, message: n.message, at: Some(n.at), unit: Some(id.clone()) };
+                    let problem =
+                        |n: Note| Problem { code: n.code, message: n.message, at: Some(n.at), unit: Some(id.clone()) };
                     match read {
                         Ok(decl) => {
                             self.declared.entry((kind.clone(), name.clone())).or_insert(decl);
@@ -440,7 +451,9 @@ impl Walk<'_> {
                         worked.problems.extend(notes.into_iter().map(problem));
                     }
                 }
-                Item::Child { id: child, node, at } if *child != id => defined.push((child.clone(), node.clone(), place(at))),
+                Item::Child { id: child, node, at } if *child != id => {
+                    defined.push((child.clone(), node.clone(), place(at)))
+                }
                 _ => {}
             }
         }
@@ -483,10 +496,15 @@ impl Walk<'_> {
         let held = if !substituted {
             Some(hold(
                 Code::ParentHeld,
-                format!("unit {child} is defined by unit {parent}, which is held: its definition may have values that are not known"),
+                format!(
+                    "unit {child} is defined by unit {parent}, which is held: its definition may have values that are not known"
+                ),
             ))
         } else if depth + 1 >= DEPTH {
-            Some(hold(Code::UnitCycle, format!("unit {child} is defined {DEPTH} units deep; Kustomizations may define each other in a circle")))
+            Some(hold(
+                Code::UnitCycle,
+                format!("unit {child} is defined {DEPTH} units deep; Kustomizations may define each other in a circle"),
+            ))
         } else if self.found.units.len() + self.waiting.len() >= limits::BUNDLE_UNITS {
             Some(hold(Code::TooMany, format!("the cluster has more than {} units", limits::BUNDLE_UNITS)))
         } else {
@@ -524,7 +542,9 @@ fn own_definition(worked: &Worked, folder: &str, current: &UnitId) -> Option<(Un
             _ => None,
         })
         .collect();
-    all.sort_by(|a, b| (a.0 != *current, a.0.name != "flux-system", &a.0).cmp(&(b.0 != *current, b.0.name != "flux-system", &b.0)));
+    all.sort_by(|a, b| {
+        (a.0 != *current, a.0.name != "flux-system", &a.0).cmp(&(b.0 != *current, b.0.name != "flux-system", &b.0))
+    });
     all.into_iter().next()
 }
 

@@ -46,7 +46,8 @@ pub(crate) fn finish(mut found: Found) -> RenderedCluster {
         }
         objects += rendered.0.objects().len();
         if objects > limits::BUNDLE_OBJECTS {
-            let message = format!("the cluster has more than {} objects; move some to another cluster", limits::BUNDLE_OBJECTS);
+            let message =
+                format!("the cluster has more than {} objects; move some to another cluster", limits::BUNDLE_OBJECTS);
             let why = Problem::new(Code::TooMany, &id, Some(rendered.0.defined_at.clone()), message);
             objects -= rendered.0.objects().len();
             rendered.0.problems.push(why.clone());
@@ -189,7 +190,12 @@ fn sends(unit: &Worked) -> bool {
 }
 
 /// The unit without its objects, and the build's items when it is to have some.
-fn unit_of(unit: Worked, depends_on: Vec<UnitId>, is_root: bool, lockdown: &Lockdown) -> (RenderedUnit, Option<Arc<super::unit::UnitOutput>>) {
+fn unit_of(
+    unit: Worked,
+    depends_on: Vec<UnitId>,
+    is_root: bool,
+    lockdown: &Lockdown,
+) -> (RenderedUnit, Option<Arc<super::unit::UnitOutput>>) {
     let Worked { id, defined_at, parent, source, kustomization, output, held, mut problems, .. } = unit;
     let (path, mut unit_spec, suspended) = match &kustomization {
         Some(k) => (k.path.clone(), k.spec.clone(), k.suspended()),
@@ -253,7 +259,8 @@ fn state(
                 Item::Object(object) if references.contains(&(kind.clone(), name.clone())) => object,
                 // A unit that could not be built may hold the reference: keep what an earlier bundle may have sent.
                 Item::Object(object) if !complete => {
-                    let message = "a source that Driftless itself reads; sent only when an object handed through refers to it";
+                    let message =
+                        "a source that Driftless itself reads; sent only when an object handed through refers to it";
                     withheld.push(WithheldObject {
                         key: object.key.clone(),
                         code: Code::SourceNotSent,
@@ -268,11 +275,8 @@ fn state(
         if let Some(owner) = owners.get(&object.key).filter(|o| !o.others.is_empty()) {
             let twice_here = owner.others.iter().any(|(unit, _)| unit == id) && owner.unit == *id;
             let first = owner.unit == *id && seen.insert(object.key.clone());
-            let other = if first {
-                owner.others.first().map(|(unit, at)| (unit, at))
-            } else {
-                Some((&owner.unit, &owner.at))
-            };
+            let other =
+                if first { owner.others.first().map(|(unit, at)| (unit, at)) } else { Some((&owner.unit, &owner.at)) };
             if let Some((unit, at)) = other {
                 let whose = if twice_here { "this unit itself".to_owned() } else { format!("unit {unit}") };
                 let effect = if first { "this one is applied" } else { "that one is applied, this one is not" };

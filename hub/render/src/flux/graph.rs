@@ -66,7 +66,12 @@ pub(crate) fn add(edges: &mut Edges, from: &UnitId, to: &UnitId) -> bool {
 
 /// How far down each unit stands: 0 without dependencies, else one more than the deepest it waits for. Cycles count as 0.
 pub(crate) fn ranks(edges: &Edges) -> BTreeMap<UnitId, usize> {
-    fn rank<'e>(id: &'e UnitId, edges: &'e Edges, out: &mut BTreeMap<UnitId, usize>, open: &mut BTreeSet<&'e UnitId>) -> usize {
+    fn rank<'e>(
+        id: &'e UnitId,
+        edges: &'e Edges,
+        out: &mut BTreeMap<UnitId, usize>,
+        open: &mut BTreeSet<&'e UnitId>,
+    ) -> usize {
         if let Some(known) = out.get(id) {
             return *known;
         }

@@ -21,7 +21,9 @@ mod substitute;
 mod unit;
 mod variables;
 
-pub use rendered::{ReadSet, RenderState, RenderedCluster, RenderedObject, RenderedUnit, Seen, SeenEntry, WithheldObject};
+pub use rendered::{
+    ReadSet, RenderState, RenderedCluster, RenderedObject, RenderedUnit, Seen, SeenEntry, WithheldObject,
+};
 pub use root::{RootCandidate, RootKind, find_roots};
 
 use crate::target::{Lockdown, Sources, Target};

@@ -47,16 +47,21 @@ impl Place {
     /// Where the field at `path` is written: its own line when the object's file has it, else the line of the nearest
     /// field above it that has one, else the object's. A field a patch has set is so shown at the object it was set on.
     pub(crate) fn field(&self, path: &[Step<'_>]) -> Location {
-        let line = self.document().map_or(0, |node| line_of(&node, path));
+        let line = self.document().map_or(0, |(node, before)| match line_of(&node, path) {
+            0 => 0,
+            line => line + before,
+        });
         Location { line: if line > 0 { line } else { self.at.line }, ..self.at.clone() }
     }
 
-    fn document(&self) -> Option<Node> {
+    /// The object as its file has it, and how many lines of the file its own lines do not count.
+    fn document(&self) -> Option<(Node, u32)> {
         let bytes = self.tree.as_ref()?.read(&self.at.file).ok()??;
         let documents = parse_all(&bytes, Dialect::Resource, &Limits::default()).ok()?;
         // The document that starts last before (or at) the object's line.
         let document = documents.into_iter().rev().find(|d| d.line <= self.at.line.max(1))?;
-        Some(document.node)
+        let before = document.line.saturating_sub(document.node.line().max(1));
+        Some((document.node, before))
     }
 }
 

@@ -58,7 +58,9 @@ pub fn find_roots(source: &str, tree: &dyn Tree) -> Result<Vec<RootCandidate>, T
             let here = path::join(&folder, &name);
             match entry {
                 Entry::Folder { .. } if name != ".git" => folders.push(here),
-                Entry::File { len, .. } if len <= SEARCH_BYTES && (name.ends_with(".yaml") || name.ends_with(".yml")) => {
+                Entry::File { len, .. }
+                    if len <= SEARCH_BYTES && (name.ends_with(".yaml") || name.ends_with(".yml")) =>
+                {
                     if budget == 0 {
                         break;
                     }

@@ -11,12 +11,32 @@ use crate::target::{GitRef, SourceDecl};
 pub(crate) const GROUP: &str = "source.toolkit.fluxcd.io";
 
 const GIT: &[&str] = &[
-    "gitImplementation", "ignore", "include", "interval", "provider", "proxySecretRef", "recurseSubmodules", "ref",
-    "secretRef", "serviceAccountName", "sparseCheckout", "suspend", "timeout", "url", "verify", "accessFrom",
+    "gitImplementation",
+    "ignore",
+    "include",
+    "interval",
+    "provider",
+    "proxySecretRef",
+    "recurseSubmodules",
+    "ref",
+    "secretRef",
+    "serviceAccountName",
+    "sparseCheckout",
+    "suspend",
+    "timeout",
+    "url",
+    "verify",
+    "accessFrom",
 ];
 
 /// Reads a source object. `notes` says what of it is not honoured yet.
-pub(crate) fn read(node: &Node, place: &Place, kind: &str, id: String, notes: &mut Vec<Note>) -> Result<SourceDecl, Note> {
+pub(crate) fn read(
+    node: &Node,
+    place: &Place,
+    kind: &str,
+    id: String,
+    notes: &mut Vec<Note>,
+) -> Result<SourceDecl, Note> {
     let object = Fields::of(node, place);
     let spec = object.map("spec")?;
     let mut decl = SourceDecl {

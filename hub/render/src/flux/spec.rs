@@ -56,11 +56,38 @@ pub(crate) struct Reference {
 }
 
 const SPEC: &[&str] = &[
-    "buildMetadata", "commonMetadata", "components", "decryption", "deletionPolicy", "dependsOn", "force",
-    "healthCheckExprs", "healthChecks", "ignore", "ignoreMissingComponents", "images", "interval", "kubeConfig",
-    "namePrefix", "nameSuffix", "patches", "patchesJson6902", "patchesStrategicMerge", "path", "postBuild", "prune",
-    "remediation", "retryInterval", "serviceAccountName", "sourceRef", "suspend", "syncInterval", "targetNamespace",
-    "timeout", "validation", "wait",
+    "buildMetadata",
+    "commonMetadata",
+    "components",
+    "decryption",
+    "deletionPolicy",
+    "dependsOn",
+    "force",
+    "healthCheckExprs",
+    "healthChecks",
+    "ignore",
+    "ignoreMissingComponents",
+    "images",
+    "interval",
+    "kubeConfig",
+    "namePrefix",
+    "nameSuffix",
+    "patches",
+    "patchesJson6902",
+    "patchesStrategicMerge",
+    "path",
+    "postBuild",
+    "prune",
+    "remediation",
+    "retryInterval",
+    "serviceAccountName",
+    "sourceRef",
+    "suspend",
+    "syncInterval",
+    "targetNamespace",
+    "timeout",
+    "validation",
+    "wait",
 ];
 
 /// Reads a Kustomization. `Err` is the first thing the API server would refuse; `notes` collects the rest.
@@ -120,14 +147,21 @@ fn unit_spec<'a>(
     notes: &mut Vec<Note>,
 ) -> Result<UnitSpec, Note> {
     let Some(interval) = spec.seconds("interval")? else {
-        return Err(spec.note(Code::InvalidSpec, "", "spec.interval is required and missing; add it, as in `interval: 10m`"));
+        return Err(spec.note(
+            Code::InvalidSpec,
+            "",
+            "spec.interval is required and missing; add it, as in `interval: 10m`",
+        ));
     };
     let Some(prune) = spec.flag("prune")? else {
-        return Err(spec.note(Code::InvalidSpec, "", "spec.prune is required and missing; add `prune: true` or `prune: false`"));
+        return Err(spec.note(
+            Code::InvalidSpec,
+            "",
+            "spec.prune is required and missing; add `prune: true` or `prune: false`",
+        ));
     };
-    let service_account = spec
-        .filled("serviceAccountName")?
-        .map(|name| ServiceAccount { namespace: id.namespace.clone(), name });
+    let service_account =
+        spec.filled("serviceAccountName")?.map(|name| ServiceAccount { namespace: id.namespace.clone(), name });
     let mut out = UnitSpec {
         prune,
         deletion_policy: match spec.text("deletionPolicy")?.unwrap_or_default() {
@@ -136,9 +170,8 @@ fn unit_spec<'a>(
             "WaitForTermination" => DeletionPolicy::WaitForTermination,
             "Orphan" => DeletionPolicy::Orphan,
             other => {
-                let message = format!(
-                    "spec.deletionPolicy {other:?} is none of MirrorPrune, Delete, WaitForTermination, Orphan"
-                );
+                let message =
+                    format!("spec.deletionPolicy {other:?} is none of MirrorPrune, Delete, WaitForTermination, Orphan");
                 return Err(spec.note(Code::InvalidSpec, "deletionPolicy", message));
             }
         },
@@ -191,7 +224,8 @@ fn extensions<'a>(spec: &Fields<'a>, out: &mut UnitSpec, notes: &mut Vec<Note>) 
             "server" => (Validation::Server, "the whole unit is dry-run before its first write"),
             "none" => (Validation::None, "nothing is checked beforehand"),
             other => {
-                let message = format!("spec.validation {other:?} is none of client, server, none; nothing is checked beforehand");
+                let message =
+                    format!("spec.validation {other:?} is none of client, server, none; nothing is checked beforehand");
                 notes.push(spec.note(Code::BadValue, "validation", message));
                 return Ok(());
             }
@@ -243,7 +277,8 @@ fn depends_on(spec: &Fields<'_>, id: &UnitId, notes: &mut Vec<Note>) -> Result<V
     for item in spec.maps("dependsOn")? {
         item.unknown(&["name", "namespace", "readyExpr"], notes);
         if item.has("readyExpr") {
-            let message = format!("{} is not honoured yet: the dependency counts when it is Ready", item.name("readyExpr"));
+            let message =
+                format!("{} is not honoured yet: the dependency counts when it is Ready", item.name("readyExpr"));
             notes.push(item.note(Code::FieldNotHonoured, "readyExpr", message));
         }
         let namespace = item.filled("namespace")?.unwrap_or_else(|| id.namespace.clone());
@@ -372,10 +407,7 @@ fn legacy_patches(spec: &Fields<'_>, notes: &mut Vec<Note>, patches: &mut Vec<Pa
 }
 
 fn selector(target: &Fields<'_>, notes: &mut Vec<Note>) -> Result<Selector, Note> {
-    target.unknown(
-        &["annotationSelector", "group", "kind", "labelSelector", "name", "namespace", "version"],
-        notes,
-    );
+    target.unknown(&["annotationSelector", "group", "kind", "labelSelector", "name", "namespace", "version"], notes);
     let mut values = [const { String::new() }; 7];
     let keys = ["group", "version", "kind", "name", "namespace", "labelSelector", "annotationSelector"];
     for (value, key) in values.iter_mut().zip(keys) {

@@ -27,7 +27,13 @@ pub(crate) enum Resolution {
 /// Merges a unit's variables: those of the hub's configuration, then every reference in order, then the inline ones.
 /// With `settled`, nothing more will be produced: what is missing then is taken from the cluster's facts, skipped when
 /// optional, or out of reach.
-pub(crate) fn resolve(post_build: &PostBuild, namespace: &str, target: &Target, inputs: &Inputs, settled: bool) -> Resolution {
+pub(crate) fn resolve(
+    post_build: &PostBuild,
+    namespace: &str,
+    target: &Target,
+    inputs: &Inputs,
+    settled: bool,
+) -> Resolution {
     let mut variables = target.variables.clone();
     for reference in &post_build.from {
         let kind = if reference.secret { "Secret" } else { "ConfigMap" };
@@ -60,7 +66,11 @@ pub(crate) fn resolve(post_build: &PostBuild, namespace: &str, target: &Target, 
             "add the ConfigMap to Git, or let the agent publish it as a cluster fact"
         };
         let message = format!("substituteFrom needs {kind} {name}, {why}; {help}");
-        return Resolution::Unavailable(Note { code: Code::SubstitutionInputMissing, at: reference.at.clone(), message });
+        return Resolution::Unavailable(Note {
+            code: Code::SubstitutionInputMissing,
+            at: reference.at.clone(),
+            message,
+        });
     }
     variables.extend(post_build.substitute.iter().cloned());
     for (name, value) in &mut variables {

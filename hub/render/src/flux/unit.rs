@@ -59,19 +59,9 @@ pub(crate) enum Item {
     /// Not sent.
     Withheld(WithheldObject),
     /// A Kustomization: a unit of its own.
-    Child {
-        id: UnitId,
-        node: Node,
-        at: Location,
-    },
+    Child { id: UnitId, node: Node, at: Location },
     /// A source object; its bytes are sent only when a handed-through object refers to it.
-    Source {
-        kind: String,
-        id: String,
-        node: Node,
-        at: Location,
-        object: Box<Item>,
-    },
+    Source { kind: String, id: String, node: Node, at: Location, object: Box<Item> },
 }
 
 /// Builds a unit. Whatever goes wrong is in the output.
@@ -168,8 +158,15 @@ fn default_ignored(path: &str, is_folder: bool) -> bool {
     }
     matches!(
         name,
-        ".travis.yml" | ".gitlab-ci.yml" | "appveyor.yml" | ".drone.yml" | "cloudbuild.yaml" | "codeship-services.yml"
-            | "codeship-steps.yml" | ".goreleaser.yml" | ".sops.yaml"
+        ".travis.yml"
+            | ".gitlab-ci.yml"
+            | "appveyor.yml"
+            | ".drone.yml"
+            | "cloudbuild.yaml"
+            | "codeship-services.yml"
+            | "codeship-steps.yml"
+            | ".goreleaser.yml"
+            | ".sops.yaml"
     )
 }
 
@@ -309,7 +306,8 @@ fn item(
         references(&node, &key, &mut output.references);
     }
     let source_kind = key.group == source::GROUP && is_repository(&key.kind);
-    let source = source_kind.then(|| (key.kind.clone(), format!("{}/{}", namespace_or_default(&key), key.name), node.clone()));
+    let source =
+        source_kind.then(|| (key.kind.clone(), format!("{}/{}", namespace_or_default(&key), key.name), node.clone()));
     let object = encode(unit, node, key, at, handed_through);
     Ok(Some(match source {
         Some((kind, id, node)) => Item::Source { kind, id, node, at: at.clone(), object: Box::new(object) },
@@ -354,7 +352,9 @@ fn set_metadata<'a>(node: &mut Node, what: &str, values: impl Iterator<Item = (&
     if values.peek().is_none() {
         return;
     }
-    let Some(metadata) = node.as_map_mut().and_then(|m| m.get_mut("metadata")).and_then(Node::as_map_mut) else { return };
+    let Some(metadata) = node.as_map_mut().and_then(|m| m.get_mut("metadata")).and_then(Node::as_map_mut) else {
+        return;
+    };
     if metadata.get(what).and_then(Node::as_map).is_none() {
         metadata.insert(what, Node::map());
     }
