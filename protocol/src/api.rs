@@ -235,7 +235,10 @@ pub struct JoinTokenCreated {
 
 impl std::fmt::Debug for JoinTokenCreated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoinTokenCreated").field("name", &self.name).field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("JoinTokenCreated")
+            .field("name", &self.name)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 
