@@ -183,6 +183,9 @@ pub struct SourceConfig {
     pub limits: Limits,
     /// A fetch that takes longer is given up. Flux's default is 60 s.
     pub timeout: Duration,
+    /// As `timeout`, for a fetch of the whole repository: the first one, and when the mirror is made anew. The larger of
+    /// both counts.
+    pub clone_timeout: Duration,
     /// The `ssh` program.
     pub ssh_program: PathBuf,
 }
@@ -201,8 +204,13 @@ impl SourceConfig {
             proxy: None,
             limits: Limits::default(),
             timeout: Duration::from_secs(60),
+            clone_timeout: Duration::from_secs(600),
             ssh_program: PathBuf::from("ssh"),
         }
+    }
+
+    pub(crate) fn time_to_clone(&self) -> Duration {
+        self.timeout.max(self.clone_timeout)
     }
 
     /// The credentials to use: those of the configuration, else those in the URL.
@@ -225,9 +233,11 @@ impl SourceConfig {
             Auth::Ssh(SshAuth { identity: SshIdentity::Text(key), .. }) => out.push(key.expose()),
             Auth::Ssh(_) | Auth::None => {}
         }
-        out.extend(self.url.password().map(Secret::expose));
-        if self.url.transport() != crate::url::Transport::Ssh {
-            out.extend(self.url.user()); // tokens are written there
+        match self.url.password() {
+            Some(password) => out.push(password.expose()),
+            // Without a password the user may be a token.
+            None if self.url.transport() != crate::url::Transport::Ssh => out.extend(self.url.user()),
+            None => {}
         }
         if let Some(proxy) = &self.proxy {
             out.extend(proxy.password.as_ref().or(proxy.url.password()).map(Secret::expose));

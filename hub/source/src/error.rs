@@ -265,10 +265,15 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A failure with its subject. One line: what was attempted, on which source and address, why it failed, what to do.
+/// A failure with its subject. One line: what was attempted, on which source and address, why it failed, what to do. The
+/// fields are those of [`Failure`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("source {id}: cannot {attempt} {url}: {cause}; {}", .cause.advice())]
-pub struct SourceError {
+#[error("source {}: cannot {} {}: {}; {}", .0.id, .0.attempt, .0.url, .0.cause, .0.cause.advice())]
+pub struct SourceError(Box<Failure>);
+
+/// What a [`SourceError`] holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
     /// `namespace/name` of the source.
     pub id: String,
     /// What was attempted, such as `fetch branch main from`.
@@ -286,5 +291,19 @@ impl SourceError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.cause.code()
+    }
+}
+
+impl From<Failure> for SourceError {
+    fn from(failure: Failure) -> Self {
+        SourceError(Box::new(failure))
+    }
+}
+
+impl std::ops::Deref for SourceError {
+    type Target = Failure;
+
+    fn deref(&self) -> &Failure {
+        &self.0
     }
 }

@@ -31,7 +31,7 @@ pub mod url;
 
 pub use config::{Auth, Limits, Reference, Secret, SourceConfig};
 pub use driftless_protocol::id::Revision;
-pub use error::{Cause, SourceError};
+pub use error::{Cause, Failure, SourceError};
 pub use folder::{FolderTree, worktree_tree};
 pub use history::{Change, ChangedPath, CommitInfo, Relation};
 pub use mirror::{Fetched, Mirror, Opened, Rewind};

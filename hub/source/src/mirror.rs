@@ -9,7 +9,7 @@ use driftless_protocol::id::Revision;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Reference, SourceConfig};
-use crate::error::{Cause, SourceError};
+use crate::error::{Cause, Failure, SourceError};
 use crate::fetch::{self, Meter, Outcome};
 use crate::history::{self, ChangedPath, CommitInfo, Relation};
 use crate::store::{Depth, Flaw, Repo, Saved, check_commit};
@@ -62,7 +62,7 @@ pub struct Fetched {
     pub elapsed: Duration,
 }
 
-/// A bare mirror of one repository at one reference. Cheap to clone. At most one process may use the folder.
+/// A bare mirror of one repository at one reference. Cheap to clone. The folder is locked: it can be open once.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     inner: Arc<Inner>,
@@ -71,6 +71,8 @@ pub struct Mirror {
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
+    /// Held as long as the mirror lives: two of them in one folder would remove each other's packs.
+    lock: fs::File,
     config: SourceConfig,
     opened: Opened,
     state: Mutex<State>,
@@ -89,11 +91,14 @@ impl Mirror {
     /// interrupted fetch left behind. Does not talk to the host. Blocks for as long as it takes to walk one tree.
     ///
     /// # Errors
-    /// When `dir` cannot be written, or the configuration cannot be used. Damage is no error: see [`Mirror::opened`].
+    /// When `dir` cannot be written or is open already, or the configuration cannot be used. Damage is no error: see [`Mirror::opened`].
     pub fn open(dir: &Path, config: SourceConfig) -> Result<Mirror, SourceError> {
         let fail = |cause| error(&config, "open the mirror of", cause, None);
         fetch::check_config(&config).map_err(fail)?;
         fs::create_dir_all(dir).map_err(|e| fail(disk("the mirror's folder cannot be made", &e)))?;
+        let lock =
+            fs::File::create(dir.join("lock")).map_err(|e| fail(disk("the mirror's folder cannot be written", &e)))?;
+        lock.try_lock().map_err(|_| fail(disk("the mirror's folder is in use", &"it is open elsewhere")))?;
         let digest = blake3::hash(config.url.normalized().as_bytes()).to_hex().to_string();
         let wanted = config.reference.to_string();
         let found = match Saved::load(dir) {
@@ -122,7 +127,7 @@ impl Mirror {
         };
         sweep(dir, Some(&repo.name)).map_err(|e| fail(disk("leftovers cannot be removed", &e)))?;
         let state = Mutex::new(State { repo: Arc::new(repo), saved });
-        let inner = Inner { dir: dir.to_path_buf(), config, opened, state, turn: Arc::default() };
+        let inner = Inner { dir: dir.to_path_buf(), lock, config, opened, state, turn: Arc::default() };
         Ok(Mirror { inner: Arc::new(inner) })
     }
 
@@ -141,10 +146,10 @@ impl Mirror {
     /// The last good revision, also after failed fetches and restarts. None before the first success.
     #[must_use]
     pub fn current(&self) -> Option<Revision> {
-        self.inner.lock().saved.revision.clone()
+        self.inner.present().saved.revision.clone()
     }
 
-    /// Fetches what is new. Gives up at the configured timeout or when `cancel` fires; a dropped future also stops the
+    /// Fetches what is new. Gives up at the configured timeout (a clone has its own, longer one) or when `cancel` fires; a dropped future also stops the
     /// work. One fetch runs at a time; a second one waits within its own timeout.
     ///
     /// # Errors
@@ -152,18 +157,24 @@ impl Mirror {
     pub async fn fetch(&self, cancel: &CancellationToken) -> Result<Fetched, SourceError> {
         let inner = self.inner.clone();
         let started = Instant::now();
-        let timeout = inner.config.timeout;
-        let meter = Meter::new(started, timeout);
+        let before = self.current();
+        let meter =
+            Meter::new(started, if before.is_none() { inner.config.time_to_clone() } else { inner.config.timeout });
         let stopper = meter.stop_on_drop();
         let attempt = format!("fetch {} from", inner.config.reference);
-        let before = self.current();
-        let deadline = tokio::time::sleep_until((started + timeout).into());
-        tokio::pin!(deadline);
+        let late = async {
+            // The thread at work may find that it has to clone and take more time.
+            while !meter.remaining().is_zero() {
+                tokio::time::sleep(meter.remaining()).await;
+            }
+            meter.overdue()
+        };
+        tokio::pin!(late);
 
         let turn = tokio::select! {
             turn = inner.turn.clone().lock_owned() => turn,
             () = cancel.cancelled() => return Err(error(&inner.config, &attempt, Cause::Cancelled, before)),
-            () = &mut deadline => return Err(error(&inner.config, &attempt, Cause::Timeout { limit: timeout }, before)),
+            cause = &mut late => return Err(error(&inner.config, &attempt, cause, before)),
         };
         let work = {
             let (inner, meter) = (inner.clone(), meter.clone());
@@ -176,7 +187,7 @@ impl Mirror {
         let cause = tokio::select! {
             joined = &mut work => return inner.joined(joined, &attempt),
             () = cancel.cancelled() => Cause::Cancelled,
-            () = &mut deadline => Cause::Timeout { limit: timeout },
+            cause = &mut late => cause,
         };
         if !meter.stop(cause.clone()) {
             return inner.joined(work.await, &attempt); // it succeeded in the same moment
@@ -193,7 +204,7 @@ impl Mirror {
     /// [`Cause::RevisionUnknown`], [`Cause::Corrupt`].
     pub fn tree(&self, revision: &Revision) -> Result<GitTree, SourceError> {
         let (repo, _) = self.inner.parts();
-        let root = self.inner.ask("read the files of", revision, &repo, |local, id| root_of(local, id))?;
+        let root = self.inner.ask("read the files of", revision, &repo, root_of)?;
         Ok(GitTree::new(repo, root, revision.clone(), self.inner.config.limits.clone()))
     }
 
@@ -203,7 +214,7 @@ impl Mirror {
     /// [`Cause::RevisionUnknown`], [`Cause::Corrupt`].
     pub fn changed_paths(&self, from: &Revision, to: &Revision) -> Result<Vec<ChangedPath>, SourceError> {
         let (repo, _) = self.inner.parts();
-        let old = self.inner.ask("compare revisions of", from, &repo, |local, id| root_of(local, id))?;
+        let old = self.inner.ask("compare revisions of", from, &repo, root_of)?;
         self.inner.ask("compare revisions of", to, &repo, |local, id| {
             history::changed(local, old, root_of(local, id)?, &self.inner.config.limits)
         })
@@ -215,7 +226,7 @@ impl Mirror {
     /// [`Cause::RevisionUnknown`], [`Cause::Corrupt`].
     pub fn commit_info(&self, revision: &Revision) -> Result<CommitInfo, SourceError> {
         let (repo, _) = self.inner.parts();
-        self.inner.ask("read a commit of", revision, &repo, |local, id| history::info(local, id))
+        self.inner.ask("read a commit of", revision, &repo, history::info)
     }
 
     /// How `to` stands to `from`.
@@ -237,13 +248,20 @@ impl Mirror {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Said aloud: a child process that is just being started holds a copy of the file until it runs its program.
+        drop(self.lock.unlock());
+    }
+}
+
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn present(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn parts(&self) -> (Arc<Repo>, Saved) {
-        let state = self.lock();
+        let state = self.present();
         (state.repo.clone(), state.saved.clone())
     }
 
@@ -255,7 +273,7 @@ impl Inner {
         repo: &Repo,
         question: impl FnOnce(&gix::Repository, gix::ObjectId) -> Result<T, Flaw>,
     ) -> Result<T, SourceError> {
-        let fail = |cause| error(&self.config, attempt, cause, self.lock().saved.revision.clone());
+        let fail = |cause| error(&self.config, attempt, cause, self.present().saved.revision.clone());
         let unknown = || fail(Cause::RevisionUnknown { revision: revision.to_string() });
         let local = repo.local();
         let id = history::parse_id(revision).filter(|id| local.has_object(id)).ok_or_else(unknown)?;
@@ -272,10 +290,10 @@ impl Inner {
     ) -> Result<Fetched, SourceError> {
         let result = joined.unwrap_or_else(|_| {
             // A panic of the Git library over hostile or damaged data must not end the hub; the panic hook has logged it.
-            self.lock().repo.suspect();
+            self.present().repo.suspect();
             Err(Cause::Corrupt { reason: "the data could not be decoded".to_owned() })
         });
-        result.map_err(|cause| error(&self.config, attempt, cause, self.lock().saved.revision.clone()))
+        result.map_err(|cause| error(&self.config, attempt, cause, self.present().saved.revision.clone()))
     }
 
     fn fetch_blocking(&self, meter: &Meter) -> Result<Fetched, Cause> {
@@ -295,7 +313,7 @@ impl Inner {
         }
         match self.update(&repo, &saved, meter) {
             // Either the host's answer is damaged or what we hold to read it with. A fresh clone tells which.
-            Err(Cause::Corrupt { reason }) if saved.revision.is_some() && meter.stopped().is_none() => {
+            Err(Cause::Corrupt { reason }) if !packs.is_empty() && meter.stopped().is_none() => {
                 self.renew(&repo, &saved, meter, format!("an update could not be read: {reason}"))
             }
             other => other,
@@ -325,6 +343,7 @@ impl Inner {
         reason: String,
         drop_old: bool,
     ) -> Result<Option<Fetched>, Cause> {
+        meter.extend(self.config.time_to_clone());
         let number = repo.name.trim_start_matches('r').parse::<u64>().unwrap_or(0).saturating_add(1);
         let name = format!("r{number}");
         let path = self.dir.join(&name);
@@ -369,10 +388,11 @@ impl Inner {
         });
         // A failure that follows from ending the work is reported as that.
         let brought = brought.map_err(|cause| meter.stopped().unwrap_or(cause));
+        let forgotten = repo.forget_incoming().map_err(|e| e.to_string());
         if brought.is_err() {
             let cleaned = repo.keep_only(&before).map_err(|e| e.to_string());
             let reopened = repo.reopen(&config.limits).map_err(|e| e.to_string());
-            if let Err(e) = cleaned.and(reopened) {
+            if let Err(e) = forgotten.and(cleaned).and(reopened) {
                 tracing::warn!(source = %config.id, error = e, "what a failed fetch brought cannot be removed; it is tried again at the next start");
             }
         }
@@ -415,7 +435,7 @@ impl Inner {
             next.store(&self.dir).map_err(|e| disk("state.json cannot be written", &e))?;
         }
         let previous = saved.revision.clone();
-        *self.lock() = State { repo, saved: next };
+        *self.present() = State { repo, saved: next };
         Ok(Fetched {
             changed: previous.as_ref() != Some(&revision),
             revision,
@@ -434,7 +454,9 @@ fn disk(what: &str, e: &dyn std::fmt::Display) -> Cause {
 }
 
 fn error(config: &SourceConfig, attempt: &str, cause: Cause, last_good: Option<Revision>) -> SourceError {
-    SourceError { id: config.id.clone(), attempt: attempt.to_owned(), url: config.url.to_string(), cause, last_good }
+    let failure =
+        Failure { id: config.id.clone(), attempt: attempt.to_owned(), url: config.url.to_string(), cause, last_good };
+    failure.into()
 }
 
 fn root_of(local: &gix::Repository, id: gix::ObjectId) -> Result<gix::ObjectId, Flaw> {

@@ -174,6 +174,15 @@ impl Repo {
         Ok(())
     }
 
+    /// Drops the reference a fetch wrote: what it names may be about to go.
+    pub(crate) fn forget_incoming(&self) -> Result<(), gix::Error> {
+        use gix::refs::transaction::{Change, PreviousValue, RefEdit, RefLog};
+        let change = Change::Delete { expected: PreviousValue::Any, log: RefLog::AndReference };
+        let name = INCOMING_REF.try_into().map_err(gix::Error::from_error)?;
+        self.local().edit_references_as([RefEdit { change, name, deref: false }], None)?;
+        Ok(())
+    }
+
     pub(crate) fn pack_dir(&self) -> PathBuf {
         self.path.join("objects").join("pack")
     }

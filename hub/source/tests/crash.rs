@@ -1,4 +1,5 @@
 //! A mirror survives being killed, and damage to its files.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod common;
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::host::{Host, Mood};
 use common::{Origin, config, fetch, files, git, noise, open, text};
 use driftless_render::tree::{Tree, TreeError};
-use driftless_source::Opened;
+use driftless_source::{Mirror, Opened};
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -175,6 +176,8 @@ async fn leftovers_of_a_swap_are_removed_and_nothing_else() {
     let mut left: Vec<String> =
         fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     left.sort();
-    assert_eq!(left, ["notes.txt", "r1", "render", "state.json"]);
+    assert_eq!(left, ["lock", "notes.txt", "r1", "render", "state.json"]);
+    let twice = Mirror::open(dir.path(), config(&host.url("repo.git"))).unwrap_err();
+    assert!(twice.to_string().contains("open elsewhere"), "{twice}");
     assert!(!fetch(&mirror).await.unwrap().changed);
 }

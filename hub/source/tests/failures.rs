@@ -1,9 +1,9 @@
 //! Every way a fetch can fail: a stable code, a message that names source, address, cause and remedy, the last good
 //! revision in place, a clean disk, and no credential anywhere.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod common;
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use common::host::{Host, Mood, basic, certificate};
@@ -136,9 +136,11 @@ async fn references_that_are_not_there() {
     }
     let dir = tempfile::tempdir().unwrap();
     check_words(&fails(&open(dir.path(), config(&host.url("other.git"))), "RepositoryNotFound").await);
+    let dir = tempfile::tempdir().unwrap();
     let missing = open(dir.path(), config("/no/such/folder"));
     check_words(&fails(&missing, "RepositoryNotFound").await);
     let plain = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let folder = open(dir.path(), config(plain.path().to_str().unwrap()));
     check_words(&fails(&folder, "ProtocolUnsupported").await);
 }
@@ -250,14 +252,14 @@ async fn a_silent_host_ends_at_the_timeout_and_a_caller_may_give_up() {
     host.mood(Mood::Stall);
     let dir = tempfile::tempdir().unwrap();
     let mut config = with_canary(config(&host.url("repo.git")));
-    config.timeout = Duration::from_secs(2);
+    (config.timeout, config.clone_timeout) = (Duration::from_secs(2), Duration::ZERO);
     let mirror = open(dir.path(), config);
     let error = fails(&mirror, "Timeout").await;
     check_words(&error);
 
     let dir = tempfile::tempdir().unwrap();
     let mut config = with_canary(common::config(&host.url("repo.git")));
-    config.timeout = Duration::from_secs(5);
+    (config.timeout, config.clone_timeout) = (Duration::from_secs(5), Duration::ZERO);
     let mirror = open(dir.path(), config);
     let cancel = CancellationToken::new();
     let seen = host.requests();
@@ -280,22 +282,30 @@ async fn a_silent_host_ends_at_the_timeout_and_a_caller_may_give_up() {
 #[tokio::test]
 async fn a_proxy_is_used_when_configured_and_only_then() {
     let origin = Origin::new();
-    let host = Host::start(origin.root());
-    // A proxy gets the whole address in its request line: a host that serves any is proxy enough.
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
-    let mut config = config(&host.url("repo.git"));
-    config.proxy = Some(Proxy {
-        url: SourceUrl::parse(&format!("http://proxy:{CANARY}@{address}/x")).unwrap(),
-        user: None,
-        password: None,
-    });
-    let before = host.requests();
+    let mut host = Host::start(origin.root());
+    let proxy = host.url_with(&format!("proxy:{CANARY}"), "");
+    let through = |url: &str| {
+        let mut config = config(url);
+        let url = SourceUrl::parse(&format!("{proxy}x")).unwrap();
+        config.proxy = Some(Proxy { url, user: None, password: None });
+        config
+    };
     let dir = tempfile::tempdir().unwrap();
-    let error = fails(&open(dir.path(), config), "HostUnreachable").await;
+    let mirror = open(dir.path(), through("http://git.invalid/repo.git"));
+    assert_eq!(fetch(&mirror).await.unwrap().revision.commit, origin.head());
+    assert_eq!(host.proxied(), Some(basic("proxy", CANARY)));
+    host.mood(Mood::Status(407));
+    check_words(&fails(&mirror, "ProxyRefused").await);
+    host.mood(Mood::Status(404));
+    check_words(&fails(&mirror, "RepositoryNotFound").await);
+    // The proxy refuses to open a tunnel.
+    let dir = tempfile::tempdir().unwrap();
+    let tunnelled = open(dir.path(), through("https://git.invalid/repo.git"));
+    check_words(&fails(&tunnelled, "ProxyRefused").await);
+    host.down();
+    let error = fails(&mirror, "ProxyRefused").await;
     check_words(&error);
-    assert_eq!(host.requests(), before, "nothing goes round the proxy");
+    assert!(error.to_string().contains("connection refused"), "{error}");
 }
 
 #[test]
@@ -336,8 +346,16 @@ fn a_configuration_that_cannot_work_is_refused_at_once() {
 #[tokio::test]
 async fn limits_on_what_a_commit_may_hold() {
     let origin = Origin::new();
+    let host = Host::start(origin.root());
+    for url in [host.url("repo.git"), origin.bare().display().to_string()] {
+        limits_hold(&origin, &url).await;
+    }
+}
+
+async fn limits_hold(origin: &Origin, url: &str) {
+    use driftless_render::tree::{Tree, TreeError};
     let dir = tempfile::tempdir().unwrap();
-    let mut config = config(origin.bare().to_str().unwrap());
+    let mut config = config(url);
     config.limits.tree_depth = 4;
     config.limits.tree_entries = 20;
     config.limits.blob_bytes = 100;
@@ -354,7 +372,6 @@ async fn limits_on_what_a_commit_may_hold() {
     origin.commit(&[("large", &noise(0, 101)), ("fits", &noise(0, 100))]);
     let next = fetch(&mirror).await.unwrap();
     let tree = mirror.tree(&next.revision).unwrap();
-    use driftless_render::tree::{Tree, TreeError};
     assert!(matches!(tree.read("large"), Err(TreeError::TooLarge { len: 101, limit: 100, .. })));
     assert_eq!(text(&tree, "fits").map(|t| t.len()), Some(100));
     assert!(mirror.is_ancestor(&good, &next.revision).unwrap());

@@ -1,4 +1,5 @@
 //! What a mirror does when all goes well: clone, increments, rewritten branches, tags, commits.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod common;
 

@@ -116,8 +116,12 @@ pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
         Some(status) => return Cause::HostFailed { reason: format!("HTTP {status}") },
         None => {}
     }
-    if facts.says("proxy") || (proxy && facts.says("tunnel")) {
+    if proxy && (facts.says("proxy") || facts.says("tunnel")) {
         return Cause::ProxyRefused { reason: last() };
+    }
+    if let (true, Some(proxy)) = (facts.connect, &config.proxy) {
+        let reason = facts.io.map_or_else(last, |kind| kind.to_string());
+        return Cause::ProxyRefused { reason: format!("no connection to {}: {reason}", proxy.url.origin()) };
     }
     if facts.says("dns error") || facts.says("failed to lookup address") {
         return Cause::HostUnknown { host: config.url.host().unwrap_or_default().to_owned() };

@@ -19,6 +19,9 @@ use crate::url::Transport;
 /// A host that does not even accept a connection in this time is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A host that sends nothing for so long has stalled: Git hosts send a sign of life every few seconds while they work.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// gix's client with every arriving byte counted.
 struct MeteredHttp {
     inner: Remote,
@@ -158,7 +161,7 @@ pub(super) fn check(config: &SourceConfig) -> Result<(), Cause> {
 }
 
 pub(super) fn connect(config: &SourceConfig, meter: &Meter) -> Result<Connection, Cause> {
-    let parts = Parts::new(config, meter.remaining())?;
+    let parts = Parts::new(config, meter.remaining().min(IDLE_TIMEOUT))?;
     let http = MeteredHttp { inner: Remote::default(), meter: meter.clone() };
     let mut transport = HttpTransport::new_http(http, config.url.anonymous(), Protocol::V2, false);
     let mut options = Options { user_agent: None, ..Options::default() };

@@ -89,7 +89,9 @@ fn copy(
     limits: &Limits,
     meter: &Meter,
 ) -> Result<u64, Cause> {
-    let target = repo.local();
+    let mut target = repo.local();
+    // Nobody else adds packs: a miss need not look at the disk again.
+    target.objects.refresh = gix::odb::store::RefreshMode::Never;
     let ids = lacking(origin, &target, commit, meter)?;
     if ids.is_empty() {
         return Ok(0);

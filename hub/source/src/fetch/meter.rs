@@ -17,7 +17,7 @@ pub(crate) struct Meter {
 #[derive(Debug)]
 struct Shared {
     started: Instant,
-    timeout: Duration,
+    timeout: Mutex<Duration>,
     /// Called once when the work is ended from outside: what unblocks a read.
     on_stop: Mutex<Option<OnStop>>,
     /// Read by gix at every step. Follows `end`.
@@ -58,7 +58,7 @@ impl Meter {
         Meter {
             shared: Arc::new(Shared {
                 started,
-                timeout,
+                timeout: Mutex::new(timeout),
                 on_stop: Mutex::new(None),
                 stop: AtomicBool::new(false),
                 end: Mutex::new(End::Running),
@@ -131,6 +131,21 @@ impl Meter {
         self.shared.started.elapsed()
     }
 
+    fn timeout(&self) -> Duration {
+        *self.shared.timeout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Allows at least `timeout` from the start.
+    pub(crate) fn extend(&self, timeout: Duration) {
+        let mut present = self.shared.timeout.lock().unwrap_or_else(PoisonError::into_inner);
+        *present = timeout.max(*present);
+    }
+
+    /// What to say when the time is over.
+    pub(crate) fn overdue(&self) -> Cause {
+        Cause::Timeout { limit: self.timeout() }
+    }
+
     /// Registers what unblocks a read when the work is ended.
     pub(crate) fn on_stop(&self, action: impl FnOnce() + Send + 'static) {
         *self.shared.on_stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(OnStop(Box::new(action)));
@@ -138,13 +153,13 @@ impl Meter {
 
     /// Time left.
     pub(crate) fn remaining(&self) -> Duration {
-        self.shared.timeout.saturating_sub(self.elapsed())
+        self.timeout().saturating_sub(self.elapsed())
     }
 
     /// An error when the work is to end.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.remaining().is_zero() {
-            self.stop(Cause::Timeout { limit: self.shared.timeout });
+            self.stop(self.overdue());
         }
         if self.shared.stop.load(Ordering::Acquire) { Err(io::Error::other("the fetch was ended")) } else { Ok(()) }
     }

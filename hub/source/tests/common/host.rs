@@ -40,6 +40,8 @@ struct Shared {
     mood: Mutex<Mood>,
     /// `user:password` or a bearer token in `Authorization`.
     wants: Mutex<Option<String>>,
+    /// The last `Proxy-Authorization` that arrived.
+    proxied: Mutex<Option<String>>,
     tls: Option<Arc<rustls::ServerConfig>>,
     stop: AtomicBool,
     requests: AtomicUsize,
@@ -66,6 +68,7 @@ impl Host {
             root,
             mood: Mutex::new(Mood::Normal),
             wants: Mutex::new(None),
+            proxied: Mutex::new(None),
             tls,
             stop: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
@@ -112,6 +115,10 @@ impl Host {
     /// Asks for `Authorization` with exactly this value.
     pub fn wants(&self, authorization: String) {
         *self.shared.wants.lock().unwrap() = Some(authorization);
+    }
+
+    pub fn proxied(&self) -> Option<String> {
+        self.shared.proxied.lock().unwrap().clone()
     }
 
     pub fn requests(&self) -> usize {
@@ -192,6 +199,11 @@ fn read_request(stream: &mut impl Read) -> std::io::Result<Request> {
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace();
     let (method, target) = (words.next().ok_or_else(bad)?.to_owned(), words.next().ok_or_else(bad)?.to_owned());
+    // As a proxy it is asked for whole addresses.
+    let target = match target.strip_prefix("http://") {
+        Some(rest) => rest.find('/').map_or_else(String::new, |at| rest[at..].to_owned()),
+        None => target,
+    };
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let (path, query) = (path.to_owned(), query.to_owned());
     let mut headers = Vec::new();
@@ -233,6 +245,7 @@ fn answer(mut stream: impl Read + Write, shared: &Shared) -> std::io::Result<()>
     shared.requests.fetch_add(1, Ordering::SeqCst);
     let mood = shared.mood.lock().unwrap().clone();
     let wants = shared.wants.lock().unwrap().clone();
+    *shared.proxied.lock().unwrap() = request.header("proxy-authorization").map(str::to_owned);
     if wants.is_some() && request.header("authorization") != wants.as_deref() {
         let headers = "WWW-Authenticate: Basic realm=\"git\"\r\n";
         return reply(&mut stream, "401 Unauthorized", headers, b"no");

@@ -1,5 +1,6 @@
 //! Repositories made by `git` itself, and a small HTTP(S) host that serves them through `git http-backend`.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 pub mod host;
 
