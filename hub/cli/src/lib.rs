@@ -3,16 +3,53 @@
 //! Data goes to stdout, words for people to stderr, and the exit code says what happened ([`error::Kind`]).
 
 pub mod args;
+pub mod client;
 pub mod commands;
 pub mod error;
 pub mod ui;
 
 use std::process::ExitCode;
 
+use args::{Cli, Cluster, Command, Get};
+use client::Client;
+use commands::{build, get, steer, unit};
+use error::{CliError, Kind};
+
 /// Runs one command.
-pub fn run(cli: args::Cli) -> Result<ExitCode, error::CliError> {
+pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    if let Command::Build(args) = &cli.command {
+        return build::run(args, cli.output);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::new(Kind::Failed, format!("cannot start: {e}")))?;
+    runtime.block_on(ask_hub(&cli))
+}
+
+async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
+    let client = Client::new(&cli.connection)?;
+    let (client, output) = (&client, cli.output);
+    let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
     match &cli.command {
-        args::Command::Build(build) => commands::build::run(build, cli.output),
-        _ => Err(error::CliError::new(error::Kind::Failed, "not here yet")),
+        Command::Status { check } => get::status(client, output, *check).await,
+        Command::Get(Get::Units { cluster, namespace, not_ready }) => {
+            get::units(client, output, cluster.as_deref(), namespace.as_deref(), *not_ready, now).await
+        }
+        Command::Get(Get::Sources) => get::sources(client, output, now).await,
+        Command::Describe(which) => unit::describe(client, output, which, now).await,
+        Command::Why(which) => unit::why(client, output, which, now).await,
+        Command::Reconcile { unit } => steer::reconcile(client, output, unit).await,
+        Command::Suspend(which) => steer::steer(client, output, "suspend", which).await,
+        Command::Resume(which) => steer::steer(client, output, "resume", which).await,
+        Command::Freeze { cluster, reason } => {
+            steer::freeze(client, output, "freeze", cluster.as_deref(), reason).await
+        }
+        Command::Unfreeze { cluster } => steer::freeze(client, output, "unfreeze", cluster.as_deref(), "").await,
+        Command::Cluster(Cluster::List) => get::clusters(client, output, now).await,
+        Command::Cluster(Cluster::JoinToken { name, labels, ttl }) => {
+            steer::join_token(client, output, name, labels, ttl).await
+        }
+        Command::Build(args) => build::run(args, output),
     }
 }

@@ -35,14 +35,22 @@ fn folder(args: &Build) -> Result<ExitCode, CliError> {
     for warning in &built.warnings {
         ui::note(&format!("warning: {warning}"));
     }
-    let documents: Vec<String> = built.resources.iter().map(|r| driftless_yaml::emit::to_string(&r.node)).collect();
-    ui::write_stdout(&documents.join("---\n"))?;
+    let mut text = String::new();
+    for resource in &built.resources {
+        if !text.is_empty() {
+            text.push_str("---\n");
+        }
+        text.push_str(
+            &driftless_yaml::to_string(&resource.node)
+                .map_err(|e| CliError::new(Kind::Failed, format!("{}: cannot be printed: {e}", resource.origin)))?,
+        );
+    }
+    ui::write_stdout(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn cluster(args: &Build, name: &str, output: Output) -> Result<ExitCode, CliError> {
-    let cluster: ClusterName =
-        name.parse().map_err(|e| CliError::new(Kind::Usage, format!("--cluster: {e}")))?;
+    let cluster: ClusterName = name.parse().map_err(|e| CliError::new(Kind::Usage, format!("--cluster: {e}")))?;
     let (root, inside) = locate(args)?;
     // With --root the repository is DIR itself; without, the enclosing work tree, of which DIR must be the top.
     let root = if inside.is_empty() { root } else { root.join(&inside) };
@@ -87,9 +95,8 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
                 RenderState::Full { objects, withheld } => {
                     let parsed: Result<Vec<serde_json::Value>, _> =
                         objects.iter().map(|o| serde_json::from_slice(&o.bytes)).collect();
-                    entry["objects"] = parsed
-                        .map_err(|e| CliError::new(Kind::Failed, format!("{}: not JSON: {e}", unit.id)))?
-                        .into();
+                    entry["objects"] =
+                        parsed.map_err(|e| CliError::new(Kind::Failed, format!("{}: not JSON: {e}", unit.id)))?.into();
                     entry["withheld"] = withheld
                         .iter()
                         .map(|w| serde_json::json!({ "key": w.key, "code": w.code, "message": w.message, "at": w.origin }))
@@ -114,10 +121,13 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
                 }
                 text.push('\n');
                 for object in objects {
-                    let node = driftless_yaml::json::from_json(&object.bytes)
-                        .map_err(|e| CliError::new(Kind::Failed, format!("{}: {e}", object.key)))?;
+                    let bad = |e: &dyn std::fmt::Display| {
+                        CliError::new(Kind::Failed, format!("{} cannot be printed: {e}", object.key))
+                    };
+                    let node = driftless_yaml::from_json(&object.bytes, &driftless_yaml::Limits::default())
+                        .map_err(|e| bad(&e))?;
                     text.push_str("---\n");
-                    text.push_str(&driftless_yaml::emit::to_string(&node));
+                    text.push_str(&driftless_yaml::to_string(&node).map_err(|e| bad(&e))?);
                 }
                 for object in withheld {
                     text.push_str(&format!("# withheld: {} ({}): {}\n", object.key, object.origin, object.message));
@@ -132,9 +142,10 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
 
 /// The root of the build on disk, and the folder asked for as a path inside it.
 fn locate(args: &Build) -> Result<(PathBuf, String), CliError> {
-    let dir = args.dir.canonicalize().map_err(|e| {
-        CliError::new(Kind::NotFound, format!("cannot read the folder {}: {e}", args.dir.display()))
-    })?;
+    let dir = args
+        .dir
+        .canonicalize()
+        .map_err(|e| CliError::new(Kind::NotFound, format!("cannot read the folder {}: {e}", args.dir.display())))?;
     if !dir.is_dir() {
         return Err(CliError::new(Kind::Usage, format!("{} is no folder", args.dir.display())));
     }
@@ -153,9 +164,7 @@ fn locate(args: &Build) -> Result<(PathBuf, String), CliError> {
 
 fn slashes(path: &Path) -> Result<String, CliError> {
     let parts: Option<Vec<&str>> = path.components().map(|c| c.as_os_str().to_str()).collect();
-    parts
-        .map(|p| p.join("/"))
-        .ok_or_else(|| CliError::new(Kind::Usage, format!("{} is no UTF-8 path", path.display())))
+    parts.map(|p| p.join("/")).ok_or_else(|| CliError::new(Kind::Usage, format!("{} is no UTF-8 path", path.display())))
 }
 
 fn read_facts(file: &Path) -> Result<Facts, CliError> {

@@ -1,3 +1,6 @@
 //! One file per question.
 
 pub mod build;
+pub mod get;
+pub mod steer;
+pub mod unit;

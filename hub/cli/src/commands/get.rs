@@ -1,0 +1,176 @@
+//! `driftless status`, `get units`, `get sources`, `cluster list`: rows.
+
+use std::process::ExitCode;
+
+use driftless_protocol::api::{ClusterRow, FleetStatus, List, SourceRow, UnitCounts, UnitRow};
+use driftless_protocol::report::Ready;
+
+use crate::args::Output;
+use crate::client::Client;
+use crate::error::CliError;
+use crate::ui::{self, Table, ago};
+
+/// `driftless status`.
+pub async fn status(client: &Client, output: Output, check: bool) -> Result<ExitCode, CliError> {
+    let fleet: FleetStatus = client.get("/status").await?;
+    ui::print(output, &fleet, || status_text(&fleet))?;
+    let in_order =
+        fleet.clusters.iter().all(|c| c.ready == Ready::True) && fleet.sources.iter().all(|s| s.ready == Ready::True);
+    Ok(if check && !in_order { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn status_text(fleet: &FleetStatus) -> String {
+    let connected = fleet.clusters.iter().filter(|c| c.connected).count();
+    let mut u = UnitCounts::default();
+    for counts in fleet.clusters.iter().map(|c| c.units) {
+        u.total += counts.total;
+        u.ready += counts.ready;
+        u.failed += counts.failed;
+        u.progressing += counts.progressing;
+        u.suspended += counts.suspended;
+        u.drifted += counts.drifted;
+        u.held_deletes += counts.held_deletes;
+    }
+    let mut text = format!(
+        "{} clusters, {connected} connected; {} units: {} ready, {} failed, {} in progress, {} suspended, {} drifted\n",
+        fleet.clusters.len(),
+        u.total,
+        u.ready,
+        u.failed,
+        u.progressing,
+        u.suspended,
+        u.drifted
+    );
+    if u.held_deletes > 0 {
+        text.push_str(&format!("{} deletes wait for approval\n", u.held_deletes));
+    }
+    if let Some(frozen) = &fleet.frozen {
+        text.push_str(&format!(
+            "FROZEN for {} by {}: {}\n",
+            ago(fleet.now, frozen.since),
+            frozen.actor,
+            if frozen.reason.is_empty() { "no reason given" } else { &frozen.reason }
+        ));
+    }
+    for reason in &fleet.rollout {
+        text.push_str(&format!("rollout: {}: {}\n", reason.code, reason.message));
+    }
+    if !fleet.pending.is_empty() {
+        let names: Vec<String> = fleet.pending.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("not enrolled yet: {}\n", names.join(", ")));
+    }
+    text.push('\n');
+    text.push_str(&clusters_table(&fleet.clusters, fleet.now));
+    text.push('\n');
+    text.push_str(&sources_table(&fleet.sources, fleet.now));
+    text
+}
+
+/// `driftless cluster list`.
+pub async fn clusters(client: &Client, output: Output, now: u64) -> Result<ExitCode, CliError> {
+    let clusters: List<ClusterRow> = client.get("/clusters").await?;
+    ui::print(output, &clusters.items, || clusters_table(&clusters.items, now))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn clusters_table(clusters: &[ClusterRow], now: u64) -> String {
+    let mut table = Table::new(&["CLUSTER", "READY", "CONNECTED", "UNITS", "REVISION", "LABELS", "MESSAGE"]);
+    for c in clusters {
+        let connected = match (c.connected, c.last_seen) {
+            (true, _) => "yes".to_owned(),
+            (false, Some(seen)) => format!("no, {} ago", ago(now, seen)),
+            (false, None) => "never".to_owned(),
+        };
+        let labels: Vec<String> = c.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let frozen = if c.frozen { "frozen; " } else { "" };
+        table.row(vec![
+            c.name.to_string(),
+            format!("{:?}", c.ready),
+            connected,
+            format!("{}/{} ready", c.units.ready, c.units.total),
+            short_revision(c.revision.as_deref()),
+            if labels.is_empty() { "-".to_owned() } else { labels.join(",") },
+            format!("{frozen}{}", c.message),
+        ]);
+    }
+    table.render()
+}
+
+/// `driftless get sources`.
+pub async fn sources(client: &Client, output: Output, now: u64) -> Result<ExitCode, CliError> {
+    let sources: List<SourceRow> = client.get("/sources").await?;
+    ui::print(output, &sources.items, || sources_table(&sources.items, now))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sources_table(sources: &[SourceRow], now: u64) -> String {
+    let mut table = Table::new(&["SOURCE", "READY", "REVISION", "FETCHED", "URL", "MESSAGE"]);
+    for s in sources {
+        table.row(vec![
+            s.id.clone(),
+            format!("{:?}", s.ready),
+            short_revision(s.revision.as_deref()),
+            s.fetched_at.map_or("never".to_owned(), |at| format!("{} ago", ago(now, at))),
+            s.url.clone(),
+            s.message.clone(),
+        ]);
+    }
+    table.render()
+}
+
+/// `driftless get units`.
+pub async fn units(
+    client: &Client,
+    output: Output,
+    cluster: Option<&str>,
+    namespace: Option<&str>,
+    not_ready: bool,
+    now: u64,
+) -> Result<ExitCode, CliError> {
+    let mut query = Vec::new();
+    if let Some(cluster) = cluster {
+        query.push(format!("cluster={}", crate::client::escape(cluster)));
+    }
+    if let Some(namespace) = namespace {
+        query.push(format!("namespace={}", crate::client::escape(namespace)));
+    }
+    let path = if query.is_empty() { "/units".to_owned() } else { format!("/units?{}", query.join("&")) };
+    let List { items: mut units } = client.get::<List<UnitRow>>(&path).await?;
+    if not_ready {
+        units.retain(|u| u.ready != Ready::True);
+    }
+    ui::print(output, &units, || units_table(&units, now))?;
+    if units.is_empty() && output == Output::Table {
+        ui::note("no units");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn units_table(units: &[UnitRow], now: u64) -> String {
+    let mut table =
+        Table::new(&["CLUSTER", "NAMESPACE", "NAME", "READY", "REVISION", "APPLIED", "SUSPENDED", "DRIFT", "MESSAGE"]);
+    for u in units {
+        table.row(vec![
+            u.cluster.to_string(),
+            u.unit.namespace.clone(),
+            u.unit.name.clone(),
+            format!("{:?}", u.ready),
+            short_revision(u.revision.as_deref()),
+            u.last_applied.map_or("never".to_owned(), |at| format!("{} ago", ago(now, at))),
+            if u.suspended { "True" } else { "False" }.to_owned(),
+            if u.drifted == 0 { "-".to_owned() } else { u.drifted.to_string() },
+            if u.stale { format!("(as last heard) {}", u.message) } else { u.message.clone() },
+        ]);
+    }
+    table.render()
+}
+
+/// `main@sha1:0123abcd` as Flux shortens it.
+#[must_use]
+pub fn short_revision(revision: Option<&str>) -> String {
+    let Some(revision) = revision else { return "-".to_owned() };
+    match revision.rsplit_once(':') {
+        Some((head, commit)) => format!("{head}:{}", commit.get(..8).unwrap_or(commit)),
+        None => revision.to_owned(),
+    }
+}

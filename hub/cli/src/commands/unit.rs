@@ -1,0 +1,239 @@
+//! `driftless describe` and `driftless why`: one unit, in depth.
+
+use std::process::ExitCode;
+
+use driftless_protocol::api::{List, Place, Stage, StepState, UnitDetail, UnitRow, Why};
+use driftless_protocol::bundle::Reason;
+use driftless_protocol::id::UnitId;
+use driftless_protocol::report::{ObjectState, UnitReport};
+
+use super::get::short_revision;
+use crate::args::{Output, UnitRef};
+use crate::client::{Client, escape};
+use crate::error::{CliError, Kind};
+use crate::ui::{self, ago};
+
+/// Reads `name` or `namespace/name`.
+pub fn parse_unit(text: &str) -> Result<UnitId, CliError> {
+    let (namespace, name) = text.split_once('/').unwrap_or(("flux-system", text));
+    let plain = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if !plain(namespace) || !plain(name) {
+        return Err(CliError::new(Kind::Usage, format!("{text:?} is no unit: expected NAME or NAMESPACE/NAME")));
+    }
+    Ok(UnitId::kustomization(namespace, name))
+}
+
+/// The unit and the one cluster meant: named, or the only one that has it.
+async fn resolve(client: &Client, unit: &UnitRef) -> Result<(String, UnitId), CliError> {
+    let id = parse_unit(&unit.unit)?;
+    if let Some(cluster) = &unit.cluster {
+        return Ok((cluster.clone(), id));
+    }
+    let path = format!("/units?namespace={}&name={}", escape(&id.namespace), escape(&id.name));
+    let rows: List<UnitRow> = client.get(&path).await?;
+    match rows.items.as_slice() {
+        [] => Err(CliError::new(Kind::NotFound, format!("no cluster has the unit {id}"))
+            .hint("`driftless get units` lists all")),
+        [row] => Ok((row.cluster.to_string(), id)),
+        rows => {
+            let names: Vec<String> = rows.iter().map(|r| r.cluster.to_string()).collect();
+            Err(CliError::new(Kind::Usage, format!("{} clusters have the unit {id}: {}", rows.len(), names.join(", ")))
+                .hint("name one with --cluster"))
+        }
+    }
+}
+
+fn path(cluster: &str, unit: &UnitId) -> String {
+    format!("/clusters/{}/units/{}/{}", escape(cluster), escape(&unit.namespace), escape(&unit.name))
+}
+
+/// `driftless why`.
+pub async fn why(client: &Client, output: Output, unit: &UnitRef, now: u64) -> Result<ExitCode, CliError> {
+    let (cluster, id) = resolve(client, unit).await?;
+    let why: Why = client.get(&format!("{}/why", path(&cluster, &id))).await?;
+    ui::print(output, &why, || why_text(&why, now))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn why_text(why: &Why, now: u64) -> String {
+    let mut text = format!("{} in cluster {}: {}\n\n", why.unit, why.cluster, line(&why.summary));
+    for step in &why.steps {
+        let mark = match step.state {
+            StepState::Ok => "ok     ",
+            StepState::Waiting => "WAITING",
+            StepState::Failed => "FAILED ",
+            StepState::Unknown => "-      ",
+        };
+        let name = match step.stage {
+            Stage::Source => "source",
+            Stage::Render => "render",
+            Stage::Rollout => "rollout",
+            Stage::Offer => "offer",
+            Stage::Transport => "transport",
+            Stage::Dependency => "dependency",
+            Stage::Apply => "apply",
+            Stage::Health => "health",
+            Stage::Drift => "drift",
+        };
+        text.push_str(&format!("  {mark}  {name:<10}  {}", line(&step.message)));
+        if let Some(since) = step.since {
+            text.push_str(&format!(" ({})", ago(now, since)));
+        }
+        text.push('\n');
+        if let Some(file) = &step.file {
+            let at = step.line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
+            text.push_str(&format!("  {:21}  at {}\n", "", line(&at)));
+        }
+    }
+    text
+}
+
+/// `driftless describe`.
+pub async fn describe(client: &Client, output: Output, unit: &UnitRef, now: u64) -> Result<ExitCode, CliError> {
+    let (cluster, id) = resolve(client, unit).await?;
+    let detail: UnitDetail = client.get(&path(&cluster, &id)).await?;
+    ui::print(output, &detail, || describe_text(&detail, now))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe_text(detail: &UnitDetail, now: u64) -> String {
+    let row = &detail.row;
+    let mut text = format!("Unit:       {}\nCluster:    {}\n", row.unit, row.cluster);
+    text.push_str(&format!("Ready:      {:?}  {}\n", row.ready, row.reason));
+    text.push_str(&format!("Message:    {}\n", line(&row.message)));
+    text.push_str(&format!("Revision:   {}\n", short_revision(row.revision.as_deref())));
+    let applied = row.last_applied.map_or("never".to_owned(), |at| format!("{} ago", ago(now, at)));
+    text.push_str(&format!("Applied:    {applied}\n"));
+    text.push_str(&format!("Source:     {} {}\n", detail.source, detail.path));
+    if let Some(at) = &detail.defined_at {
+        text.push_str(&format!("Defined at: {}\n", place(at)));
+    }
+    if !detail.depends_on.is_empty() {
+        let names: Vec<String> = detail.depends_on.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("Depends on: {}\n", names.join(", ")));
+    }
+    text.push_str(&format!("Drift mode: {:?}{}\n", row.drift_mode, if row.suspended { ", suspended" } else { "" }));
+    for intent in &detail.intents {
+        let age = ago(now, intent.at);
+        text.push_str(&format!(
+            "Intent:     {} by {}, {age} ago: {}\n",
+            intent.what,
+            intent.actor,
+            line(&intent.reason)
+        ));
+    }
+    if !detail.problems.is_empty() {
+        text.push_str("\nIn Git:\n");
+        for problem in &detail.problems {
+            text.push_str(&format!("  {}\n", reason(problem)));
+        }
+    }
+    if !detail.withheld.is_empty() {
+        text.push_str("\nWithheld (kept in the cluster, not sent):\n");
+        for object in &detail.withheld {
+            text.push_str(&format!("  {}: {}\n", object.key, reason(&object.reason)));
+        }
+    }
+    if let Some(report) = &detail.report {
+        report_text(report, detail, now, &mut text);
+    }
+    text
+}
+
+fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut String) {
+    let c = report.counts;
+    text.push_str(&format!(
+        "\nObjects:    {} declared, {} in sync, {} failed, {} unhealthy, {} not served, {} withheld, {} drifted\n",
+        c.objects, c.in_sync, c.failed, c.unhealthy, c.not_served, c.withheld, c.drifted
+    ));
+    if let Some(waiting) = &report.waiting {
+        text.push_str(&format!("Waits on:   {} ({})\n", line(&waiting.on), ago(now, waiting.since)));
+    }
+    for object in &report.objects {
+        let state = match object.state {
+            ObjectState::Pending => "pending",
+            ObjectState::Failed => "FAILED",
+            ObjectState::NotServed => "not served",
+            ObjectState::Withheld => "withheld",
+            ObjectState::InProgress => "in progress",
+            ObjectState::Unhealthy => "UNHEALTHY",
+            ObjectState::Drifted => "drifted",
+        };
+        let age = ago(now, object.since);
+        text.push_str(&format!("  {state:<11}  {} ({age}): {}\n", object.key, line(&object.message)));
+        let declared = detail.objects.iter().find(|o| o.key == object.key);
+        if let Some(at) = declared.and_then(|o| o.at.as_ref()) {
+            text.push_str(&format!("  {:11}  at {}\n", "", place(at)));
+        }
+    }
+    if !report.drift.is_empty() {
+        text.push_str("\nDrift:\n");
+        for field in &report.drift {
+            let value = |v: &Option<String>| v.as_deref().map_or("(absent)".to_owned(), line);
+            let manager = field.manager.as_deref().unwrap_or("unknown");
+            text.push_str(&format!(
+                "  {}  {}: declared {}, live {}  (manager {manager}, {:?})\n",
+                field.key,
+                field.path,
+                value(&field.desired),
+                value(&field.live),
+                field.class
+            ));
+        }
+    }
+    if !report.held_deletes.is_empty() {
+        text.push_str("\nDeletes that wait for approval:\n");
+        for held in &report.held_deletes {
+            text.push_str(&format!("  {}: {}\n", held.key, line(&held.why)));
+        }
+    }
+    if !report.recent.is_empty() {
+        text.push_str("\nLately:\n");
+        for event in &report.recent {
+            let took = event.took_ms.map_or(String::new(), |ms| format!(", took {ms} ms"));
+            text.push_str(&format!(
+                "  {:>7} ago  {:?}  {}  {}{took}\n",
+                ago(now, event.at),
+                event.what,
+                event.key,
+                line(&event.detail)
+            ));
+        }
+    }
+}
+
+fn reason(reason: &Reason) -> String {
+    let at = match (&reason.file, reason.line) {
+        (Some(file), Some(line)) => format!("{file}:{line}: "),
+        (Some(file), None) => format!("{file}: "),
+        _ => String::new(),
+    };
+    line(&format!("{at}{}: {}", reason.code, reason.message))
+}
+
+fn place(at: &Place) -> String {
+    if at.line == 0 {
+        format!("{} ({})", at.file, at.source)
+    } else {
+        format!("{}:{} ({})", at.file, at.line, at.source)
+    }
+}
+
+/// One line, without control characters: what a cluster says may not move the cursor.
+fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_named_as_people_type_them() {
+        assert_eq!(parse_unit("apps").unwrap(), UnitId::kustomization("flux-system", "apps"));
+        assert_eq!(parse_unit("team/apps").unwrap(), UnitId::kustomization("team", "apps"));
+        for bad in ["", "/a", "a/", "a/b/c", "a b", "../x"] {
+            assert!(parse_unit(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}
