@@ -22,7 +22,8 @@ const WIDTH: usize = 80;
 const INDENT: usize = 2;
 /// The longest key, in bytes, that is written before its colon on one line; longer ones get `? `.
 const SIMPLE_KEY: usize = 128;
-/// The longest key kustomize can read back from its own JSON: libyaml looks this many characters ahead for the colon.
+/// The longest key, as JSON without its quotes, that kustomize can read back: its YAML reader looks 1024 characters
+/// ahead for the colon.
 const LONGEST_KEY: usize = 1022;
 
 /// The YAML kustomize prints for this value, without a `---`.
@@ -130,7 +131,7 @@ impl Emitter<'_> {
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         order::sort(&mut entries, |e| &e.key);
         for entry in entries {
-            let length = entry.key.chars().count();
+            let length = scalar::json_length(&entry.key);
             if length > LONGEST_KEY {
                 return Err(WriteError::LongKey { length, limit: LONGEST_KEY, line: entry.line });
             }

@@ -117,6 +117,17 @@ pub(super) fn is_unreadable(c: char) -> bool {
     matches!(c, '\u{7F}'..='\u{84}' | '\u{86}'..='\u{9F}' | '\u{FFFE}' | '\u{FFFF}')
 }
 
+/// How many characters Go's JSON encoder makes of a text, without the quotes.
+pub(super) fn json_length(text: &str) -> usize {
+    text.chars()
+        .map(|c| match c {
+            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{C}' => 2,
+            '\0'..' ' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => 6,
+            _ => 1,
+        })
+        .sum()
+}
+
 /// A text as kustomize has it after its own way through JSON: a raw NEL there is a line end inside quotes, so it is
 /// folded, and blanks around it are lost. Every other character comes through or is refused.
 pub(super) fn as_read_back(text: &str) -> Cow<'_, str> {
