@@ -1,5 +1,6 @@
 //! The agent's own edits of the hub's bytes: each named, none silent.
 
+use base64::Engine as _;
 use driftless_protocol::canonical::{self, CanonicalError};
 use serde_json::Value;
 
@@ -20,16 +21,59 @@ pub fn body(hub: &[u8], edits: &[Edit]) -> Result<Vec<u8>, CanonicalError> {
 /// Makes these edits in a parsed object.
 pub fn edit(object: &mut Value, edits: &[Edit]) {
     for edit in edits {
-        let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { continue };
         match edit {
             Edit::OmitReplicas => {
-                spec.remove("replicas");
-            }
-            Edit::LiveReplicas(live) => {
-                if spec.contains_key("replicas") {
-                    spec.insert("replicas".to_owned(), Value::from(*live));
+                if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+                    spec.remove("replicas");
                 }
             }
+            Edit::LiveReplicas(live) => {
+                if let Some(replicas) = object.pointer_mut("/spec/replicas") {
+                    *replicas = Value::from(*live);
+                }
+            }
+            Edit::EncodeStringData => encode_string_data(object),
         }
+    }
+}
+
+fn encode_string_data(secret: &mut Value) {
+    let Some(secret) = secret.as_object_mut() else { return };
+    let Some(Value::Object(plain)) = secret.remove("stringData") else { return };
+    let data = secret.entry("data").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    if data.is_null() {
+        *data = Value::Object(serde_json::Map::new());
+    }
+    let Some(data) = data.as_object_mut() else { return };
+    for (name, value) in plain {
+        if let Value::String(text) = value {
+            data.insert(name, base64::engine::general_purpose::STANDARD.encode(text).into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn edits_change_what_they_name_and_nothing_else() {
+        let check = |before: Value, edits: &[Edit], after: Value| {
+            let bytes = body(&canonical::value_to_vec(&before), edits).expect("an object");
+            assert_eq!(serde_json::from_slice::<Value>(&bytes).expect("JSON"), after, "{edits:?}");
+        };
+        let deployment = json!({"spec": {"replicas": 3, "x": 1}});
+        check(deployment.clone(), &[], deployment.clone());
+        check(deployment.clone(), &[Edit::OmitReplicas], json!({"spec": {"x": 1}}));
+        check(deployment, &[Edit::LiveReplicas(7)], json!({"spec": {"replicas": 7, "x": 1}}));
+        check(json!({"spec": {}}), &[Edit::LiveReplicas(7)], json!({"spec": {}}));
+        check(
+            json!({"data": {"a": "eA=="}, "stringData": {"b": "y", "a": "z"}}),
+            &[Edit::EncodeStringData],
+            json!({"data": {"a": "eg==", "b": "eQ=="}}),
+        );
+        check(json!({"data": null, "stringData": {"b": "y"}}), &[Edit::EncodeStringData], json!({"data": {"b": "eQ=="}}));
     }
 }

@@ -3,100 +3,314 @@
 //! Without I/O, as a protocol state machine is: the caller feeds events and answers, polls steps and deadlines. An event
 //! marks its unit dirty; [`Engine::poll`] looks at dirty units only.
 
-use driftless_protocol::bundle::Blobs;
-use driftless_protocol::id::UnitId;
+mod advance;
+mod deletes;
+mod input;
+mod report;
+mod run;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use driftless_protocol::bundle::Reason;
+use driftless_protocol::id::{Generation, UnitId};
+use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::UnitReport;
 
-use crate::input::{Desired, Millis, Observation, ServedKind, Wanted};
+use self::state::{Ix, Kind, Obj, Slot, UnitIx};
+use crate::input::{GroupKind, Millis, Wanted};
+use crate::inventory::{Inventory, InventoryError};
 use crate::rules::Rules;
-use crate::step::{Outcome, Step, StepId};
+use crate::step::{Step, StepId};
 
 /// See the module.
+///
+/// # How to drive it
+///
+/// 1. [`Engine::set_inventory`] once, [`Engine::set_discovery`] and [`Engine::set_bundle`] as they come, in any order.
+/// 2. Run the watches of [`Engine::wanted`] and feed what they see to [`Engine::observe`].
+/// 3. After every input, and at [`Engine::next_deadline`]: [`Engine::poll`], carry the steps out, answer each with
+///    [`Engine::done`]. Then [`Engine::take_reports`].
 #[derive(Debug)]
 pub struct Engine {
-    #[allow(dead_code)]
     rules: Rules,
+    inventory: Inventory,
+    inventory_read: bool,
+    inventory_errors: Vec<InventoryError>,
+    /// Damaged shards: never written, so that the damage stays to be seen.
+    frozen: BTreeSet<u32>,
+    generation: Option<Generation>,
+    index_whole: bool,
+    approved: BTreeSet<(ObjectKey, String)>,
+
+    objects: Vec<Option<Obj>>,
+    free: Vec<Ix>,
+    by_key: BTreeMap<Arc<ObjectKey>, Ix>,
+    units: Vec<Slot>,
+    by_unit: BTreeMap<Arc<UnitId>, UnitIx>,
+    kinds: BTreeMap<GroupKind, Kind>,
+    discovered: bool,
+    /// Workloads an autoscaler targets, by the autoscaler.
+    autoscalers: BTreeMap<ObjectKey, ObjectKey>,
+    /// In the inventory and declared by no unit.
+    leaving: BTreeSet<Ix>,
+    /// Units that became held as an object left its own: it may have moved there.
+    suspects: BTreeMap<Ix, BTreeSet<UnitId>>,
+
+    dirty: BTreeSet<UnitIx>,
+    deletes_dirty: bool,
+    report_dirty: BTreeSet<UnitIx>,
+    timers: BTreeSet<(Millis, UnitIx)>,
+    queue: VecDeque<Ix>,
+    flights: BTreeMap<StepId, run::Flight>,
+    writing: bool,
+    write_tries: u32,
+    write_after: Millis,
+    /// When the oldest unwritten change that is no intent was made.
+    unwritten_since: Option<Millis>,
+    /// Counts lists: what was touched after a list began is not gone for its absence there.
+    serial: u64,
+    next_step: u64,
 }
 
 impl Engine {
     /// An engine that knows nothing yet: it asks for nothing before inventory, discovery and a bundle are set.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules }
+        Self {
+            rules,
+            inventory: Inventory::default(),
+            inventory_read: false,
+            inventory_errors: Vec::new(),
+            frozen: BTreeSet::new(),
+            generation: None,
+            index_whole: false,
+            approved: BTreeSet::new(),
+            objects: Vec::new(),
+            free: Vec::new(),
+            by_key: BTreeMap::new(),
+            units: Vec::new(),
+            by_unit: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            discovered: false,
+            autoscalers: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            suspects: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            deletes_dirty: false,
+            report_dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            queue: VecDeque::new(),
+            flights: BTreeMap::new(),
+            writing: false,
+            write_tries: 0,
+            write_after: 0,
+            unwritten_since: None,
+            serial: 1,
+            next_step: 1,
+        }
     }
 
-    /// The inventory as stored: `(shard number, text)` of every `driftless-inventory-*` ConfigMap, none when there are
-    /// none. Must be called once, before anything is applied. A damaged or incomplete inventory is reported by
-    /// [`Engine::problems`] and stops every delete until it is whole.
-    pub fn set_inventory(&mut self, _shards: &[(u32, String)], _now: Millis) {}
-
-    /// A new bundle: preempts every wait. Objects are read from `blobs` only where their content matters for planning.
-    pub fn set_bundle(&mut self, _desired: Desired<'_>, _blobs: &dyn Blobs, _now: Millis) {}
-
-    /// All kinds the cluster serves, each time discovery is read. `complete` is false when an aggregated API did not
-    /// answer: then absence of a kind means nothing.
-    pub fn set_discovery(&mut self, _kinds: &[ServedKind], _complete: bool, _now: Millis) {}
-
-    /// What a watch saw. `blobs` is used when the object differs from what was applied.
-    pub fn observe(&mut self, _seen: Observation<'_>, _blobs: &dyn Blobs, _now: Millis) {}
-
-    /// What became of a step. The answer of an apply need not be fed to [`Engine::observe`] again.
-    pub fn done(&mut self, _step: StepId, _outcome: Outcome<'_>, _blobs: &dyn Blobs, _now: Millis) {}
-
-    /// Look at everything (or one unit) again now: `driftless reconcile`.
-    pub fn reconcile(&mut self, _unit: Option<&UnitId>, _now: Millis) {}
-
-    /// Steps that can start now, to be carried out at once and in parallel. Never more in flight than
-    /// [`Rules::in_flight`]. Call it after every input and at [`Engine::next_deadline`].
-    pub fn poll(&mut self, _now: Millis) -> Vec<Step> {
-        Vec::new()
+    /// Look at everything (or one unit) again now: `driftless reconcile`. Failed requests are tried at once.
+    pub fn reconcile(&mut self, unit: Option<&UnitId>, now: Millis) {
+        let only = unit.map(|unit| self.by_unit.get(unit).copied());
+        if only == Some(None) {
+            return;
+        }
+        for obj in self.objects.iter_mut().flatten() {
+            let of = obj.want.as_ref().map(|want| want.unit);
+            if only.is_none_or(|only| only == of)
+                && let Some(trouble) = &mut obj.trouble
+            {
+                trouble.next = now;
+            }
+        }
+        match only.flatten() {
+            Some(unit) => self.touch(unit),
+            None => self.touch_all(),
+        }
     }
 
     /// When [`Engine::poll`] must be called although nothing happened.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        None
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let write = (!self.writing && self.inventory.is_dirty() && self.can_write())
+            .then(|| self.unwritten_since.unwrap_or(0).saturating_add(run::WRITE_DELAY).max(self.write_after));
+        [timer, write].into_iter().flatten().min()
     }
 
-    /// The watches that are needed now: kinds that the cluster serves and the bundle or the inventory names.
+    /// The watches that are needed now: kinds that the cluster serves and the bundle or the inventory names, and
+    /// autoscalers where a workload is declared.
     #[must_use]
     pub fn wanted(&self) -> Vec<Wanted> {
-        Vec::new()
+        let mut wanted: BTreeMap<GroupKind, Option<String>> = BTreeMap::new();
+        let mut workloads = false;
+        for obj in self.objects.iter().flatten() {
+            let kind = GroupKind::of(&obj.key);
+            let Some(versions) = self.kinds.get(&kind).and_then(|k| k.served.as_ref()) else { continue };
+            workloads |= obj.want.is_some() && input::scalable(&obj.key);
+            // Watched as it is declared: baselines are of that version's fields.
+            let declared = obj.want.as_ref().map(|want| version_of(&want.api_version).to_owned());
+            let version = declared.filter(|version| versions.contains(version));
+            let entry = wanted.entry(kind).or_default();
+            if entry.is_none() {
+                *entry = version;
+            }
+        }
+        let mut all: Vec<Wanted> =
+            wanted.into_iter().map(|(kind, version)| Wanted { kind, version, owned_only: true }).collect();
+        if workloads {
+            for kind in input::autoscaler_kinds() {
+                if self.kinds.get(&kind).is_some_and(|k| k.served.is_some()) {
+                    all.retain(|w| w.kind != kind);
+                    all.push(Wanted { kind, version: None, owned_only: false });
+                }
+            }
+        }
+        all.sort();
+        all
     }
 
     /// Kinds that are declared and not served: re-read discovery when a CustomResourceDefinition or APIService changes,
     /// and now and then while this is not empty.
     #[must_use]
-    pub fn not_served(&self) -> Vec<crate::input::GroupKind> {
-        Vec::new()
-    }
-
-    /// Reports of the units whose state changed since the last call, whole and bounded.
-    pub fn take_reports(&mut self, _now: Millis) -> Vec<UnitReport> {
-        Vec::new()
+    pub fn not_served(&self) -> Vec<GroupKind> {
+        let declared: BTreeSet<GroupKind> =
+            self.objects.iter().flatten().filter(|o| o.want.is_some()).map(|o| GroupKind::of(&o.key)).collect();
+        declared.into_iter().filter(|kind| self.kinds.get(kind).is_none_or(|k| k.served.is_none())).collect()
     }
 
     /// Reports of all units: after a reconnect.
     #[must_use]
-    pub fn reports(&self, _now: Millis) -> Vec<UnitReport> {
-        Vec::new()
+    pub fn reports(&self, now: Millis) -> Vec<UnitReport> {
+        (0..self.units.len() as UnitIx).filter_map(|unit| self.report_of(unit, now)).collect()
     }
 
     /// Troubles of the engine itself, for the cluster's report.
     #[must_use]
-    pub fn problems(&self) -> Vec<driftless_protocol::bundle::Reason> {
-        Vec::new()
+    pub fn problems(&self) -> Vec<Reason> {
+        let mut problems: Vec<Reason> = self
+            .inventory_errors
+            .iter()
+            .map(|error| Reason {
+                code: "InventoryDamaged".to_owned(),
+                message: format!(
+                    "{error}. Applying and healing go on, nothing is deleted. To start afresh from what is in the cluster, \
+                     delete all ConfigMaps driftless-inventory-* in {}: objects nobody declares are then left alone",
+                    self.rules.agent_namespace
+                ),
+                file: None,
+                line: None,
+            })
+            .collect();
+        for (kind, state) in &self.kinds {
+            if let Some(why) = &state.blind {
+                problems.push(Reason {
+                    code: "KindNotWatched".to_owned(),
+                    message: format!(
+                        "{} cannot be listed or watched, so its drift is not seen: {why}; give the applier list and watch",
+                        kind.kind
+                    ),
+                    file: None,
+                    line: None,
+                });
+            }
+        }
+        if self.write_tries > 0 {
+            problems.push(Reason {
+                code: "InventoryNotWritten".to_owned(),
+                message: format!(
+                    "the inventory in {} could not be written {} times in a row; nothing new is created before it is",
+                    self.rules.agent_namespace, self.write_tries
+                ),
+                file: None,
+                line: None,
+            });
+        }
+        problems
     }
 
     /// Objects in the inventory.
     #[must_use]
     pub fn inventory_len(&self) -> usize {
-        0
+        self.inventory.len()
     }
 
-    /// Everything declared is applied, nothing is in flight and nothing is due.
+    /// Nothing is in flight, nothing can be started, nothing is to be written.
     #[must_use]
     pub fn idle(&self) -> bool {
-        true
+        self.flights.is_empty() && self.queue.is_empty() && self.dirty.is_empty() && !self.inventory.is_dirty()
     }
+
+    /// A step with a fresh id.
+    fn step(&mut self, action: crate::step::Action) -> Step {
+        let id = StepId(self.next_step);
+        self.next_step += 1;
+        Step { id, action }
+    }
+
+    fn obj(&self, ix: Ix) -> Option<&Obj> {
+        self.objects.get(ix as usize)?.as_ref()
+    }
+
+    fn obj_mut(&mut self, ix: Ix) -> Option<&mut Obj> {
+        self.objects.get_mut(ix as usize)?.as_mut()
+    }
+
+    fn unit(&self, ix: UnitIx) -> Option<&Slot> {
+        self.units.get(ix as usize)
+    }
+
+    fn unit_mut(&mut self, ix: UnitIx) -> Option<&mut Slot> {
+        self.units.get_mut(ix as usize)
+    }
+
+    fn touch(&mut self, unit: UnitIx) {
+        self.dirty.insert(unit);
+        self.report_dirty.insert(unit);
+    }
+
+    fn touch_all(&mut self) {
+        let all = 0..self.units.len() as UnitIx;
+        self.dirty.extend(all.clone());
+        self.report_dirty.extend(all);
+        self.deletes_dirty = true;
+    }
+
+    /// The unit of an object: the one that declares it, else the one the inventory names.
+    fn unit_of(&self, ix: Ix) -> Option<UnitIx> {
+        let obj = self.obj(ix)?;
+        match &obj.want {
+            Some(want) => Some(want.unit),
+            None => self.by_unit.get(&self.inventory.get(&obj.key)?.unit).copied(),
+        }
+    }
+
+    /// Something about an object changed.
+    fn touch_object(&mut self, ix: Ix) {
+        if let Some(unit) = self.unit_of(ix) {
+            self.touch(unit);
+        }
+        if self.leaving.contains(&ix) {
+            self.deletes_dirty = true;
+        }
+    }
+
+    fn can_write(&self) -> bool {
+        self.inventory_read && !self.rules.shadow
+    }
+
+    /// A change of the inventory that need not be written before anything else.
+    fn unwritten(&mut self, now: Millis) {
+        if self.inventory.is_dirty() && self.unwritten_since.is_none() {
+            self.unwritten_since = Some(now);
+        }
+    }
+}
+
+/// The version part of an `apiVersion`.
+fn version_of(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or(api_version, |(_, version)| version)
 }

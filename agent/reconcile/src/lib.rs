@@ -34,6 +34,7 @@ pub mod inventory;
 pub mod mark;
 pub mod order;
 pub mod ownership;
+pub mod plan;
 pub mod prune;
 pub mod retry;
 pub mod rules;

@@ -82,6 +82,9 @@ pub enum Edit {
     OmitReplicas,
     /// The workload is autoscaled, but the field is still ours: keep the live value until the autoscaler writes.
     LiveReplicas(i64),
+    /// Of a Secret: move `stringData` into `data`, base64. The API server does the same, but then nobody owns the keys
+    /// in `data`, and a change there would not be seen. Flux does it likewise.
+    EncodeStringData,
 }
 
 /// Why an object is applied.

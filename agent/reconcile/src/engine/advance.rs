@@ -1,0 +1,555 @@
+//! One unit: what may start, what it waits for, and how it stands.
+
+use std::sync::Arc;
+
+use driftless_protocol::bundle::SuspendedBy;
+use driftless_protocol::object::ObjectKey;
+use driftless_protocol::report::{Ready, Waiting, reason};
+
+use super::Engine;
+use super::state::{Full, Ix, Live, Obj, Pace, State, Status, UnitIx, Validated};
+use crate::fold::Folded;
+use crate::health::Health;
+use crate::input::{GroupKind, Millis};
+use crate::inventory::Entry;
+use crate::order::Stage;
+use crate::plan::{self, DriftView, Need, View};
+use crate::retry;
+
+/// Window in which heals against a controller count as one contest (security.md P-23).
+const CONTEST_WINDOW: Millis = 600_000;
+/// So many heals in the window are no contest yet.
+const CONTEST_FROM: u32 = 3;
+/// Never slower than one heal a minute.
+const CONTEST_SLOWEST: Millis = 60_000;
+
+/// Where an object stands, as far as its unit is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// As declared.
+    InSync,
+    /// As declared, but for drift that stays for now.
+    Drifted,
+    /// Something is to be done, or is being done.
+    Pending(String),
+    /// The last request failed.
+    Failed,
+    /// The cluster does not serve its kind.
+    NotServed,
+}
+
+/// What a unit's objects amount to.
+#[derive(Debug, Default)]
+struct Tally {
+    pending: usize,
+    failed: usize,
+    not_served: usize,
+    /// Not served, and not handed through: the unit cannot be ready.
+    missing_kinds: usize,
+    first_pending: Option<String>,
+    errors: Vec<String>,
+    unhealthy: Option<(Health, String)>,
+}
+
+impl Engine {
+    /// Looks at a unit: queues what can start, sets its status, says when to look again.
+    pub(super) fn advance(&mut self, unit: UnitIx, now: Millis) {
+        let was_ready = self.unit(unit).map(|slot| (slot.status.ready, slot.applied));
+        let (status, wake) = match self.unit(unit).map(|slot| &slot.state) {
+            None => return,
+            Some(State::Held(why)) => {
+                let message = format!("the hub could not build it, the cluster keeps what it has: {}", why.message);
+                (Status { ready: Ready::False, reason: reason::HELD, message, waiting: None }, None)
+            }
+            Some(State::Suspended(by)) => {
+                let message = match by {
+                    SuspendedBy::Git => "suspended in Git (spec.suspend); nothing is applied, healed or deleted",
+                    SuspendedBy::Operator => {
+                        "suspended by an operator; nothing is applied, healed or deleted until driftless resume"
+                    }
+                };
+                let message = message.to_owned();
+                (Status { ready: Ready::Unknown, reason: reason::SUSPENDED, message, waiting: None }, None)
+            }
+            Some(State::Left) => {
+                let message = match self.index_whole {
+                    true => "it left Git; what it owned is being deleted, or kept as told below",
+                    false => "it is not in the bundle, but the hub could not build everything; what it owned is kept",
+                };
+                (Status { ready: Ready::Unknown, reason: reason::PRUNING, message: message.to_owned(), waiting: None }, None)
+            }
+            Some(State::Full(_)) => self.advance_full(unit, now),
+        };
+        let old = self.unit(unit).and_then(|slot| slot.wake);
+        if let Some(old) = old {
+            self.timers.remove(&(old, unit));
+        }
+        if let Some(wake) = wake {
+            self.timers.insert((wake, unit));
+        }
+        let Some(slot) = self.unit_mut(unit) else { return };
+        slot.wake = wake;
+        let mut status = status;
+        // How long it has waited for the same thing.
+        if let (Some(new), Some(old)) = (&mut status.waiting, &slot.status.waiting)
+            && new.on == old.on
+        {
+            new.since = old.since;
+        }
+        slot.status = status;
+        let is_ready = Some((slot.status.ready, slot.applied));
+        if was_ready != is_ready {
+            self.wake_dependents(unit);
+            self.deletes_dirty = true;
+        }
+    }
+
+    /// Units that depend on this one look again.
+    fn wake_dependents(&mut self, unit: UnitIx) {
+        let Some(id) = self.unit(unit).map(|slot| Arc::clone(&slot.id)) else { return };
+        let waiting: Vec<UnitIx> = (0..)
+            .zip(&self.units)
+            .filter(|(_, slot)| slot.full().is_some_and(|full| full.spec.depends_on.contains(&*id)))
+            .map(|(unit, _)| unit)
+            .collect();
+        for unit in waiting {
+            self.touch(unit);
+        }
+    }
+
+    fn advance_full(&mut self, unit: UnitIx, now: Millis) -> (Status, Option<Millis>) {
+        let Some(full) = self.unit(unit).and_then(|slot| slot.full()) else { return (Status::default(), None) };
+        let blocked = match &full.cycle {
+            Some(cycle) => Some(format!("it depends on itself: {cycle}; remove one dependsOn")),
+            None => self.unready_dependency(full),
+        };
+        let timeout = full.spec.timeout_seconds.saturating_mul(1000);
+        let ixs = full.objects.clone();
+        if let Some(slot) = self.unit_mut(unit) {
+            slot.open = blocked.is_none();
+            slot.stage = Stage::Definitions;
+        }
+        let mut wake: Option<Millis> = None;
+        let mut soonest = |at: Millis| wake = Some(wake.map_or(at, |w| w.min(at)));
+        let mut tally = Tally::default();
+        let mut gate: Option<String> = None;
+        let mut gate_stage = Stage::Definitions;
+        let validating = self.unit(unit).is_some_and(|slot| slot.validated == Validated::No);
+        let mut unvalidated = 0;
+        for ix in &ixs {
+            let Some(stage) = self.obj(*ix).and_then(|obj| obj.want.as_ref()).map(|want| want.stage) else { continue };
+            // A stage opens when all before it is settled: applied and healthy, or failed (then only what depends on it
+            // is held up, by its own refusal).
+            if stage > gate_stage && gate.is_none() {
+                gate_stage = stage;
+                if let Some(slot) = self.unit_mut(unit) {
+                    slot.stage = stage;
+                }
+            }
+            let closed = (stage > gate_stage).then(|| gate.clone()).flatten();
+            let (progress, again) = self.progress(*ix, closed.as_deref(), now);
+            if let Some(again) = again {
+                soonest(again);
+            }
+            if validating && matches!(progress, Progress::Pending(_)) && self.obj(*ix).is_some_and(|o| o.probed.is_none()) {
+                unvalidated += 1;
+            }
+            let Some(obj) = self.obj(*ix) else { continue };
+            let healthy = obj.live.folded().map(|live| live.health);
+            match &progress {
+                Progress::InSync | Progress::Drifted => {
+                    if let Some(live) = obj.live.folded().filter(|live| live.health != Health::Current) {
+                        let worse = tally.unhealthy.as_ref().is_none_or(|(h, _)| *h != Health::Failed && live.health == Health::Failed);
+                        if worse {
+                            let why = live.health_message.as_deref().unwrap_or("not healthy");
+                            tally.unhealthy = Some((live.health, format!("{}: {why}", obj.key)));
+                        }
+                    }
+                    if stage < Stage::Resources && gate.is_none() && stage == gate_stage {
+                        let deadline = obj.health_since.saturating_add(timeout);
+                        if matches!(healthy, Some(Health::InProgress)) && now < deadline {
+                            gate = Some(format!("{} to be ready", obj.key));
+                            soonest(deadline);
+                        }
+                    }
+                }
+                Progress::Pending(why) => {
+                    tally.pending += 1;
+                    if tally.first_pending.is_none() {
+                        tally.first_pending = Some(why.clone());
+                    }
+                    if stage < Stage::Resources && gate.is_none() {
+                        gate = Some(format!("{} to be applied", obj.key));
+                    }
+                }
+                Progress::Failed => {
+                    tally.failed += 1;
+                    if let Some(trouble) = &obj.trouble {
+                        let (_, message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
+                        tally.errors.push(format!("{}: {message}", obj.key));
+                    } else {
+                        tally.errors.push(format!("{}: {}", obj.key, self.unplaced(&obj.key).unwrap_or_default()));
+                    }
+                }
+                Progress::NotServed => {
+                    tally.not_served += 1;
+                    if obj.want.as_ref().is_some_and(|want| !want.handed_through) {
+                        tally.missing_kinds += 1;
+                        if tally.missing_kinds == 1 {
+                            tally.errors.push(format!(
+                                "{}: the cluster does not serve the kind {}; it is applied as soon as it does",
+                                obj.key, obj.key.kind
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        if validating
+            && unvalidated == 0
+            && blocked.is_none()
+            && let Some(slot) = self.unit_mut(unit)
+        {
+            slot.validated = Validated::Yes;
+            // Look again at once: writes may start.
+            self.dirty.insert(unit);
+        }
+        if let Some(slot) = self.unit(unit)
+            && let Some(full) = slot.full()
+        {
+            for (key, _, message) in &full.unusable {
+                tally.failed += 1;
+                tally.errors.push(format!("{key}: {message}"));
+            }
+        }
+        if let Some(at) = self.looks_due(unit) {
+            soonest(at);
+        }
+        let status = self.judge(unit, &tally, blocked, gate, now);
+        if let Some(slot) = self.unit(unit)
+            && let Some(settled) = slot.settled
+            && status.reason == reason::HEALTH_CHECK_PENDING
+        {
+            soonest(settled.saturating_add(timeout));
+        }
+        (status, wake)
+    }
+
+    /// The first dependency that is not ready, as a sentence.
+    fn unready_dependency(&self, full: &Full) -> Option<String> {
+        full.spec.depends_on.iter().find_map(|id| {
+            let Some(slot) = self.by_unit.get(id).and_then(|unit| self.unit(*unit)) else {
+                return Some(format!("dependsOn {id}: there is no such unit in this cluster"));
+            };
+            match &slot.state {
+                State::Left => Some(format!("dependsOn {id}: it left Git")),
+                State::Held(why) => Some(format!("dependsOn {id}: the hub could not build it: {}", why.message)),
+                // As Flux does, a suspended unit counts as it stands: by whether it was ever applied here.
+                State::Suspended(_) if self.inventory.units().any(|(known, _)| **known == *id) => None,
+                State::Suspended(_) => Some(format!("dependsOn {id}: it is suspended and was never applied here")),
+                State::Full(other) => {
+                    if slot.status.ready == Ready::True && slot.applied == Some(other.body) && !self.unjudged(id) {
+                        return None;
+                    }
+                    let message = match slot.status.message.as_str() {
+                        "" => "not looked at yet",
+                        message => message,
+                    };
+                    Some(format!("dependsOn {id}: not ready: {message}"))
+                }
+            }
+        })
+    }
+
+    /// A unit whose new state has not been judged yet must not pass as ready by its old one.
+    fn unjudged(&self, id: &driftless_protocol::id::UnitId) -> bool {
+        self.by_unit.get(id).is_some_and(|unit| self.dirty.contains(unit))
+    }
+
+    /// Why an object has no place to be applied to, if so.
+    pub(super) fn unplaced(&self, key: &ObjectKey) -> Option<String> {
+        let kind = self.kinds.get(&GroupKind::of(key))?;
+        (kind.served.is_some() && kind.namespaced && key.namespace.is_empty()).then(|| {
+            format!("{} {}: namespace not specified; set metadata.namespace, or the unit's targetNamespace", key.kind, key.name)
+        })
+    }
+
+    /// Where an object stands; queues it when something can be done now. Also: when to look again.
+    fn progress(&mut self, ix: Ix, closed: Option<&str>, now: Millis) -> (Progress, Option<Millis>) {
+        let need = self.need(ix, now);
+        let Some(obj) = self.obj(ix) else { return (Progress::InSync, None) };
+        let kind = GroupKind::of(&obj.key);
+        let served = self.kinds.get(&kind).is_some_and(|kind| kind.served.is_some());
+        if self.discovered && !served {
+            return (Progress::NotServed, None);
+        }
+        if self.unplaced(&obj.key).is_some() {
+            return (Progress::Failed, None);
+        }
+        let shown = obj.key.to_string();
+        match need {
+            Need::Nothing => (Progress::InSync, None),
+            Need::Leave => (Progress::Drifted, None),
+            Need::Later(at) => (Progress::Drifted, at),
+            Need::Gone => (Progress::Pending(format!("{shown} is being deleted; it is made anew once it is gone")), None),
+            Need::Listing => {
+                let why = match self.kinds.get(&kind).and_then(|k| k.blind.as_ref()) {
+                    Some(why) => format!("{} cannot be listed: {why}", kind.kind),
+                    None => format!("the first list of {}", kind.kind),
+                };
+                (Progress::Pending(why), None)
+            }
+            Need::Apply(..) | Need::DryRun => {
+                if obj.busy.is_some() {
+                    return (Progress::Pending(format!("the API server's answer for {shown}")), None);
+                }
+                if let Some(trouble) = &obj.trouble {
+                    if trouble.next > now {
+                        return (Progress::Failed, Some(trouble.next));
+                    }
+                    self.enqueue(ix, now);
+                    return (Progress::Failed, None);
+                }
+                // A heal does not wait for stages or dependencies: its place was there before.
+                let heal = matches!(need, Need::Apply(crate::step::Purpose::Heal, _) | Need::DryRun);
+                if !heal && let Some(closed) = closed {
+                    return (Progress::Pending(format!("{closed} before {shown}")), None);
+                }
+                if !heal && let Some(why) = self.missing_namespace(ix) {
+                    return (Progress::Pending(why), None);
+                }
+                if self.rules.shadow {
+                    return (Progress::Pending(format!("{shown} would be applied; this cluster is in shadow mode")), None);
+                }
+                self.enqueue(ix, now);
+                (Progress::Pending(format!("{shown} to be applied")), None)
+            }
+        }
+    }
+
+    /// What an object needs by itself, without regard to its unit's stages.
+    pub(super) fn need(&self, ix: Ix, now: Millis) -> Need {
+        let Some(obj) = self.obj(ix) else { return Need::Nothing };
+        let Some(want) = &obj.want else { return Need::Nothing };
+        let Some(slot) = self.unit(want.unit) else { return Need::Nothing };
+        let Some(full) = slot.full() else { return Need::Nothing };
+        let entry = self.inventory.get(&obj.key);
+        let live: Option<Option<&Folded>> = match &obj.live {
+            Live::Unknown => None,
+            Live::Absent => Some(None),
+            Live::Present(folded) => Some(Some(folded)),
+        };
+        let of = obj.live.folded().map(|live| (live.owned, live.added, want.mark));
+        let drift = obj.drift.as_ref().filter(|drift| Some(drift.of) == of).map(|drift| DriftView {
+            fields: drift.fields.len(),
+            added: drift.fields.iter().any(|field| field.desired.is_none()),
+            unclaimed: drift.fields.iter().all(|field| field.manager.is_none() && field.live.is_some()),
+        });
+        let damping = match &obj.drift {
+            Some(drift) if drift.fields.iter().any(|field| plan::may_contest(field.class)) => damping(obj, now),
+            _ => 0,
+        };
+        plan::need(
+            &View {
+                desired: want.mark,
+                baseline: entry.and_then(|entry| entry.baseline.as_ref()),
+                live,
+                drift,
+                autoscaled: self.autoscaled(&obj.key),
+                mode: self.mode(want.unit),
+                spec: &full.spec,
+                unit_healthy: slot.status.ready == Ready::True,
+                last_heal: obj.pace.last,
+                damping,
+                probed: obj.probed == of.map(|(owned, _, desired)| (owned, desired)),
+            },
+            now,
+        )
+    }
+
+    /// The namespace of an object is declared in this bundle and is not there yet.
+    fn missing_namespace(&self, ix: Ix) -> Option<String> {
+        let obj = self.obj(ix)?;
+        if obj.key.namespace.is_empty() {
+            return None;
+        }
+        let key = ObjectKey {
+            group: String::new(),
+            kind: "Namespace".to_owned(),
+            namespace: String::new(),
+            name: obj.key.namespace.clone(),
+        };
+        let namespace = self.by_key.get(&key).and_then(|ix| self.obj(*ix))?;
+        let want = namespace.want.as_ref()?;
+        if namespace.live.folded().is_some_and(|live| !live.deleting) {
+            return None;
+        }
+        let owner = self.unit(want.unit).map(|slot| slot.id.to_string()).unwrap_or_default();
+        let state = match (&namespace.trouble, &namespace.live) {
+            (Some(trouble), _) => format!("could not be applied: {}", trouble.failure.message),
+            (None, Live::Present(_)) => "is being deleted".to_owned(),
+            _ => "is not there yet".to_owned(),
+        };
+        Some(format!("{key} of unit {owner}, which {state}, before {}", obj.key))
+    }
+
+    /// Puts an object into the run queue, with its intent into the inventory first where there is none.
+    fn enqueue(&mut self, ix: Ix, now: Millis) {
+        if !self.inventory_read || !self.discovered {
+            return;
+        }
+        let Some(obj) = self.obj(ix) else { return };
+        let Some(want) = &obj.want else { return };
+        let Some(slot) = self.unit(want.unit) else { return };
+        let known = self.inventory.get(&obj.key).is_some();
+        let heal_only = matches!(self.need(ix, now), Need::Apply(crate::step::Purpose::Heal, _) | Need::DryRun);
+        if !slot.open && !heal_only {
+            return;
+        }
+        let validating = slot.validated == Validated::No && !heal_only;
+        if !known && !validating {
+            let (key, frozen) = (Arc::clone(&obj.key), self.frozen.contains(&self.inventory.shard_of(&obj.key)));
+            let entry = Entry {
+                unit: Arc::clone(&slot.id),
+                api_version: Arc::clone(&want.api_version),
+                uid: None,
+                baseline: None,
+            };
+            self.inventory.put(&key, entry);
+            // An intent in a damaged shard cannot be stored; it would be lost anyway, and is nothing to delete by.
+            if !frozen && let Some(obj) = self.obj_mut(ix) {
+                obj.unstored = true;
+            }
+        }
+        let Some(obj) = self.obj_mut(ix) else { return };
+        if !obj.queued && !obj.unstored && obj.busy.is_none() {
+            obj.queued = true;
+            self.queue.push_back(ix);
+        }
+    }
+
+    /// The verdict on a unit.
+    fn judge(
+        &mut self,
+        unit: UnitIx,
+        tally: &Tally,
+        blocked: Option<String>,
+        gate: Option<String>,
+        now: Millis,
+    ) -> Status {
+        let looks = self.looks_verdict(unit);
+        let Some(slot) = self.unit_mut(unit) else { return Status::default() };
+        let State::Full(full) = &slot.state else { return Status::default() };
+        let revision = full.revision.clone();
+        let shown_revision = revision.clone().unwrap_or_else(|| "unknown revision".to_owned());
+        let waiting = |on: String| Some(Waiting { on, since: now });
+        let status = |ready, reason, message, waiting| Status { ready, reason, message, waiting };
+        if tally.pending > 0 && let Some(why) = blocked {
+            slot.settled = None;
+            return status(Ready::False, reason::DEPENDENCY_NOT_READY, why.clone(), waiting(why));
+        }
+        if tally.failed > 0 || tally.missing_kinds > 0 {
+            slot.settled = None;
+            let mut message = tally.errors.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
+            let more = (tally.failed + tally.missing_kinds).saturating_sub(tally.errors.len().min(3));
+            if more > 0 {
+                message.push_str(&format!("; and {more} more"));
+            }
+            return status(Ready::False, reason::FAILED, message, gate.and_then(waiting));
+        }
+        if tally.pending > 0 {
+            slot.settled = None;
+            let on = gate.or_else(|| tally.first_pending.clone()).unwrap_or_default();
+            let message = format!("applying {shown_revision}: {} objects to go; waits for {on}", tally.pending);
+            return status(Ready::Unknown, reason::PROGRESSING, message, waiting(on));
+        }
+        if slot.applied != Some(full.body) {
+            slot.applied = Some(full.body);
+            slot.applied_at = Some(now);
+            slot.applied_revision = revision;
+        }
+        let settled = *slot.settled.get_or_insert(now);
+        let mut notes = String::new();
+        if !full.withheld.is_empty() {
+            notes.push_str(&format!("; {} objects withheld", full.withheld.len()));
+        }
+        if tally.not_served > 0 {
+            notes.push_str(&format!("; {} objects of kinds the cluster does not serve", tally.not_served));
+        }
+        let unhealthy = if full.spec.wait { tally.unhealthy.clone() } else { None }.or(looks);
+        if let Some((health, why)) = unhealthy {
+            let late = now >= settled.saturating_add(full.spec.timeout_seconds.saturating_mul(1000));
+            if health == Health::Failed || late {
+                let took = if late { format!(" (not healthy within {} s)", full.spec.timeout_seconds) } else { String::new() };
+                return status(Ready::False, reason::HEALTH_CHECK_FAILED, format!("{why}{took}"), waiting(format!("health of {why}")));
+            }
+            let message = format!("applied {shown_revision}, waits for {why}");
+            return status(Ready::Unknown, reason::HEALTH_CHECK_PENDING, message, waiting(format!("health of {why}")));
+        }
+        status(Ready::True, reason::SUCCEEDED, format!("Applied revision: {shown_revision}{notes}"), None)
+    }
+
+    /// The worst verdict over the unit's `healthChecks`, declared here or not.
+    fn looks_verdict(&self, unit: UnitIx) -> Option<(Health, String)> {
+        let slot = self.unit(unit)?;
+        let full = slot.full()?;
+        if full.spec.wait {
+            // Flux ignores healthChecks when it waits for everything.
+            return None;
+        }
+        let mut worst = None;
+        for key in &full.spec.health_checks {
+            let declared = self.by_key.get(key).and_then(|ix| self.obj(*ix)).filter(|obj| obj.want.is_some());
+            let (health, why) = match (declared, slot.looks.iter().find(|look| look.key == *key)) {
+                (Some(Obj { live: Live::Present(live), .. }), _) => (live.health, live.health_message.as_deref().map(str::to_owned)),
+                (Some(_), _) => (Health::InProgress, Some("not applied yet".to_owned())),
+                (None, Some(look)) => match &look.verdict {
+                    Some(verdict) => (verdict.health, verdict.message.clone()),
+                    None => (Health::InProgress, Some("not looked at yet".to_owned())),
+                },
+                (None, None) => continue,
+            };
+            if health != Health::Current && worst.as_ref().is_none_or(|(h, _)| *h != Health::Failed) {
+                worst = Some((health, format!("{key}: {}", why.unwrap_or_else(|| "not healthy".to_owned()))));
+            }
+        }
+        worst
+    }
+
+    /// When a health check of a foreign object is due.
+    fn looks_due(&self, unit: UnitIx) -> Option<Millis> {
+        let slot = self.unit(unit)?;
+        slot.looks.iter().filter(|look| look.busy.is_none()).map(|look| look.next).min()
+    }
+
+    /// Marks for tests and reports: what an object amounts to now, without queueing anything.
+    pub(super) fn drift_of(obj: &Obj) -> Option<&super::state::Drift> {
+        let of = (obj.live.folded()?.owned, obj.live.folded()?.added, obj.want.as_ref()?.mark);
+        obj.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())
+    }
+}
+
+/// The pause a contest asks for. Rights and admission are never damped: there every second counts.
+fn damping(obj: &Obj, now: Millis) -> Millis {
+    let Pace { contests, window, .. } = obj.pace;
+    let guarded = matches!(obj.key.group.as_str(), "rbac.authorization.k8s.io" | "admissionregistration.k8s.io");
+    if guarded || contests <= CONTEST_FROM || now.saturating_sub(window) > CONTEST_WINDOW {
+        return 0;
+    }
+    (1000 << (contests - CONTEST_FROM).min(16)).min(CONTEST_SLOWEST)
+}
+
+impl Pace {
+    /// Counts a heal.
+    pub(super) fn healed(&mut self, contested: bool, now: Millis) {
+        self.last = Some(now);
+        if !contested {
+            return;
+        }
+        if now.saturating_sub(self.window) > CONTEST_WINDOW {
+            *self = Self { last: Some(now), contests: 0, window: now };
+        }
+        self.contests = self.contests.saturating_add(1);
+    }
+}
+

@@ -1,0 +1,247 @@
+//! Deletes: judged over the whole cluster, started in reverse order, within the budget.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftless_protocol::report::{EventKind, HeldDelete, RecentEvent};
+
+use super::Engine;
+use super::run::Flight;
+use super::state::{Ix, Live, Slot, State, UnitIx};
+use crate::input::Millis;
+use crate::mark::Mark;
+use crate::order;
+use crate::prune::{self, Candidate, Seen, Standing, Verdict};
+use crate::step::{Action, Delete, Outcome, Step};
+
+impl Engine {
+    /// Judges everything that left Git: forgets what is gone or not ours, holds what needs approval.
+    pub(super) fn judge_deletes(&mut self, now: Millis) {
+        if self.generation.is_none() {
+            return;
+        }
+        let before: BTreeMap<UnitIx, Vec<HeldDelete>> = (0..)
+            .zip(&mut self.units)
+            .map(|(unit, slot)| (unit, std::mem::take(&mut slot.held_deletes)))
+            .collect();
+        let mut forgotten = false;
+        let (mut go, mut approved) = (Vec::new(), 0u32);
+        for ix in self.leaving.clone() {
+            let Some((verdict, by_approval)) = self.verdict(ix) else { continue };
+            match verdict {
+                Verdict::Delete => {
+                    go.push(ix);
+                    approved += u32::from(by_approval);
+                }
+                Verdict::Forget { why } => {
+                    forgotten = true;
+                    self.forget(ix, why, now);
+                }
+                Verdict::Keep { .. } => {}
+                Verdict::Hold { why } => self.hold(ix, why),
+            }
+        }
+        // All or nothing: half a mistake is not better than a whole one.
+        let used = self.inventory.deletes_in_last_hour(now);
+        let total = self.inventory.len() + used as usize;
+        let budget = prune::budget(total, &self.rules);
+        let asked = (go.len() as u32).saturating_sub(approved);
+        let over = asked > 0 && asked.saturating_add(used) > budget;
+        let over_cap = self.rules.approved_delete_cap.is_some_and(|cap| approved > 0 && approved.saturating_add(used) > cap);
+        for ix in go {
+            let by_approval = self.is_approved(ix);
+            if (by_approval && over_cap) || (!by_approval && over) {
+                let why = if by_approval {
+                    format!("approved, but this cluster allows at most {} deletes an hour", self.rules.approved_delete_cap.unwrap_or(0))
+                } else {
+                    format!("{asked} objects left Git and {used} were deleted in the last hour; more than {budget} need approval")
+                };
+                self.hold(ix, why);
+            }
+        }
+        let changed: Vec<UnitIx> = (0..)
+            .zip(&self.units)
+            .filter(|(unit, slot)| before.get(unit).is_none_or(|held| *held != slot.held_deletes))
+            .map(|(unit, _)| unit)
+            .collect();
+        self.report_dirty.extend(changed);
+        if forgotten {
+            self.forget_unused(now);
+        }
+    }
+
+    fn hold(&mut self, ix: Ix, why: String) {
+        let Some(unit) = self.unit_of(ix) else { return };
+        let Some(obj) = self.obj(ix) else { return };
+        let uid = obj.live.folded().map(|live| live.uid.to_string()).unwrap_or_default();
+        let held = HeldDelete { key: (*obj.key).clone(), uid, why };
+        if let Some(slot) = self.unit_mut(unit) {
+            slot.held_deletes.push(held);
+        }
+    }
+
+    fn is_held(&self, ix: Ix) -> bool {
+        let Some(obj) = self.obj(ix) else { return false };
+        let slot = self.unit_of(ix).and_then(|unit| self.unit(unit));
+        slot.is_some_and(|slot| slot.held_deletes.iter().any(|held| held.key == *obj.key))
+    }
+
+    fn is_approved(&self, ix: Ix) -> bool {
+        let Some(obj) = self.obj(ix) else { return false };
+        let Some(live) = obj.live.folded() else { return false };
+        !self.approved.is_empty() && self.approved.contains(&((*obj.key).clone(), live.uid.to_string()))
+    }
+
+    /// The prune rules' word on an object; `None` while a request about it is in flight.
+    pub(super) fn verdict(&self, ix: Ix) -> Option<(Verdict, bool)> {
+        let obj = self.obj(ix)?;
+        if obj.busy.is_some() || obj.want.is_some() || obj.delete_sent {
+            return None;
+        }
+        let entry = self.inventory.get(&obj.key)?;
+        let slot = self.by_unit.get(&entry.unit).and_then(|unit| self.unit(*unit));
+        let none = std::collections::BTreeSet::new();
+        let approved = self.is_approved(ix);
+        let candidate = Candidate {
+            key: &obj.key,
+            entry,
+            record: self.inventory.unit(&entry.unit),
+            live: match &obj.live {
+                Live::Unknown => Seen::Unknown,
+                Live::Absent => Seen::Absent,
+                Live::Present(live) => Seen::Live(live),
+            },
+            standing: slot.map_or(Standing::Unclear, |slot| self.standing(slot)),
+            inventory_whole: self.inventory_errors.is_empty(),
+            suspects: self.suspects.get(&ix).unwrap_or(&none),
+            approved,
+        };
+        Some((prune::judge(&candidate, &self.rules), approved))
+    }
+
+    fn standing<'a>(&self, slot: &'a Slot) -> Standing<'a> {
+        match &slot.state {
+            State::Held(why) => Standing::Held(&why.message),
+            State::Suspended(_) => Standing::Suspended,
+            State::Left if self.index_whole => Standing::Left,
+            State::Left => Standing::Unclear,
+            State::Full(full) if full.objects.is_empty() && full.withheld.is_empty() && full.unusable.is_empty() => {
+                Standing::Empty
+            }
+            State::Full(full) if slot.applied == Some(full.body) => Standing::Applied,
+            State::Full(_) => Standing::Applying,
+        }
+    }
+
+    /// Starts what may be deleted: what was applied last goes first, and the next kind only when that is accepted.
+    pub(super) fn start_deletes(&mut self, steps: &mut Vec<Step>, now: Millis) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let mut last: BTreeMap<UnitIx, (order::Stage, u8)> = BTreeMap::new();
+        let mut ready = Vec::new();
+        for ix in &self.leaving {
+            let Some(obj) = self.obj(*ix) else { continue };
+            if obj.delete_sent || self.is_held(*ix) {
+                continue;
+            }
+            let go = matches!(self.verdict(*ix), Some((Verdict::Delete, _)));
+            let deleting = obj.busy.is_some() && obj.want.is_none();
+            if !go && !deleting {
+                continue;
+            }
+            let Some(unit) = self.unit_of(*ix) else { continue };
+            let rank = (order::Stage::of(&obj.key), order::rank(&obj.key.kind));
+            let highest = last.entry(unit).or_insert(rank);
+            *highest = rank.max(*highest);
+            if go {
+                ready.push((*ix, unit, rank));
+            }
+        }
+        for (ix, unit, rank) in ready {
+            if last.get(&unit) != Some(&rank) {
+                continue;
+            }
+            if self.flights.len() >= self.rules.in_flight {
+                return;
+            }
+            let Some(obj) = self.obj(ix) else { continue };
+            if let Some(trouble) = &obj.trouble
+                && trouble.next > now
+            {
+                self.timers.insert((trouble.next, unit));
+                continue;
+            }
+            let (Some(live), Some(entry)) = (obj.live.folded(), self.inventory.get(&obj.key)) else { continue };
+            let record = self.inventory.unit(&entry.unit);
+            let delete = Delete {
+                unit: (*entry.unit).clone(),
+                key: (*obj.key).clone(),
+                api_version: entry.api_version.to_string(),
+                uid: live.uid.to_string(),
+                resource_version: live.version.to_string(),
+                account: record.and_then(|record| record.account.clone()),
+            };
+            let step = self.step(Action::Delete(delete));
+            self.flights.insert(step.id, Flight::Delete { ix });
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.busy = Some(step.id);
+            }
+            self.inventory.count_delete(now);
+            self.unwritten(now);
+            steps.push(step);
+        }
+    }
+
+    /// A delete came back.
+    pub(super) fn deleted(&mut self, ix: Ix, outcome: Outcome<'_>, now: Millis) {
+        match outcome {
+            Outcome::Ok | Outcome::Object(_) => {
+                let Some(obj) = self.obj_mut(ix) else { return };
+                obj.trouble = None;
+                obj.delete_sent = true;
+                obj.since = now;
+                // The watch may have told already.
+                if matches!(obj.live, Live::Absent) {
+                    self.pruned(ix, now);
+                }
+            }
+            Outcome::NotFound => self.pruned(ix, now),
+            other => self.failed(ix, Mark::NONE, other, now),
+        }
+        self.deletes_dirty = true;
+    }
+
+    /// An object is gone after our delete.
+    pub(super) fn pruned(&mut self, ix: Ix, now: Millis) {
+        self.drop_entry(ix, EventKind::Pruned, "deleted, since it left Git".to_owned(), now);
+        self.forget_unused(now);
+    }
+
+    fn forget(&mut self, ix: Ix, why: Option<String>, now: Millis) {
+        match why {
+            Some(why) => self.drop_entry(ix, EventKind::Released, why, now),
+            None => self.drop_entry(ix, EventKind::Pruned, "it was gone already".to_owned(), now),
+        }
+    }
+
+    fn drop_entry(&mut self, ix: Ix, what: EventKind, detail: String, now: Millis) {
+        let unit = self.unit_of(ix);
+        let Some(obj) = self.obj(ix) else { return };
+        if obj.want.is_some() {
+            return;
+        }
+        let key = Arc::clone(&obj.key);
+        self.inventory.remove(&key);
+        self.unwritten(now);
+        self.leaving.remove(&ix);
+        self.suspects.remove(&ix);
+        self.deletes_dirty = true;
+        if let Some(unit) = unit {
+            if let Some(slot) = self.unit_mut(unit) {
+                slot.remember(RecentEvent { at: now, what, key: (*key).clone(), detail, took_ms: None });
+            }
+            self.touch(unit);
+        }
+    }
+}

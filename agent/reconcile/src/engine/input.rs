@@ -1,0 +1,705 @@
+//! Inputs: inventory, bundle, discovery, watch events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use driftless_protocol::bundle::{Blobs, DriftMode, UnitBody, UnitSpec, UnitState, Validation};
+use driftless_protocol::id::{Digest, UnitId};
+use driftless_protocol::object::{ObjectKey, group_of};
+use serde_json::Value;
+
+use super::Engine;
+use super::state::{Drift, Full, Ix, Live, Look, Obj, Slot, State, UnitIx, Validated, Want};
+use crate::drift::{self, Baseline};
+use crate::fold;
+use crate::input::{Desired, GroupKind, Millis, Observation, ServedKind};
+use crate::inventory::{self, Entry, UnitRecord};
+use crate::mark::{Mark, Version};
+use crate::order::{self, Stage};
+use crate::step::Edit;
+
+/// Workloads whose `spec.replicas` an autoscaler may own.
+pub(super) fn scalable(key: &ObjectKey) -> bool {
+    key.group == "apps" && matches!(key.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet")
+}
+
+/// Kinds that target a workload.
+pub(super) fn autoscaler_kinds() -> [GroupKind; 2] {
+    [("autoscaling", "HorizontalPodAutoscaler"), ("keda.sh", "ScaledObject")]
+        .map(|(group, kind)| GroupKind { group: group.to_owned(), kind: kind.to_owned() })
+}
+
+/// The workload an autoscaler targets.
+fn scale_target(autoscaler: &Value) -> Option<ObjectKey> {
+    let target = autoscaler.pointer("/spec/scaleTargetRef")?;
+    let text = |field: &str| target.get(field).and_then(Value::as_str);
+    let (default_version, default_kind) = match autoscaler.get("kind")?.as_str()? {
+        // KEDA's defaults.
+        "ScaledObject" => (Some("apps/v1"), Some("Deployment")),
+        _ => (None, None),
+    };
+    Some(ObjectKey {
+        group: group_of(text("apiVersion").or(default_version)?).to_owned(),
+        kind: text("kind").or(default_kind)?.to_owned(),
+        namespace: autoscaler.pointer("/metadata/namespace")?.as_str()?.to_owned(),
+        name: text("name")?.to_owned(),
+    })
+}
+
+/// What is written down of a unit.
+fn record(spec: &UnitSpec) -> UnitRecord {
+    UnitRecord { account: spec.service_account.clone(), prune: spec.prune, deletion_policy: spec.deletion_policy }
+}
+
+impl Engine {
+    /// The inventory as stored: `(shard number, text)` of every `driftless-inventory-*` ConfigMap, none when there are
+    /// none. Must be called once, before anything is applied. A damaged or incomplete inventory is reported by
+    /// [`Engine::problems`] and stops every delete until it is whole.
+    pub fn set_inventory(&mut self, shards: &[(u32, String)], now: Millis) {
+        let (inventory, errors) = inventory::decode(shards);
+        self.frozen = errors.iter().map(inventory::InventoryError::shard).collect();
+        self.inventory_errors = errors;
+        self.inventory = inventory;
+        self.inventory_read = true;
+        let owned: Vec<(Arc<ObjectKey>, Arc<UnitId>)> =
+            self.inventory.iter().map(|(key, entry)| (Arc::clone(key), Arc::clone(&entry.unit))).collect();
+        for (key, unit) in owned {
+            self.slot_of(&unit, now);
+            let ix = self.object_of(&key, now);
+            if self.obj(ix).is_some_and(|obj| obj.want.is_none()) {
+                self.leaving.insert(ix);
+            }
+        }
+        if self.generation.is_some() {
+            let records: Vec<(Arc<UnitId>, UnitRecord)> =
+                self.units.iter().filter_map(|slot| Some((Arc::clone(&slot.id), record(&slot.full()?.spec)))).collect();
+            for (id, record) in records {
+                self.inventory.put_unit(&id, record);
+            }
+            self.find_leaving(&BTreeSet::new(), now);
+        }
+        self.touch_all();
+    }
+
+    /// A new bundle: preempts every wait. Objects are read from `blobs` only where their content matters for planning
+    /// (autoscalers).
+    pub fn set_bundle(&mut self, desired: Desired<'_>, blobs: &dyn Blobs, now: Millis) {
+        self.generation = Some(desired.generation);
+        self.index_whole = desired.index.whole;
+        self.approved = desired.index.approved_deletes.iter().map(|a| (a.key.clone(), a.uid.clone())).collect();
+        let held_before: BTreeSet<UnitIx> = self.units_held();
+        let bodies: BTreeMap<&UnitId, &UnitBody> = desired.bodies.iter().map(|body| (&body.id, body)).collect();
+        let cycles = order::cycles(desired.bodies.iter().map(|body| (&body.id, body.spec.depends_on.as_slice())));
+
+        // What was declared and is not any more leaves; what still is gets its declaration back below.
+        let mut before: BTreeMap<Ix, Want> = BTreeMap::new();
+        for (ix, obj) in self.objects.iter_mut().enumerate() {
+            if let Some(want) = obj.as_mut().and_then(|obj| obj.want.take()) {
+                before.insert(ix as Ix, want);
+            }
+        }
+        let mut kept_states: BTreeMap<UnitIx, State> = BTreeMap::new();
+        for unit in 0..self.units.len() as UnitIx {
+            if let Some(slot) = self.unit_mut(unit) {
+                kept_states.insert(unit, std::mem::replace(&mut slot.state, State::Left));
+            }
+        }
+        for listed in &desired.index.units {
+            let id = Arc::new(listed.id.clone());
+            let unit = self.slot_of(&id, now);
+            let state = match &listed.state {
+                UnitState::Held { reason } => State::Held(reason.clone()),
+                UnitState::Suspended { by } => State::Suspended(*by),
+                UnitState::Full { body } => match bodies.get(&listed.id) {
+                    Some(parsed) => {
+                        let cycle = cycles.get(&listed.id).cloned();
+                        let revision = desired.revisions.iter().find(|r| r.source == parsed.source);
+                        let revision = revision.map(|r| r.revision.to_string());
+                        State::Full(Box::new(self.full(unit, body.digest, parsed, revision, cycle, blobs, now)))
+                    }
+                    // A bundle that was opened has all bodies; without it the unit keeps what there is.
+                    None => State::Held(driftless_protocol::bundle::Reason {
+                        code: "BodyMissing".to_owned(),
+                        message: "the bundle does not hold what this unit consists of".to_owned(),
+                        file: None,
+                        line: None,
+                    }),
+                },
+            };
+            let body = match &state {
+                State::Full(full) => Some((full.body, full.spec.drift_mode, full.spec.validation)),
+                _ => None,
+            };
+            let looks = self.looks_of(&state);
+            let Some(slot) = self.unit_mut(unit) else { continue };
+            slot.mode = listed.drift_mode.or(body.map(|b| b.1)).unwrap_or_default();
+            let same = match (kept_states.get(&unit), body) {
+                (Some(State::Full(old)), Some((digest, ..))) => old.body == digest,
+                _ => false,
+            };
+            if !same {
+                slot.started = now;
+                slot.settled = None;
+                slot.validated = match body {
+                    Some((_, _, Validation::Server)) => Validated::No,
+                    _ => Validated::Yes,
+                };
+            }
+            slot.state = state;
+            slot.looks = looks;
+        }
+
+        // New content is tried at once, whatever failed before.
+        for ix in 0..self.objects.len() as Ix {
+            let Some(obj) = self.obj_mut(ix) else { continue };
+            let Some(want) = &obj.want else { continue };
+            if before.get(&ix).is_none_or(|old| old.mark != want.mark) {
+                obj.trouble = None;
+                obj.drift = None;
+                obj.since = now;
+            }
+        }
+        self.find_leaving(&held_before, now);
+        self.touch_all();
+    }
+
+    fn units_held(&self) -> BTreeSet<UnitIx> {
+        let held = |slot: &Slot| matches!(slot.state, State::Held(_));
+        (0..).zip(&self.units).filter(|(_, slot)| held(slot)).map(|(unit, _)| unit).collect()
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn full(
+        &mut self,
+        unit: UnitIx,
+        digest: Digest,
+        body: &UnitBody,
+        revision: Option<String>,
+        cycle: Option<String>,
+        blobs: &dyn Blobs,
+        now: Millis,
+    ) -> Full {
+        let mut objects = Vec::with_capacity(body.objects.len());
+        let mut unusable = Vec::new();
+        for entry in &body.objects {
+            let key = Arc::new(self.placed(&entry.key));
+            let ix = self.object_of(&key, now);
+            if let Some(other) = self.obj(ix).and_then(|obj| obj.want.as_ref()) {
+                let other = self.unit(other.unit).map(|slot| slot.id.to_string()).unwrap_or_default();
+                let message = format!("unit {other} declares it too; only that one is applied, remove it from one of them");
+                unusable.push((entry.key.clone(), "DeclaredTwice", message));
+                continue;
+            }
+            if autoscaler_kinds().contains(&GroupKind::of(&key))
+                && let Some(target) =
+                    blobs.get(&entry.blob.digest).and_then(|b| serde_json::from_slice(&b).ok()).as_ref().and_then(scale_target)
+            {
+                self.autoscalers.insert((*key).clone(), target);
+            }
+            let mark = Mark::of_bytes(&self.rules.hash_key, entry.blob.digest.as_bytes());
+            let want = Want {
+                unit,
+                blob: entry.blob,
+                mark,
+                api_version: entry.api_version.as_str().into(),
+                stage: Stage::of(&key),
+                handed_through: entry.handed_through,
+            };
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.want = Some(want);
+                obj.delete_sent = false;
+                objects.push(ix);
+            }
+        }
+        objects.sort_by(|a, b| {
+            let (a, b) = (self.obj(*a), self.obj(*b));
+            a.map(|o| order::sort_key(&o.key)).cmp(&b.map(|o| order::sort_key(&o.key)))
+        });
+        if self.inventory_read
+            && let Some(id) = self.unit(unit).map(|slot| Arc::clone(&slot.id))
+        {
+            self.inventory.put_unit(&id, record(&body.spec));
+            self.unwritten(now);
+        }
+        Full {
+            body: digest,
+            spec: body.spec.clone(),
+            revision,
+            objects,
+            withheld: body.withheld.iter().map(|w| (w.key.clone(), w.reason.clone())).collect(),
+            unusable,
+            cycle,
+        }
+    }
+
+    /// Objects of health checks that nobody declares: they are read one by one.
+    fn looks_of(&self, state: &State) -> Vec<Look> {
+        let State::Full(full) = state else { return Vec::new() };
+        let foreign = full.spec.health_checks.iter().filter(|key| {
+            let ix = self.by_key.get(*key);
+            ix.and_then(|ix| self.obj(*ix)).is_none_or(|obj| obj.want.is_none())
+        });
+        foreign.map(|key| Look { key: key.clone(), verdict: None, next: 0, busy: None }).collect()
+    }
+
+    /// Objects that the inventory holds and nobody declares or withholds.
+    fn find_leaving(&mut self, held_before: &BTreeSet<UnitIx>, now: Millis) {
+        let withheld: BTreeSet<&ObjectKey> =
+            self.units.iter().filter_map(Slot::full).flat_map(|full| full.withheld.iter().map(|(key, _)| key)).collect();
+        let mut leaving = BTreeSet::new();
+        for (key, ix) in &self.by_key {
+            let declared = self.obj(*ix).is_some_and(|obj| obj.want.is_some());
+            if !declared && self.inventory.get(key).is_some() && !withheld.contains(&**key) {
+                leaving.insert(*ix);
+            }
+        }
+        let held: BTreeSet<UnitIx> = self.units_held();
+        let fresh: BTreeSet<UnitId> = held
+            .difference(held_before)
+            .filter_map(|unit| self.unit(*unit).map(|slot| (*slot.id).clone()))
+            .collect();
+        let mut suspects = std::mem::take(&mut self.suspects);
+        suspects.retain(|ix, _| leaving.contains(ix));
+        for ix in leaving.difference(&self.leaving) {
+            suspects.entry(*ix).or_default().extend(fresh.iter().cloned());
+        }
+        for of in suspects.values_mut() {
+            of.retain(|id| self.by_unit.get(id).is_some_and(|unit| held.contains(unit)));
+        }
+        self.suspects = suspects;
+        self.leaving = leaving;
+        self.forget_unused(now);
+    }
+
+    /// Drops objects that are neither declared nor owned, and unit records without objects.
+    pub(super) fn forget_unused(&mut self, now: Millis) {
+        let unused: Vec<(Arc<ObjectKey>, Ix)> = self
+            .by_key
+            .iter()
+            .filter(|(key, ix)| {
+                let idle = self.obj(**ix).is_none_or(|obj| obj.want.is_none() && obj.busy.is_none());
+                idle && self.inventory.get(key).is_none()
+            })
+            .map(|(key, ix)| (Arc::clone(key), *ix))
+            .collect();
+        for (key, ix) in unused {
+            self.by_key.remove(&key);
+            self.autoscalers.remove(&*key);
+            if let Some(slot) = self.objects.get_mut(ix as usize) {
+                *slot = None;
+                self.free.push(ix);
+            }
+            self.leaving.remove(&ix);
+            self.suspects.remove(&ix);
+            self.queue.retain(|queued| *queued != ix);
+        }
+        if self.generation.is_none() || !self.inventory_read {
+            return;
+        }
+        let owners: BTreeSet<&UnitId> = self.inventory.iter().map(|(_, entry)| &*entry.unit).collect();
+        let gone: Vec<Arc<UnitId>> = self
+            .inventory
+            .units()
+            .map(|(id, _)| id)
+            .filter(|id| !owners.contains(&***id))
+            .filter(|id| self.by_unit.get(*id).and_then(|u| self.unit(*u)).is_none_or(|s| matches!(s.state, State::Left)))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.inventory.remove_unit(&id);
+        }
+        self.unwritten(now);
+    }
+
+    /// All kinds the cluster serves, each time discovery is read. `complete` is false when an aggregated API did not
+    /// answer: then absence of a kind means nothing.
+    pub fn set_discovery(&mut self, kinds: &[ServedKind], complete: bool, _now: Millis) {
+        if complete {
+            let served: BTreeSet<&GroupKind> = kinds.iter().map(|k| &k.kind).collect();
+            for (kind, state) in &mut self.kinds {
+                if !served.contains(kind) {
+                    state.served = None;
+                    state.listed = false;
+                    state.listing = None;
+                    state.blind = None;
+                }
+            }
+        }
+        for served in kinds {
+            let state = self.kinds.entry(served.kind.clone()).or_default();
+            state.namespaced = served.namespaced;
+            state.served = Some(served.versions.clone());
+        }
+        self.discovered = true;
+        self.replace_cluster_scoped();
+        for obj in self.objects.iter_mut().flatten() {
+            if obj.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NotServed) {
+                obj.trouble = None;
+            }
+        }
+        self.touch_all();
+    }
+
+    /// A key as the cluster knows it: a cluster-scoped object has no namespace, whatever it declares (the API server
+    /// drops it).
+    fn placed(&self, key: &ObjectKey) -> ObjectKey {
+        let mut key = key.clone();
+        let cluster_wide =
+            self.kinds.get(&GroupKind::of(&key)).is_some_and(|kind| kind.served.is_some() && !kind.namespaced);
+        if cluster_wide {
+            key.namespace.clear();
+        }
+        key
+    }
+
+    /// Discovery may tell that objects declared with a namespace have none.
+    fn replace_cluster_scoped(&mut self) {
+        let moved: Vec<(Arc<ObjectKey>, Ix)> = self
+            .by_key
+            .iter()
+            .filter(|(key, _)| !key.namespace.is_empty() && self.placed(key).namespace.is_empty())
+            .map(|(key, ix)| (Arc::clone(key), *ix))
+            .collect();
+        for (old, ix) in moved {
+            let key = Arc::new(self.placed(&old));
+            if self.by_key.contains_key(&key) {
+                continue;
+            }
+            self.by_key.remove(&old);
+            self.by_key.insert(Arc::clone(&key), ix);
+            if let Some(entry) = self.inventory.remove(&old) {
+                self.inventory.put(&key, entry);
+            }
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.key = key;
+            }
+        }
+    }
+
+    /// What a watch saw. `blobs` is used when the object differs from what was applied.
+    pub fn observe(&mut self, seen: Observation<'_>, blobs: &dyn Blobs, now: Millis) {
+        match seen {
+            Observation::ListBegin(kind) => {
+                self.serial += 1;
+                self.kinds.entry(kind.clone()).or_default().listing = Some(self.serial);
+            }
+            Observation::ListEnd(kind) => self.list_end(kind, now),
+            Observation::Blind(kind, why) => {
+                self.kinds.entry(kind.clone()).or_default().blind = Some(why.to_owned());
+                self.touch_kind(kind);
+            }
+            Observation::Object(live) => self.see(live, blobs, now),
+            Observation::Gone(live) => self.lose(live, now),
+        }
+    }
+
+    fn of_kind(&self, kind: &GroupKind) -> Vec<Ix> {
+        let from = ObjectKey {
+            group: kind.group.clone(),
+            kind: kind.kind.clone(),
+            namespace: String::new(),
+            name: String::new(),
+        };
+        self.by_key
+            .range::<ObjectKey, _>(from..)
+            .take_while(|(key, _)| key.group == kind.group && key.kind == kind.kind)
+            .map(|(_, ix)| *ix)
+            .collect()
+    }
+
+    fn touch_kind(&mut self, kind: &GroupKind) {
+        for ix in self.of_kind(kind) {
+            self.touch_object(ix);
+        }
+    }
+
+    fn list_end(&mut self, kind: &GroupKind, now: Millis) {
+        let state = self.kinds.entry(kind.clone()).or_default();
+        let Some(began) = state.listing.take() else { return };
+        let first = !std::mem::replace(&mut state.listed, true);
+        state.blind = None;
+        for ix in self.of_kind(kind) {
+            let Some(obj) = self.obj_mut(ix) else { continue };
+            if obj.seen >= began {
+                continue;
+            }
+            let was = std::mem::replace(&mut obj.live, Live::Absent);
+            if !matches!(was, Live::Absent) {
+                self.vanished(ix, now);
+            }
+        }
+        if first {
+            self.touch_kind(kind);
+            // Others may wait for what this kind tells (namespaces, autoscalers).
+            if kind.kind == "Namespace" || autoscaler_kinds().contains(kind) {
+                self.touch_all();
+            }
+        }
+    }
+
+    /// An object that was there is not any more.
+    fn vanished(&mut self, ix: Ix, now: Millis) {
+        let Some(obj) = self.obj_mut(ix) else { return };
+        obj.drift = None;
+        obj.since = now;
+        obj.health_since = now;
+        let namespace = obj.key.kind == "Namespace" && obj.key.group.is_empty();
+        let key = Arc::clone(&obj.key);
+        if obj.want.is_none() && obj.delete_sent {
+            self.pruned(ix, now);
+            return;
+        }
+        self.touch_object(ix);
+        self.autoscalers.remove(&*key);
+        if namespace {
+            self.touch_all();
+        }
+    }
+
+    fn lose(&mut self, live: &Value, now: Millis) {
+        let Some(key) = ObjectKey::of(live) else { return };
+        if self.autoscalers.contains_key(&key) && !self.by_key.contains_key(&key) {
+            self.autoscaler_gone(&key);
+        }
+        let Some(ix) = self.by_key.get(&key).copied() else { return };
+        let serial = self.serial;
+        let Some(obj) = self.obj_mut(ix) else { return };
+        if let Live::Present(known) = &obj.live {
+            let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let version = Version::from(text("/metadata/resourceVersion"));
+            if known.uid.to_string() != text("/metadata/uid") || version.older_than(&known.version) {
+                return;
+            }
+        }
+        obj.seen = serial;
+        if !matches!(std::mem::replace(&mut obj.live, Live::Absent), Live::Absent) {
+            self.vanished(ix, now);
+        }
+    }
+
+    fn autoscaler_gone(&mut self, key: &ObjectKey) {
+        if let Some(target) = self.autoscalers.remove(key)
+            && let Some(ix) = self.by_key.get(&target).copied()
+        {
+            self.touch_object(ix);
+        }
+    }
+
+    fn see(&mut self, live: &Value, blobs: &dyn Blobs, now: Millis) {
+        let Some(key) = ObjectKey::of(live) else { return };
+        if autoscaler_kinds().contains(&GroupKind::of(&key)) {
+            let target = scale_target(live);
+            if self.autoscalers.get(&key) != target.as_ref() {
+                self.autoscaler_gone(&key);
+                if let Some(target) = target {
+                    if let Some(ix) = self.by_key.get(&target).copied() {
+                        self.touch_object(ix);
+                    }
+                    self.autoscalers.insert(key.clone(), target);
+                }
+            }
+        }
+        let Some(ix) = self.by_key.get(&key).copied() else { return };
+        let listing = self.kinds.get(&GroupKind::of(&key)).and_then(|kind| kind.listing);
+        let Some(obj) = self.obj(ix) else { return };
+        if let Live::Present(known) = &obj.live {
+            let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let version = Version::from(text("/metadata/resourceVersion"));
+            let same = known.uid.to_string() == text("/metadata/uid");
+            // In a list that began after we last heard of it, an older version means that the store went back.
+            let in_newer_list = listing.is_some_and(|began| obj.seen < began);
+            if same && (version == known.version || version.older_than(&known.version)) && !in_newer_list {
+                return;
+            }
+        }
+        if let Some(folded) = fold::fold(live, &self.rules) {
+            self.absorb(ix, folded, live, blobs, now);
+        }
+    }
+
+    /// Takes in what a live object was folded to, while the object is still at hand.
+    pub(super) fn absorb(&mut self, ix: Ix, folded: fold::Folded, live: &Value, blobs: &dyn Blobs, now: Millis) {
+        let serial = self.serial;
+        let Some(obj) = self.obj_mut(ix) else { return };
+        obj.seen = serial;
+        let same = match &obj.live {
+            Live::Present(known) => {
+                if known.health != folded.health {
+                    obj.health_since = now;
+                }
+                known.owned == folded.owned
+                    && known.added == folded.added
+                    && known.health == folded.health
+                    && known.health_message == folded.health_message
+                    && known.deleting == folded.deleting
+                    && known.uid == folded.uid
+                    && known.replicas_elsewhere == folded.replicas_elsewhere
+                    && known.labelled == folded.labelled
+                    && known.keep == folded.keep
+                    && known.finalizers == folded.finalizers
+            }
+            _ => {
+                obj.health_since = now;
+                false
+            }
+        };
+        let namespace_came = obj.key.kind == "Namespace" && obj.key.group.is_empty() && obj.live.folded().is_none();
+        obj.live = Live::Present(folded);
+        if same {
+            // Noise: what may be deleted later is deleted at this version, nothing else depends on it.
+            return;
+        }
+        self.compare(ix, live, blobs, now);
+        self.touch_object(ix);
+        if namespace_came {
+            self.namespace_came(ix);
+        }
+    }
+
+    /// What waited for a namespace is tried at once.
+    fn namespace_came(&mut self, ix: Ix) {
+        let Some(name) = self.obj(ix).map(|obj| obj.key.name.clone()) else { return };
+        for obj in self.objects.iter_mut().flatten() {
+            if obj.key.namespace == name
+                && obj.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NamespaceMissing)
+            {
+                obj.trouble = None;
+            }
+        }
+        self.touch_all();
+    }
+
+    /// Compares a live object with what was applied, when the marks do not already say that nothing differs.
+    fn compare(&mut self, ix: Ix, live: &Value, blobs: &dyn Blobs, now: Millis) {
+        let Some(obj) = self.obj(ix) else { return };
+        let (Some(want), Live::Present(folded)) = (&obj.want, &obj.live) else { return };
+        let entry = self.inventory.get(&obj.key);
+        let baseline = entry.and_then(|entry| entry.baseline.as_ref());
+        let of = (folded.owned, folded.added, want.mark);
+        let known = match baseline {
+            Some(b) if b.desired == want.mark => Some(b),
+            // Other content was applied last: the apply that is due settles everything.
+            Some(_) => {
+                if let Some(obj) = self.obj_mut(ix) {
+                    obj.drift = None;
+                }
+                return;
+            }
+            None => None,
+        };
+        if known.is_some_and(|b| b.owned == folded.owned) && folded.added == Mark::NONE {
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.drift = None;
+            }
+            return;
+        }
+        if obj.drift.as_ref().is_some_and(|drift| drift.of == of) {
+            return;
+        }
+        let Some(declared) = self.declared(ix, want, &self.edits(ix), blobs) else { return };
+        let autoscaled = self.autoscaled(&obj.key);
+        let overlay = known.and_then(|b| b.overlay.as_deref());
+        let fields = drift::diff(&obj.key, &declared, overlay, live, autoscaled, &self.rules);
+        if known.is_none() {
+            self.adopt(ix, &declared, live, fields.is_empty(), now);
+            return;
+        }
+        let since = obj.drift.as_ref().filter(|d| !d.fields.is_empty()).map_or(now, |d| d.since);
+        if let Some(obj) = self.obj_mut(ix) {
+            obj.drift = Some(Box::new(Drift { of, fields, since }));
+            obj.since = now;
+        }
+    }
+
+    /// Live, ours, and exactly as declared, but without a record: the record is made without a write to the object.
+    fn adopt(&mut self, ix: Ix, declared: &Value, live: &Value, equal: bool, now: Millis) {
+        if !self.inventory_read {
+            return;
+        }
+        let Some(obj) = self.obj(ix) else { return };
+        let (Some(want), Live::Present(folded)) = (&obj.want, &obj.live) else { return };
+        if !equal || !folded.applied_by_us || folded.deleting {
+            return;
+        }
+        let Some(unit) = self.unit(want.unit).map(|slot| Arc::clone(&slot.id)) else { return };
+        let entry = Entry {
+            unit,
+            api_version: Arc::clone(&want.api_version),
+            uid: Some(folded.uid.clone()),
+            baseline: Some(Baseline::new(want.mark, folded.owned, declared, live, &self.rules)),
+        };
+        let key = Arc::clone(&obj.key);
+        self.inventory.put(&key, entry);
+        self.unwritten(now);
+    }
+
+    /// The declared object with the agent's edits made; `None` when its bytes are not at hand.
+    pub(super) fn declared(&self, _ix: Ix, want: &Want, edits: &[Edit], blobs: &dyn Blobs) -> Option<Value> {
+        let bytes = blobs.get(&want.blob.digest)?;
+        let mut declared = serde_json::from_slice(&bytes).ok()?;
+        crate::edit::edit(&mut declared, edits);
+        Some(declared)
+    }
+
+    /// An autoscaler, declared or live, targets this workload.
+    pub(super) fn autoscaled(&self, key: &ObjectKey) -> bool {
+        scalable(key) && self.autoscalers.values().any(|target| target == key)
+    }
+
+    /// What the agent changes in an object's bytes now.
+    pub(super) fn edits(&self, ix: Ix) -> Vec<Edit> {
+        let Some(obj) = self.obj(ix) else { return Vec::new() };
+        if obj.key.kind == "Secret" && obj.key.group.is_empty() {
+            return vec![Edit::EncodeStringData];
+        }
+        if !self.autoscaled(&obj.key) {
+            return Vec::new();
+        }
+        match &obj.live {
+            Live::Present(live) if live.replicas_elsewhere => vec![Edit::OmitReplicas],
+            Live::Present(live) => live.replicas.map(Edit::LiveReplicas).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The place of a unit, made when it has none.
+    pub(super) fn slot_of(&mut self, id: &Arc<UnitId>, now: Millis) -> UnitIx {
+        if let Some(unit) = self.by_unit.get(id) {
+            return *unit;
+        }
+        let unit = self.units.len() as UnitIx;
+        self.units.push(Slot::new(Arc::clone(id), State::Left, now));
+        self.by_unit.insert(Arc::clone(id), unit);
+        unit
+    }
+
+    /// The place of an object, made when it has none.
+    pub(super) fn object_of(&mut self, key: &Arc<ObjectKey>, now: Millis) -> Ix {
+        if let Some(ix) = self.by_key.get(key) {
+            return *ix;
+        }
+        // A kind that is listed already was listed without it, as far as our label goes.
+        let listed = self.kinds.get(&GroupKind::of(key)).is_some_and(|kind| kind.listed);
+        let live = if listed { Live::Absent } else { Live::Unknown };
+        let obj = Obj::new(Arc::clone(key), live, now);
+        let ix = match self.free.pop() {
+            Some(ix) => {
+                if let Some(slot) = self.objects.get_mut(ix as usize) {
+                    *slot = Some(obj);
+                }
+                ix
+            }
+            None => {
+                self.objects.push(Some(obj));
+                (self.objects.len() - 1) as Ix
+            }
+        };
+        self.by_key.insert(Arc::clone(key), ix);
+        ix
+    }
+
+    /// The mode a unit is treated by.
+    pub(super) fn mode(&self, unit: UnitIx) -> DriftMode {
+        self.unit(unit).map(|slot| slot.mode).unwrap_or_default()
+    }
+}

@@ -1,0 +1,224 @@
+//! Reports: how a unit stands, whole.
+
+use driftless_protocol::report::{
+    Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport,
+};
+
+use super::Engine;
+use super::state::{Ix, Live, Obj, Slot, State, UnitIx};
+use crate::health::Health;
+use crate::input::{GroupKind, Millis};
+use crate::mark::Mark;
+use crate::plan::Need;
+use crate::prune::Verdict;
+use crate::retry;
+
+impl Engine {
+    /// Reports of the units whose state changed since the last call, whole and bounded.
+    pub fn take_reports(&mut self, now: Millis) -> Vec<UnitReport> {
+        let mut out = Vec::new();
+        for unit in std::mem::take(&mut self.report_dirty) {
+            let Some(report) = self.report_of(unit, now) else { continue };
+            let mut timeless = report.clone();
+            timeless.observed_at = 0;
+            let bytes = serde_json::to_vec(&timeless).unwrap_or_default();
+            let mark = Mark::of_bytes(&self.rules.hash_key, &bytes);
+            if let Some(slot) = self.unit_mut(unit)
+                && slot.reported != mark
+            {
+                slot.reported = mark;
+                out.push(report);
+            }
+        }
+        out
+    }
+
+    /// A unit's report; `None` for a unit that is neither in the index nor owns anything.
+    pub(super) fn report_of(&self, unit: UnitIx, now: Millis) -> Option<UnitReport> {
+        let slot = self.unit(unit)?;
+        let owned = || self.leaving.iter().filter(move |ix| self.unit_of(**ix) == Some(unit)).copied();
+        if matches!(slot.state, State::Left) && owned().next().is_none() && slot.recent.is_empty() {
+            return None;
+        }
+        let mut report = UnitReport {
+            unit: (*slot.id).clone(),
+            ready: slot.status.ready,
+            reason: slot.status.reason.to_owned(),
+            message: slot.status.message.clone(),
+            generation: self.generation,
+            desired: slot.full().map(|full| full.body),
+            applied: slot.applied,
+            last_applied: slot.applied_at,
+            applied_revision: slot.applied_revision.clone(),
+            suspended: matches!(slot.state, State::Suspended(_)),
+            drift_mode: slot.mode,
+            counts: Counts::default(),
+            objects: Vec::new(),
+            drift: Vec::new(),
+            recent: slot.recent.iter().cloned().collect(),
+            waiting: slot.status.waiting.clone(),
+            held_deletes: slot.held_deletes.clone(),
+            observed_at: now,
+        };
+        report.counts.held_deletes = slot.held_deletes.len() as u32;
+        if let Some(full) = slot.full() {
+            for ix in &full.objects {
+                if let Some(obj) = self.obj(*ix) {
+                    self.report_object(*ix, obj, slot, &mut report, now);
+                }
+            }
+            report.counts.objects = (full.objects.len() + full.unusable.len()) as u32;
+            report.counts.withheld = full.withheld.len() as u32;
+            report.counts.failed += full.unusable.len() as u32;
+            for (key, code, message) in &full.unusable {
+                let state = ObjectState::Failed;
+                let reason = (*code).to_owned();
+                report.objects.push(ObjectReport { key: key.clone(), state, reason, message: message.clone(), since: slot.started });
+            }
+            for (key, why) in &full.withheld {
+                let message = place(why);
+                let state = ObjectState::Withheld;
+                let reason = why.code.clone();
+                report.objects.push(ObjectReport { key: key.clone(), state, reason, message, since: slot.started });
+            }
+        }
+        for ix in owned() {
+            self.report_leaving(ix, &mut report);
+        }
+        report.objects.sort_by(|a, b| (severity(a.state), &a.key).cmp(&(severity(b.state), &b.key)));
+        report.bound();
+        Some(report)
+    }
+
+    fn report_object(&self, ix: Ix, obj: &Obj, slot: &Slot, report: &mut UnitReport, now: Millis) {
+        let mut say = |state: ObjectState, reason: &str, message: String, since: Millis| {
+            let (key, reason) = ((*obj.key).clone(), reason.to_owned());
+            report.objects.push(ObjectReport { key, state, reason, message, since });
+        };
+        let served = self.kinds.get(&GroupKind::of(&obj.key)).is_some_and(|kind| kind.served.is_some());
+        if self.discovered && !served {
+            report.counts.not_served += 1;
+            let message = format!("the cluster does not serve the kind {}; applied as soon as it does", obj.key.kind);
+            say(ObjectState::NotServed, "KindNotServed", message, slot.started);
+            return;
+        }
+        if let Some(message) = self.unplaced(&obj.key) {
+            report.counts.failed += 1;
+            say(ObjectState::Failed, "NamespaceNotSpecified", message, slot.started);
+            return;
+        }
+        if let Some(trouble) = &obj.trouble {
+            report.counts.failed += 1;
+            let (reason, mut message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
+            if trouble.tries > 1 {
+                message.push_str(&format!(" ({} tries)", trouble.tries));
+            }
+            say(ObjectState::Failed, reason, message, trouble.since);
+            return;
+        }
+        let need = self.need(ix, now);
+        if let Some(drift) = Self::drift_of(obj) {
+            report.drift.extend(drift.fields.iter().cloned());
+            let stays = matches!(need, Need::Leave | Need::Later(_));
+            if stays {
+                report.counts.drifted += 1;
+                let fields: Vec<&str> = drift.fields.iter().take(3).map(|field| field.path.as_str()).collect();
+                let why = match need {
+                    Need::Later(Some(_)) => "healed after its pause",
+                    Need::Later(None) => "healed once the unit is healthy",
+                    _ => "left alone by its drift mode",
+                };
+                let message = format!("{} of {} drifted fields: {}; {why}", fields.len(), drift.fields.len(), fields.join(", "));
+                say(ObjectState::Drifted, "Drifted", message, drift.since);
+            }
+        }
+        if matches!(obj.live, Live::Absent) && matches!(need, Need::Leave | Need::Later(_)) {
+            report.counts.drifted += 1;
+            report.drift.push(gone(obj));
+            say(ObjectState::Drifted, "Deleted", "somebody deleted it; left so by its unit's drift mode or pause".to_owned(), obj.since);
+            return;
+        }
+        match need {
+            Need::Nothing => report.counts.in_sync += 1,
+            Need::Leave | Need::Later(_) => {}
+            Need::Listing => say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned(), obj.since),
+            Need::Gone => {
+                let by = obj.live.folded().and_then(|live| live.finalizers.as_deref()).filter(|f| !f.is_empty());
+                let by = by.map(|f| format!(", held up by finalizers {f}")).unwrap_or_default();
+                say(ObjectState::Pending, "Terminating", format!("it is being deleted{by}; made anew once it is gone"), obj.since);
+                return;
+            }
+            Need::Apply(..) | Need::DryRun => {
+                let message = slot.status.waiting.as_ref().map_or_else(|| "to be applied".to_owned(), |w| format!("waits for {}", w.on));
+                say(ObjectState::Pending, "Pending", message, obj.since);
+                return;
+            }
+        }
+        if let Some(live) = obj.live.folded().filter(|live| live.health != Health::Current) {
+            report.counts.unhealthy += 1;
+            let message = live.health_message.as_deref().unwrap_or("its state is unknown").to_owned();
+            let (state, reason) = match live.health {
+                Health::Failed => (ObjectState::Unhealthy, "Failed"),
+                _ => (ObjectState::InProgress, "InProgress"),
+            };
+            let (key, reason) = ((*obj.key).clone(), reason.to_owned());
+            report.objects.push(ObjectReport { key, state, reason, message, since: obj.health_since });
+        }
+    }
+
+    fn report_leaving(&self, ix: Ix, report: &mut UnitReport) {
+        let Some(obj) = self.obj(ix) else { return };
+        let mut say = |reason: &str, message: String, since: Millis| {
+            let (key, state) = ((*obj.key).clone(), ObjectState::Pending);
+            report.objects.push(ObjectReport { key, state, reason: reason.to_owned(), message, since });
+        };
+        if let Some(trouble) = &obj.trouble {
+            let (reason, message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
+            say(reason, format!("it left Git and could not be deleted: {message}"), trouble.since);
+            return;
+        }
+        if obj.delete_sent {
+            let by = obj.live.folded().and_then(|live| live.finalizers.as_deref()).filter(|f| !f.is_empty());
+            let by = by.map(|f| format!(", held up by finalizers {f}")).unwrap_or_default();
+            say("Deleting", format!("it left Git and is being deleted{by}"), obj.since);
+            return;
+        }
+        if let Some((Verdict::Keep { reason, why }, _)) = self.verdict(ix) {
+            say(reason, format!("not declared any more; kept: {why}"), obj.since);
+        }
+    }
+}
+
+/// A whole object that is gone, as drift.
+fn gone(obj: &Obj) -> FieldDrift {
+    FieldDrift {
+        key: (*obj.key).clone(),
+        path: String::new(),
+        desired: Some("the object".to_owned()),
+        live: None,
+        manager: None,
+        at: None,
+        class: DriftClass::Deleted,
+    }
+}
+
+fn severity(state: ObjectState) -> u8 {
+    match state {
+        ObjectState::Failed => 0,
+        ObjectState::NotServed => 1,
+        ObjectState::Unhealthy => 2,
+        ObjectState::Drifted => 3,
+        ObjectState::Withheld => 4,
+        ObjectState::Pending => 5,
+        ObjectState::InProgress => 6,
+    }
+}
+
+/// A reason with its place.
+fn place(why: &driftless_protocol::bundle::Reason) -> String {
+    match (&why.file, why.line) {
+        (Some(file), Some(line)) => format!("{} ({file}:{line})", why.message),
+        (Some(file), None) => format!("{} ({file})", why.message),
+        _ => why.message.clone(),
+    }
+}

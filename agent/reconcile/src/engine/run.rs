@@ -1,0 +1,448 @@
+//! Steps out, outcomes in.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use driftless_protocol::bundle::{Blobs, BlobRef};
+use driftless_protocol::report::{EventKind, RecentEvent};
+use serde_json::Value;
+
+use super::Engine;
+use super::state::{Ix, State, Trouble, UnitIx, Validated, Want};
+use crate::drift::Baseline;
+use crate::fold;
+use crate::health;
+use crate::input::Millis;
+use crate::inventory::Entry;
+use crate::mark::Mark;
+use crate::plan::{self, Need};
+use crate::retry::{self, Class};
+use crate::step::{Action, Apply, Edit, Failure, Outcome, Purpose, ShardWrite, Step, StepId, TakeOver};
+
+/// How long changes of the inventory that nothing waits for may gather: UIDs and baselines of a burst of applies go out
+/// in few writes. Losing them costs a comparison, never an object.
+pub(super) const WRITE_DELAY: Millis = 1000;
+/// How often an object of a health check that is not ours is read while a unit waits for it.
+const LOOK_EVERY: Millis = 5_000;
+
+/// A step in flight.
+#[derive(Debug)]
+pub(super) enum Flight {
+    Write { shards: Vec<u32>, intents: Vec<Ix> },
+    Apply { ix: Ix, blob: BlobRef, mark: Mark, edits: Vec<Edit>, purpose: Purpose, unit: UnitIx, detail: String, noticed: Millis },
+    DryRun { ix: Ix, blob: BlobRef, mark: Mark, edits: Vec<Edit> },
+    Delete { ix: Ix },
+    Look { unit: UnitIx, key: driftless_protocol::object::ObjectKey },
+}
+
+impl Engine {
+    /// Steps that can start now, to be carried out at once and in parallel. Never more in flight than
+    /// [`Rules::in_flight`](crate::rules::Rules::in_flight). Call it after every input and at
+    /// [`Engine::next_deadline`].
+    pub fn poll(&mut self, now: Millis) -> Vec<Step> {
+        while let Some((at, unit)) = self.timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.remove(&(at, unit));
+            if let Some(slot) = self.unit_mut(unit) {
+                slot.wake = None;
+            }
+            self.touch(unit);
+        }
+        // A unit that becomes ready wakes those that depend on it: until nothing changes, but not for ever.
+        let mut rounds = self.units.len() + 2;
+        while !self.dirty.is_empty() && rounds > 0 && self.generation.is_some() {
+            rounds -= 1;
+            for unit in std::mem::take(&mut self.dirty) {
+                self.advance(unit, now);
+            }
+        }
+        let mut steps = Vec::new();
+        if !self.inventory_read || !self.discovered || self.generation.is_none() || self.rules.shadow {
+            return steps;
+        }
+        if self.deletes_dirty {
+            self.deletes_dirty = false;
+            self.judge_deletes(now);
+        }
+        self.start_deletes(&mut steps, now);
+        self.start_queued(&mut steps, now);
+        self.start_looks(&mut steps, now);
+        self.start_write(&mut steps, now);
+        steps
+    }
+
+    fn room(&self) -> bool {
+        self.flights.len() < self.rules.in_flight
+    }
+
+    fn start_queued(&mut self, steps: &mut Vec<Step>, now: Millis) {
+        while self.room() {
+            let Some(ix) = self.queue.pop_front() else { return };
+            let need = self.need(ix, now);
+            let Some(obj) = self.obj_mut(ix) else { continue };
+            obj.queued = false;
+            if obj.busy.is_some() || obj.unstored || obj.trouble.as_ref().is_some_and(|t| t.next > now) {
+                continue;
+            }
+            let Some(want) = obj.want.clone() else { continue };
+            let key = Arc::clone(&obj.key);
+            let noticed = obj.drift.as_ref().map_or(obj.since, |drift| drift.since);
+            let Some(slot) = self.unit(want.unit) else { continue };
+            let heal = matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun);
+            if !heal && (!slot.open || want.stage > slot.stage) {
+                // Closed since it was queued; its unit queues it again.
+                continue;
+            }
+            let validate = slot.validated == Validated::No && !heal;
+            let Some(full) = slot.full() else { continue };
+            let edits = self.edits(ix);
+            let apply = |purpose, take_over| Apply {
+                unit: (*slot.id).clone(),
+                key: (*key).clone(),
+                api_version: want.api_version.to_string(),
+                blob: want.blob,
+                edits: edits.clone(),
+                account: full.spec.service_account.clone(),
+                purpose,
+                take_over,
+            };
+            let (action, flight) = match need {
+                Need::Apply(purpose, _) if validate => (
+                    Action::DryRun(apply(purpose, TakeOver::No)),
+                    Flight::DryRun { ix, blob: want.blob, mark: want.mark, edits: edits.clone() },
+                ),
+                Need::Apply(purpose, take_over) => {
+                    let detail = self.detail(ix, purpose);
+                    (
+                        Action::Apply(apply(purpose, take_over)),
+                        Flight::Apply {
+                            ix,
+                            blob: want.blob,
+                            mark: want.mark,
+                            edits: edits.clone(),
+                            purpose,
+                            unit: want.unit,
+                            detail,
+                            noticed,
+                        },
+                    )
+                }
+                Need::DryRun => (
+                    Action::DryRun(apply(Purpose::Heal, TakeOver::No)),
+                    Flight::DryRun { ix, blob: want.blob, mark: want.mark, edits: edits.clone() },
+                ),
+                _ => continue,
+            };
+            let step = self.step(action);
+            self.flights.insert(step.id, flight);
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.busy = Some(step.id);
+            }
+            steps.push(step);
+        }
+    }
+
+    /// `spec.replicas 5 -> 3 (manager kubectl)`.
+    fn detail(&self, ix: Ix, purpose: Purpose) -> String {
+        let Some(obj) = self.obj(ix) else { return String::new() };
+        match (purpose, Self::drift_of(obj)) {
+            (Purpose::Create, _) => "created".to_owned(),
+            (Purpose::Change, _) => "changed as declared".to_owned(),
+            (Purpose::Heal, None) => "it was gone, made anew".to_owned(),
+            (Purpose::Heal, Some(drift)) => {
+                let mut parts: Vec<String> = drift
+                    .fields
+                    .iter()
+                    .take(3)
+                    .map(|field| {
+                        let live = field.live.as_deref().unwrap_or("removed");
+                        let desired = field.desired.as_deref().unwrap_or("not declared");
+                        let manager = field.manager.as_deref().unwrap_or("unknown");
+                        format!("{} {live} -> {desired} (manager {manager})", field.path)
+                    })
+                    .collect();
+                if drift.fields.len() > 3 {
+                    parts.push(format!("and {} more fields", drift.fields.len() - 3));
+                }
+                parts.join(", ")
+            }
+        }
+    }
+
+    fn start_looks(&mut self, steps: &mut Vec<Step>, now: Millis) {
+        for unit in 0..self.units.len() as UnitIx {
+            if !self.room() {
+                return;
+            }
+            let Some(slot) = self.unit(unit) else { continue };
+            // Read only while it is waited for, or to see it once.
+            let waits = slot.settled.is_some() && slot.full().is_some_and(|full| !full.spec.wait);
+            let due: Vec<_> = slot
+                .looks
+                .iter()
+                .filter(|look| waits && look.busy.is_none() && look.next <= now)
+                .map(|look| look.key.clone())
+                .collect();
+            for key in due {
+                let step = self.step(Action::Get { key: key.clone(), api_version: None });
+                self.flights.insert(step.id, Flight::Look { unit, key: key.clone() });
+                if let Some(slot) = self.unit_mut(unit)
+                    && let Some(look) = slot.looks.iter_mut().find(|look| look.key == key)
+                {
+                    look.busy = Some(step.id);
+                }
+                steps.push(step);
+            }
+        }
+    }
+
+    /// One write at a time. Intents go at once, all that are known now together; the rest gathers for a moment.
+    fn start_write(&mut self, steps: &mut Vec<Step>, now: Millis) {
+        if self.writing || !self.inventory.is_dirty() || !self.can_write() || now < self.write_after {
+            return;
+        }
+        let intents: Vec<Ix> =
+            (0..).zip(&self.objects).filter(|(_, obj)| obj.as_ref().is_some_and(|o| o.unstored)).map(|(ix, _)| ix).collect();
+        let quiet = self.flights.is_empty() && self.queue.is_empty() && steps.is_empty();
+        let waited = self.unwritten_since.is_some_and(|since| now >= since.saturating_add(WRITE_DELAY));
+        if intents.is_empty() && !quiet && !waited {
+            self.unwritten(now);
+            return;
+        }
+        let shards: Vec<ShardWrite> = self.inventory.take_writes(&self.frozen);
+        if shards.is_empty() {
+            return;
+        }
+        self.unwritten_since = None;
+        self.writing = true;
+        let numbers = shards.iter().map(|write| write.shard).collect();
+        let step = self.step(Action::WriteInventory { shards });
+        self.flights.insert(step.id, Flight::Write { shards: numbers, intents });
+        steps.push(step);
+    }
+
+    /// What became of a step. The answer of an apply need not be fed to [`Engine::observe`] again.
+    pub fn done(&mut self, step: StepId, outcome: Outcome<'_>, blobs: &dyn Blobs, now: Millis) {
+        let Some(flight) = self.flights.remove(&step) else { return };
+        match flight {
+            Flight::Write { shards, intents } => self.written(shards, &intents, &outcome, now),
+            Flight::Apply { ix, .. } | Flight::DryRun { ix, .. } | Flight::Delete { ix } => {
+                if let Some(obj) = self.obj_mut(ix) {
+                    obj.busy = None;
+                }
+                match flight {
+                    Flight::Apply { blob, mark, edits, purpose, unit, detail, noticed, .. } => match outcome {
+                        Outcome::Object(answer) => {
+                            let applied = Applied { ix, blob, mark, edits, purpose, unit, detail, noticed };
+                            self.applied(applied, answer, blobs, now);
+                        }
+                        other => self.failed(ix, mark, other, now),
+                    },
+                    Flight::DryRun { blob, mark, edits, .. } => match outcome {
+                        Outcome::Object(answer) => self.probed(ix, (blob, mark), &edits, answer, blobs, now),
+                        other => self.failed(ix, mark, other, now),
+                    },
+                    _ => self.deleted(ix, outcome, now),
+                }
+                self.touch_object(ix);
+            }
+            Flight::Look { unit, key } => {
+                let verdict = match outcome {
+                    Outcome::Object(live) => Some(health::judge(live)),
+                    Outcome::NotFound => {
+                        Some(health::Verdict { health: health::Health::InProgress, message: Some("it does not exist".into()) })
+                    }
+                    Outcome::Failed(failure) => Some(health::Verdict {
+                        health: health::Health::Unknown,
+                        message: Some(format!("it could not be read: {}", failure.message)),
+                    }),
+                    Outcome::Ok | Outcome::Unknown => None,
+                };
+                if let Some(slot) = self.unit_mut(unit)
+                    && let Some(look) = slot.looks.iter_mut().find(|look| look.key == key)
+                {
+                    let healthy = verdict.as_ref().is_some_and(|v| v.health == health::Health::Current);
+                    look.verdict = verdict.or(look.verdict.take());
+                    look.busy = None;
+                    look.next = now.saturating_add(if healthy { LOOK_EVERY * 12 } else { LOOK_EVERY });
+                }
+                self.touch(unit);
+            }
+        }
+    }
+
+    fn written(&mut self, shards: Vec<u32>, intents: &[Ix], outcome: &Outcome<'_>, now: Millis) {
+        self.writing = false;
+        if !matches!(outcome, Outcome::Ok | Outcome::Object(_)) {
+            self.inventory.rewrite(shards);
+            self.write_tries = self.write_tries.saturating_add(1);
+            let failure = Failure::default();
+            let class = match outcome {
+                Outcome::Failed(failure) => retry::class(failure),
+                _ => Class::Unavailable,
+            };
+            // Nothing goes on without it, so it is tried every minute at the latest, whatever the cause.
+            self.write_after = retry::next(class, failure.retry_after, self.write_tries, 60, 0, now);
+            self.unwritten_since = Some(now);
+            return;
+        }
+        self.write_tries = 0;
+        let mut units = BTreeSet::new();
+        for ix in intents {
+            if let Some(obj) = self.obj_mut(*ix) {
+                obj.unstored = false;
+            }
+            units.extend(self.unit_of(*ix));
+        }
+        for unit in units {
+            self.touch(unit);
+        }
+    }
+
+    fn applied(&mut self, applied: Applied, answer: &Value, blobs: &dyn Blobs, now: Millis) {
+        let Applied { ix, blob, mark, edits, purpose, unit, detail, noticed } = applied;
+        let Some(folded) = fold::fold(answer, &self.rules) else {
+            let failure = Failure { message: "the API server's answer is no object with a UID".into(), ..Failure::default() };
+            self.failed(ix, mark, Outcome::Failed(failure), now);
+            return;
+        };
+        let Some(obj) = self.obj_mut(ix) else { return };
+        let before = obj.live.folded().map(|live| live.version.clone());
+        obj.trouble = None;
+        let contested = obj.drift.as_ref().is_some_and(|d| d.fields.iter().any(|f| plan::may_contest(f.class)));
+        let changed = before.as_ref() != Some(&folded.version);
+        if purpose == Purpose::Heal {
+            // Also when it changed nothing: then the difference is one the server makes, and the new baseline holds it.
+            obj.pace.healed(contested && changed, now);
+        }
+        let key = Arc::clone(&obj.key);
+        let api_version = obj.want.as_ref().map(|want| Arc::clone(&want.api_version));
+        let declared = blobs.get(&blob.digest).and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        let baseline = match declared {
+            Some(mut declared) => {
+                crate::edit::edit(&mut declared, &edits);
+                Baseline::new(mark, folded.owned, &declared, answer, &self.rules)
+            }
+            // Without the bytes there is no overlay; a later mismatch is settled by a dry run.
+            None => Baseline { desired: mark, owned: folded.owned, overlay: None },
+        };
+        if let Some(id) = self.unit(unit).map(|slot| Arc::clone(&slot.id)) {
+            let api_version = api_version
+                .or_else(|| self.inventory.get(&key).map(|entry| Arc::clone(&entry.api_version)))
+                .unwrap_or_else(|| "v1".into());
+            let entry = Entry { unit: id, api_version, uid: Some(folded.uid.clone()), baseline: Some(baseline) };
+            self.inventory.put(&key, entry);
+            self.unwritten(now);
+        }
+        // It may have left Git while the request was on its way.
+        let left = self.obj(ix).is_some_and(|obj| obj.want.is_none());
+        if left {
+            self.leaving.insert(ix);
+            self.deletes_dirty = true;
+        }
+        let newer_known = self.obj(ix).and_then(|obj| obj.live.folded()).is_some_and(|live| {
+            live.uid == folded.uid && folded.version.older_than(&live.version)
+        });
+        if !newer_known {
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.drift = None;
+                obj.since = now;
+            }
+            self.absorb(ix, folded, answer, blobs, now);
+        }
+        if changed || purpose != Purpose::Heal {
+            let what = if purpose == Purpose::Heal { EventKind::Healed } else { EventKind::Applied };
+            let took_ms = (purpose == Purpose::Heal).then(|| now.saturating_sub(noticed));
+            if changed && let Some(slot) = self.unit_mut(unit) {
+                slot.remember(RecentEvent { at: now, what, key: (*key).clone(), detail, took_ms });
+            }
+        }
+    }
+
+    /// A dry run came back: what the server would make of it.
+    fn probed(
+        &mut self,
+        ix: Ix,
+        (blob, mark): (BlobRef, Mark),
+        edits: &[Edit],
+        answer: &Value,
+        blobs: &dyn Blobs,
+        now: Millis,
+    ) {
+        let folded = fold::fold(answer, &self.rules);
+        let Some(obj) = self.obj_mut(ix) else { return };
+        obj.trouble = None;
+        let owned = obj.live.folded().map(|live| live.owned);
+        obj.probed = Some((owned.unwrap_or(Mark::NONE), mark));
+        let unchanged = folded.as_ref().is_some_and(|would| Some(would.owned) == owned);
+        let (true, Some(want), Some(owned)) = (unchanged, obj.want.clone(), owned) else { return };
+        // The server would change nothing: the difference is its own way to write it.
+        let key = Arc::clone(&obj.key);
+        let Some(entry) = self.inventory.get(&key).cloned() else { return };
+        let want = Want { blob, mark, ..want };
+        let Some(declared) = self.declared(ix, &want, edits, blobs) else { return };
+        let baseline = Baseline::new(mark, owned, &declared, answer, &self.rules);
+        self.inventory.put(&key, Entry { baseline: Some(baseline), ..entry });
+        self.unwritten(now);
+        if let Some(obj) = self.obj_mut(ix) {
+            obj.drift = None;
+            obj.since = now;
+        }
+    }
+
+    /// A request about an object failed, or what became of it is unknown.
+    pub(super) fn failed(&mut self, ix: Ix, mark: Mark, outcome: Outcome<'_>, now: Millis) {
+        let unit = self.unit_of(ix);
+        let retry_interval = unit
+            .and_then(|unit| self.unit(unit))
+            .and_then(|slot| match &slot.state {
+                State::Full(full) => Some(full.spec.retry_interval_seconds),
+                _ => None,
+            })
+            .unwrap_or(60);
+        let failure = match outcome {
+            Outcome::Failed(failure) => failure,
+            Outcome::NotFound => {
+                Failure { status: Some(404), reason: "NotFound".into(), message: "not found".into(), ..Failure::default() }
+            }
+            // Not carried out, or nobody knows: an apply may be repeated, and a delete has preconditions.
+            Outcome::Ok | Outcome::Object(_) | Outcome::Unknown => {
+                Failure { message: "the request was cut off".into(), ..Failure::default() }
+            }
+        };
+        let class = retry::class(&failure);
+        if class == Class::NotServed
+            && let Some(kind) = self.obj(ix).map(|obj| crate::input::GroupKind::of(&obj.key))
+            && let Some(known) = self.kinds.get_mut(&kind)
+        {
+            // Discovery was older than the cluster: until it is read anew the kind counts as not served.
+            known.served = None;
+        }
+        let Some(obj) = self.obj_mut(ix) else { return };
+        let before = obj.trouble.as_ref().filter(|t| t.mark == mark);
+        let tries = before.map_or(1, |t| t.tries.saturating_add(1));
+        let since = before.map_or(now, |t| t.since);
+        let next = retry::next(class, failure.retry_after, tries, retry_interval, u64::from(ix) * 131, now);
+        // New content came while the old was refused: it is tried at once.
+        if obj.want.as_ref().is_some_and(|want| want.mark != mark) {
+            obj.trouble = None;
+            return;
+        }
+        obj.trouble = Some(Box::new(Trouble { class, failure, tries, next, since, mark }));
+        obj.since = since;
+    }
+}
+
+/// An apply that succeeded.
+struct Applied {
+    ix: Ix,
+    blob: BlobRef,
+    mark: Mark,
+    edits: Vec<Edit>,
+    purpose: Purpose,
+    unit: UnitIx,
+    detail: String,
+    noticed: Millis,
+}

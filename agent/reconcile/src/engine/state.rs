@@ -1,0 +1,270 @@
+//! What the engine remembers: one record per object, one per unit, one per kind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use driftless_protocol::bundle::{BlobRef, DriftMode, Reason, SuspendedBy, UnitSpec};
+use driftless_protocol::id::{Digest, UnitId};
+use driftless_protocol::object::ObjectKey;
+use driftless_protocol::report::{FieldDrift, HeldDelete, Ready, RecentEvent, Waiting};
+
+use crate::fold::Folded;
+use crate::input::Millis;
+use crate::mark::Mark;
+use crate::order::Stage;
+use crate::retry::Class;
+use crate::step::{Failure, StepId};
+
+/// Place of an object in the engine's table.
+pub(super) type Ix = u32;
+/// Place of a unit.
+pub(super) type UnitIx = u32;
+
+/// One object: declared, owned, or both.
+#[derive(Debug)]
+pub(super) struct Obj {
+    pub(super) key: Arc<ObjectKey>,
+    /// Declared by a full unit.
+    pub(super) want: Option<Want>,
+    pub(super) live: Live,
+    /// The list or answer that last spoke of it: see `Engine::serial`.
+    pub(super) seen: u64,
+    /// Why the live object is not in sync with its baseline; `None` when it is.
+    pub(super) drift: Option<Box<Drift>>,
+    /// The last request failed.
+    pub(super) trouble: Option<Box<Trouble>>,
+    /// A request about it is in flight.
+    pub(super) busy: Option<StepId>,
+    /// It stands in the run queue.
+    pub(super) queued: bool,
+    /// Its intent is not stored yet: nothing may be applied.
+    pub(super) unstored: bool,
+    /// A delete was accepted; waiting until it is gone.
+    pub(super) delete_sent: bool,
+    pub(super) pace: Pace,
+    /// A dry run has looked at this state: (owned, desired).
+    pub(super) probed: Option<(Mark, Mark)>,
+    /// When its health last changed.
+    pub(super) health_since: Millis,
+    /// When what is reported of it last changed.
+    pub(super) since: Millis,
+}
+
+/// What a full unit declares of an object.
+#[derive(Clone, Debug)]
+pub(super) struct Want {
+    pub(super) unit: UnitIx,
+    pub(super) blob: BlobRef,
+    /// Keyed mark of the blob's digest.
+    pub(super) mark: Mark,
+    pub(super) api_version: Arc<str>,
+    pub(super) stage: Stage,
+    pub(super) handed_through: bool,
+}
+
+/// What is known of the live object.
+#[derive(Debug)]
+pub(super) enum Live {
+    /// Its kind has not been listed yet.
+    Unknown,
+    /// Its kind was listed without it, or it was deleted.
+    Absent,
+    /// There.
+    Present(Folded),
+}
+
+impl Live {
+    pub(super) fn folded(&self) -> Option<&Folded> {
+        match self {
+            Self::Present(folded) => Some(folded),
+            _ => None,
+        }
+    }
+}
+
+/// A live object that is not as the last apply left it.
+#[derive(Debug)]
+pub(super) struct Drift {
+    /// What was compared: live ownership, live additions, declared content.
+    pub(super) of: (Mark, Mark, Mark),
+    /// What differs; empty when all of it is explained.
+    pub(super) fields: Vec<FieldDrift>,
+    /// First notice.
+    pub(super) since: Millis,
+}
+
+/// A failed request.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) class: Class,
+    pub(super) failure: Failure,
+    /// Failures in a row.
+    pub(super) tries: u32,
+    pub(super) next: Millis,
+    /// First failure in a row.
+    pub(super) since: Millis,
+    /// The content that failed: new content is tried at once.
+    pub(super) mark: Mark,
+}
+
+/// When it was healed, to keep to intervals and to damp contests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    pub(super) last: Option<Millis>,
+    /// Heals against controllers within the window.
+    pub(super) contests: u32,
+    /// Start of the window.
+    pub(super) window: Millis,
+}
+
+/// One unit.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) id: Arc<UnitId>,
+    pub(super) state: State,
+    pub(super) mode: DriftMode,
+    /// When the present body was first seen.
+    pub(super) started: Millis,
+    /// The body last applied whole.
+    pub(super) applied: Option<Digest>,
+    pub(super) applied_at: Option<Millis>,
+    pub(super) applied_revision: Option<String>,
+    /// Since when everything is applied and health is waited for.
+    pub(super) settled: Option<Millis>,
+    /// Objects may be applied: dependencies are ready.
+    pub(super) open: bool,
+    /// Stages up to this one may be applied.
+    pub(super) stage: Stage,
+    pub(super) validated: Validated,
+    pub(super) status: Status,
+    pub(super) held_deletes: Vec<HeldDelete>,
+    pub(super) recent: VecDeque<RecentEvent>,
+    /// Mark of the last report handed out.
+    pub(super) reported: Mark,
+    pub(super) wake: Option<Millis>,
+    /// Objects of its health checks that are not declared anywhere: last verdict and when to look again.
+    pub(super) looks: Vec<Look>,
+}
+
+/// What the index says of a unit.
+#[derive(Debug)]
+pub(super) enum State {
+    Full(Box<Full>),
+    Held(Reason),
+    Suspended(SuspendedBy),
+    /// Not in the index (any more), but the inventory has objects of it.
+    Left,
+}
+
+/// A unit to be made so.
+#[derive(Debug)]
+pub(super) struct Full {
+    pub(super) body: Digest,
+    pub(super) spec: UnitSpec,
+    pub(super) revision: Option<String>,
+    /// In apply order.
+    pub(super) objects: Vec<Ix>,
+    pub(super) withheld: Vec<(ObjectKey, Reason)>,
+    /// Declared without a usable place: key, reason code, message.
+    pub(super) unusable: Vec<(ObjectKey, &'static str, String)>,
+    /// It depends on itself.
+    pub(super) cycle: Option<String>,
+}
+
+/// Server-side validation before the first write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Validated {
+    /// Not asked for, or done.
+    Yes,
+    /// Dry runs are due.
+    No,
+}
+
+/// An object of a health check that is not ours.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) key: ObjectKey,
+    pub(super) verdict: Option<crate::health::Verdict>,
+    pub(super) next: Millis,
+    pub(super) busy: Option<StepId>,
+}
+
+/// The verdict on a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Status {
+    pub(super) ready: Ready,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) waiting: Option<Waiting>,
+}
+
+/// What is known of a kind.
+#[derive(Debug, Default)]
+pub(super) struct Kind {
+    /// Served versions, preferred first; `None`: not served.
+    pub(super) served: Option<Vec<String>>,
+    pub(super) namespaced: bool,
+    /// A list of it began as this serial and is not complete.
+    pub(super) listing: Option<u64>,
+    /// It was listed at least once.
+    pub(super) listed: bool,
+    /// It cannot be watched, and why.
+    pub(super) blind: Option<String>,
+}
+
+impl Slot {
+    pub(super) fn new(id: Arc<UnitId>, state: State, now: Millis) -> Self {
+        Self {
+            id,
+            state,
+            mode: DriftMode::default(),
+            started: now,
+            applied: None,
+            applied_at: None,
+            applied_revision: None,
+            settled: None,
+            open: false,
+            stage: Stage::Definitions,
+            validated: Validated::Yes,
+            status: Status::default(),
+            held_deletes: Vec::new(),
+            recent: VecDeque::new(),
+            reported: Mark::NONE,
+            wake: None,
+            looks: Vec::new(),
+        }
+    }
+
+    pub(super) fn full(&self) -> Option<&Full> {
+        match &self.state {
+            State::Full(full) => Some(full),
+            _ => None,
+        }
+    }
+
+    pub(super) fn remember(&mut self, event: RecentEvent) {
+        self.recent.push_front(event);
+        self.recent.truncate(20);
+    }
+}
+
+impl Obj {
+    pub(super) fn new(key: Arc<ObjectKey>, live: Live, now: Millis) -> Self {
+        Self {
+            key,
+            want: None,
+            live,
+            seen: 0,
+            drift: None,
+            trouble: None,
+            busy: None,
+            queued: false,
+            unstored: false,
+            delete_sent: false,
+            pace: Pace::default(),
+            probed: None,
+            health_since: now,
+            since: now,
+        }
+    }
+}

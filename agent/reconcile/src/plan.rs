@@ -1,0 +1,176 @@
+//! What one object needs now: a pure function of what is declared, owned and live. And [`plan`], the same for a whole
+//! cluster at one moment.
+
+use driftless_protocol::bundle::{Blobs, DriftMode, UnitSpec};
+use driftless_protocol::report::{DriftClass, UnitReport};
+use serde_json::Value;
+
+use crate::drift::Baseline;
+use crate::engine::Engine;
+use crate::fold::Folded;
+use crate::input::{Desired, GroupKind, Millis, Observation, ServedKind};
+use crate::mark::Mark;
+use crate::rules::Rules;
+use crate::step::{Purpose, Step, TakeOver};
+
+/// One declared object, as the decision sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Mark of the declared content.
+    pub desired: Mark,
+    /// What the last apply left; `None` before the first.
+    pub baseline: Option<&'a Baseline>,
+    /// `None`: its kind has not been listed.
+    pub live: Option<Option<&'a Folded>>,
+    /// What was found when the live object was compared: fields that drifted (empty: explained), by class and whether
+    /// they were added. `None`: nothing to compare, or in sync.
+    pub drift: Option<DriftView>,
+    /// An autoscaler targets it, so its live replicas must be known before it is written.
+    pub autoscaled: bool,
+    /// How its unit treats drift.
+    pub mode: DriftMode,
+    /// The unit's settings.
+    pub spec: &'a UnitSpec,
+    /// Whether the unit is healthy now.
+    pub unit_healthy: bool,
+    /// When it was last healed.
+    pub last_heal: Option<Millis>,
+    /// Pause that a contest asks for, in milliseconds.
+    pub damping: Millis,
+    /// A dry run has looked at exactly this.
+    pub probed: bool,
+}
+
+/// Drift of one object, in short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DriftView {
+    /// How many fields.
+    pub fields: usize,
+    /// Some were added by people: an apply alone does not remove them.
+    pub added: bool,
+    /// No manager claims any of them.
+    pub unclaimed: bool,
+}
+
+/// What an object needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: as declared.
+    Nothing,
+    /// Its kind must be listed first.
+    Listing,
+    /// It is being deleted; it is made anew once it is gone.
+    Gone,
+    /// An apply.
+    Apply(Purpose, TakeOver),
+    /// A dry run: the live object differs, and nobody claims the difference.
+    DryRun,
+    /// It drifted, and its unit's mode says to leave it.
+    Leave,
+    /// It drifted, and is healed at this time, or when the unit is healthy (`None`).
+    Later(Option<Millis>),
+}
+
+/// Decides.
+#[must_use]
+pub fn need(view: &View<'_>, now: Millis) -> Need {
+    let current = view.baseline.filter(|baseline| baseline.desired == view.desired);
+    if let Some(Some(live)) = view.live
+        && live.deleting
+    {
+        return Need::Gone;
+    }
+    let Some(baseline) = current else {
+        // New content. What is live matters only where a live value goes into the request.
+        return match (view.live, view.autoscaled) {
+            (None, true) => Need::Listing,
+            (Some(None), _) => Need::Apply(Purpose::Create, first_contact(view)),
+            _ => Need::Apply(Purpose::Change, first_contact(view)),
+        };
+    };
+    let Some(live) = view.live else { return Need::Listing };
+    let take_over = match live {
+        None => TakeOver::No,
+        Some(live) if live.owned == baseline.owned && live.added == Mark::NONE => return Need::Nothing,
+        Some(live) => match view.drift {
+            // Not compared yet: the bytes were not at hand. The apply settles it.
+            None => TakeOver::Humans,
+            Some(drift) if drift.fields == 0 && live.applied_by_us => return Need::Nothing,
+            Some(drift) if drift.unclaimed && !drift.added && !view.probed && live.applied_by_us => return Need::DryRun,
+            Some(drift) if drift.added => TakeOver::Humans,
+            Some(_) => TakeOver::No,
+        },
+    };
+    if view.mode != DriftMode::Correct {
+        return Need::Leave;
+    }
+    if view.spec.remediate_only_when_healthy && !view.unit_healthy {
+        return Need::Later(None);
+    }
+    let pause = view.spec.remediation_interval_seconds.saturating_mul(1000).max(view.damping);
+    match view.last_heal.map(|last| last.saturating_add(pause)) {
+        Some(at) if at > now => Need::Later(Some(at)),
+        _ => Need::Apply(Purpose::Heal, take_over),
+    }
+}
+
+/// The first time we meet an object that is there, fields that kubectl, Helm or Flux wrote become ours, so that they
+/// leave the cluster when they leave Git.
+fn first_contact(view: &View<'_>) -> TakeOver {
+    match view.live {
+        Some(Some(live)) if !live.applied_by_us => TakeOver::HumansAndTools,
+        Some(Some(live)) if live.added != Mark::NONE => TakeOver::Humans,
+        _ => TakeOver::No,
+    }
+}
+
+/// Whether heals against a class of writer are damped when they repeat: people are not, they stop by themselves.
+#[must_use]
+pub fn may_contest(class: DriftClass) -> bool {
+    matches!(class, DriftClass::Controller | DriftClass::GitOps | DriftClass::Admission)
+}
+
+/// The world at one moment: what [`plan`] looks at.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// What is wanted.
+    pub desired: Desired<'a>,
+    /// The objects' bytes.
+    pub blobs: &'a dyn Blobs,
+    /// Stored inventory shards.
+    pub inventory: &'a [(u32, String)],
+    /// All kinds the cluster serves.
+    pub served: &'a [ServedKind],
+    /// All live objects that carry our label, and all autoscalers.
+    pub live: &'a [Value],
+}
+
+/// What to do first, and how things stand.
+#[derive(Debug)]
+pub struct Plan {
+    /// Steps that can start now.
+    pub steps: Vec<Step>,
+    /// All units.
+    pub report: Vec<UnitReport>,
+}
+
+/// What the engine would do first in this world. For a world in sync there are no steps.
+#[must_use]
+pub fn plan(world: &World<'_>, rules: &Rules, now: Millis) -> Plan {
+    let mut engine = Engine::new(rules.clone());
+    engine.set_inventory(world.inventory, now);
+    engine.set_discovery(world.served, true, now);
+    engine.set_bundle(world.desired, world.blobs, now);
+    let kinds: Vec<GroupKind> = engine.wanted().into_iter().map(|wanted| wanted.kind).collect();
+    for kind in &kinds {
+        engine.observe(Observation::ListBegin(kind), world.blobs, now);
+    }
+    for live in world.live {
+        engine.observe(Observation::Object(live), world.blobs, now);
+    }
+    for kind in &kinds {
+        engine.observe(Observation::ListEnd(kind), world.blobs, now);
+    }
+    let steps = engine.poll(now);
+    Plan { steps, report: engine.reports(now) }
+}
