@@ -250,7 +250,7 @@ impl Parser<'_> {
     }
 
     fn case(&mut self, start: usize, name: &str) -> Result<Operator, Error> {
-        let rest = self.text[self.at..].as_bytes();
+        let rest = &self.text.as_bytes()[self.at..];
         let second = rest.get(1).copied().filter(|b| matches!(b, b',' | b'^'));
         let operator = match (rest.first(), second) {
             (Some(b','), None) => Operator::LowerFirst,

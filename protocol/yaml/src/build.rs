@@ -17,6 +17,8 @@ const SMALL: usize = 16;
 pub(crate) struct Builder<'l> {
     dialect: Dialect,
     limits: &'l Limits,
+    /// Lines before the text that is read, in the file it is a piece of.
+    lines_before: u32,
     frames: Vec<Frame>,
     root: Option<Node>,
     anchors: HashMap<Box<str>, Anchor>,
@@ -87,7 +89,21 @@ struct Value {
 
 impl<'l> Builder<'l> {
     pub(crate) fn new(dialect: Dialect, limits: &'l Limits) -> Self {
-        Self { dialect, limits, frames: Vec::new(), root: None, anchors: HashMap::new(), nodes: 0, text: 0 }
+        Self {
+            dialect,
+            limits,
+            lines_before: 0,
+            frames: Vec::new(),
+            root: None,
+            anchors: HashMap::new(),
+            nodes: 0,
+            text: 0,
+        }
+    }
+
+    /// Sets how many lines of the file come before the text that is read next.
+    pub(crate) fn set_lines_before(&mut self, lines: u32) {
+        self.lines_before = lines;
     }
 
     /// What has been counted so far, to be given to [`Builder::forget`].
@@ -112,7 +128,9 @@ impl<'l> Builder<'l> {
         self.root.take().unwrap_or_else(Node::null)
     }
 
+    /// `line` is 1-based in the text that is read.
     pub(crate) fn event(&mut self, event: &Event<'_>, line: u32) -> Result<(), ErrorKind> {
+        let line = line.saturating_add(self.lines_before);
         match *event {
             Event::Scalar { anchor, tag, value, plain, folded } => {
                 let value = if folded && self.dialect == Dialect::Resource { refold(value) } else { value.into() };
@@ -219,8 +237,12 @@ impl<'l> Builder<'l> {
         match &mut frame.content {
             Content::Seq(items) => items.push(value.node),
             Content::Map(map) => match map.key.take() {
-                None => map.key = Some(key(&value, dialect, top)?),
-                Some(Key::Text(key, line)) => map.set(key, value.node, line, dialect)?,
+                None => {
+                    let key = key(&value, dialect, top)?;
+                    map.check(&key, dialect)?;
+                    map.key = Some(key);
+                }
+                Some(Key::Text(key, line)) => map.set(key, value.node, line),
                 Some(Key::Merge) => map.merge(value, dialect)?,
                 Some(Key::Dropped) => {}
             },
@@ -259,16 +281,24 @@ impl MapContent {
         self.entries.push(entry);
     }
 
-    fn set(&mut self, key: Arc<str>, value: Node, line: u32, dialect: Dialect) -> Result<(), ErrorKind> {
+    /// Refuses a key that is there already, where the dialect does.
+    fn check(&mut self, key: &Key, dialect: Dialect) -> Result<(), ErrorKind> {
+        match key {
+            _ if dialect == Dialect::Yaml11 => Ok(()),
+            Key::Merge if self.merge.is_some() => Err(ErrorKind::DuplicateMerge),
+            Key::Text(key, _) => match self.place(key) {
+                Some(at) => Err(ErrorKind::DuplicateKey { key: key.to_string(), first: self.entries[at].line }),
+                None => Ok(()),
+            },
+            Key::Merge | Key::Dropped => Ok(()),
+        }
+    }
+
+    fn set(&mut self, key: Arc<str>, value: Node, line: u32) {
         match self.place(&key) {
             None => self.push(Entry { key, value, line }),
-            Some(at) if dialect == Dialect::Yaml11 => self.entries[at] = Entry { key, value, line },
-            Some(at) => {
-                let first = self.entries[at].line;
-                return Err(ErrorKind::DuplicateKey { key: key.to_string(), first });
-            }
+            Some(at) => self.entries[at] = Entry { key, value, line },
         }
-        Ok(())
     }
 
     fn merge(&mut self, value: Value, dialect: Dialect) -> Result<(), ErrorKind> {
@@ -281,11 +311,7 @@ impl MapContent {
             _ => return Err(ErrorKind::MergeNotMap),
         };
         match dialect {
-            Dialect::Resource => {
-                if self.merge.replace(maps).is_some() {
-                    return Err(ErrorKind::DuplicateMerge);
-                }
-            }
+            Dialect::Resource => self.merge = Some(maps),
             // go-yaml v2 merges where the `<<` stands: it overrides what is above it.
             Dialect::Yaml11 => self.merge_maps(&maps, 0),
         }

@@ -9,7 +9,7 @@ pub struct Limits {
     pub documents: usize,
     /// Lists and maps inside each other. Never set above [`Limits::MAX_DEPTH`]: readers of the value recurse.
     pub depth: usize,
-    /// Values: scalars, lists, maps; keys are not counted.
+    /// Values: scalars, keys, lists, maps.
     pub nodes: usize,
     /// Bytes of keys and scalars.
     pub text: usize,

@@ -45,10 +45,10 @@ pub fn parse_all(text: &[u8], dialect: Dialect, limits: &Limits) -> Result<Vec<D
     match dialect {
         Dialect::Resource => {
             for chunk in split_documents(text)? {
+                builder.set_lines_before(chunk.line - 1);
                 let found = read(chunk.text, &mut builder, |text, builder| first_document(text, dialect, builder));
                 let found = found.map_err(|e| moved(e, chunk.line))?;
                 let Some(mut document) = found.filter(|d| !d.node.is_null()) else { continue };
-                document.line += chunk.line - 1;
                 document.ignored = document.ignored.map(|line| line + chunk.line - 1);
                 count_document(documents.len(), document.line, limits)?;
                 documents.push(document);
