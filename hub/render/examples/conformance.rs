@@ -73,7 +73,11 @@ fn cases(file: &str, only: Option<&str>) -> Result<(), Box<dyn std::error::Error
             }
             (Ok(ours), Some(theirs), false) => {
                 wrong += 1;
-                if only.is_some() { format!("DIFFERENT\n--- ours\n{ours}\n--- theirs\n{theirs}") } else { "DIFFERENT".to_owned() }
+                if only.is_some() {
+                    format!("DIFFERENT\n--- ours\n{ours}\n--- theirs\n{theirs}")
+                } else {
+                    "DIFFERENT".to_owned()
+                }
             }
             (Err(e), _, true) => {
                 errors += 1;

@@ -1,7 +1,7 @@
 //! Renders every root of a repository on disk and prints, per root and unit, what came of it.
 //!
 //! ```text
-//! cargo run -p driftless-render --example corpus -- PATH [--root FOLDER] [--url URL] [--branch NAME] [--quiet]
+//! cargo run -p driftless-render --example corpus -- PATH [--root FOLDER] [--url URL] [--branch NAME] [--quiet | --objects]
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,18 +17,20 @@ use driftless_render::tree::{MemTree, Tree};
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let (mut path, mut root, mut url, mut branch, mut quiet) = (None, None, String::new(), "main".to_owned(), false);
+    let (mut path, mut root, mut url, mut branch) = (None, None, String::new(), "main".to_owned());
+    let (mut quiet, mut objects) = (false, false);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--root" => root = args.next(),
             "--url" => url = args.next().unwrap_or_default(),
             "--branch" => branch = args.next().unwrap_or_default(),
             "--quiet" => quiet = true,
+            "--objects" => objects = true,
             _ => path = Some(arg),
         }
     }
     let Some(path) = path else {
-        eprintln!("usage: corpus PATH [--root FOLDER] [--url URL] [--branch NAME] [--quiet]");
+        eprintln!("usage: corpus PATH [--root FOLDER] [--url URL] [--branch NAME] [--quiet | --objects]");
         return ExitCode::from(2);
     };
     let mut tree = MemTree::new();
@@ -63,6 +65,14 @@ fn main() -> ExitCode {
         let started = std::time::Instant::now();
         let rendered = render_cluster(&SourceSet::new(source.clone()), &target);
         let took = started.elapsed();
+        if objects {
+            for unit in &rendered.units {
+                for object in unit.objects() {
+                    println!("{folder}\t{}\t{}\t{}\t{}", unit.id, unit.path, object.key, object.origin);
+                }
+            }
+            continue;
+        }
         print(&folder, &rendered, quiet, took, &mut totals);
     }
     println!("total: {totals:?}");

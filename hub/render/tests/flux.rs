@@ -1,5 +1,7 @@
 //! From a small repository to units: one idea each, through one check.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 

@@ -156,7 +156,8 @@ impl Build<'_> {
         if let Some(at) = self.chain.iter().position(|(dir, _)| contains(full, dir)) {
             let steps: Vec<&str> = self.chain[at..].iter().map(|(dir, _)| dir.as_str()).chain([full]).collect();
             let shown: Vec<&str> = steps.iter().map(|s| if s.is_empty() { "." } else { s }).collect();
-            let why = if self.chain[at].0 == full { "is being built already" } else { "holds a folder that is being built" };
+            let why =
+                if self.chain[at].0 == full { "is being built already" } else { "holds a folder that is being built" };
             return Err(BuildError::new(
                 ErrorKind::Target,
                 place.clone(),
@@ -207,9 +208,10 @@ impl Build<'_> {
             let (path, bytes) = self.files.load(&place, "crds", dir, &item.value)?;
             let read = super::crds::config(&path, &self.files.document(&path, &bytes)?)?;
             let merged = own.unwrap_or_default().merge(&read);
-            own = Some(merged.map_err(|why| {
-                BuildError::new(ErrorKind::Conflict, Origin::new(path, 0), format!("crds: {why}"))
-            })?);
+            own =
+                Some(merged.map_err(|why| {
+                    BuildError::new(ErrorKind::Conflict, Origin::new(path, 0), format!("crds: {why}"))
+                })?);
         }
         match own {
             None => Ok(default),
@@ -258,8 +260,9 @@ impl Build<'_> {
         }
         self.labels(file, &config, objects)?;
         if !file.common_annotations.is_empty() {
-            labels::add_pairs(objects, &file.common_annotations, &config.common_annotations)
-                .map_err(|e| transform_error(objects, &file.at(file.common_annotations_line), "commonAnnotations", e))?;
+            labels::add_pairs(objects, &file.common_annotations, &config.common_annotations).map_err(|e| {
+                transform_error(objects, &file.at(file.common_annotations_line), "commonAnnotations", e)
+            })?;
         }
         for entry in &file.patches_json6902 {
             let ready = patch::read_json6902(&self.files, dir, entry)?;
@@ -274,7 +277,9 @@ impl Build<'_> {
                 return Err(BuildError::new(
                     ErrorKind::Target,
                     place,
-                    format!("replicas: no Deployment, ReplicaSet, StatefulSet or ReplicationController is named {name:?}"),
+                    format!(
+                        "replicas: no Deployment, ReplicaSet, StatefulSet or ReplicationController is named {name:?}"
+                    ),
                 ));
             }
         }

@@ -127,8 +127,17 @@ impl Config {
     /// Decodes a `configurations` file.
     pub(crate) fn decode(path: &Arc<str>, node: &Node) -> Result<Self, BuildError> {
         const KNOWN: &[&str] = &[
-            "namePrefix", "nameSuffix", "namespace", "commonLabels", "labels", "templateLabels", "commonAnnotations",
-            "nameReference", "varReference", "images", "replicas",
+            "namePrefix",
+            "nameSuffix",
+            "namespace",
+            "commonLabels",
+            "labels",
+            "templateLabels",
+            "commonAnnotations",
+            "nameReference",
+            "varReference",
+            "images",
+            "replicas",
         ];
         let Some(f) = Fields::new(path, "", node, KNOWN)? else { return Ok(Self::default()) };
         let mut config = Self {

@@ -9,5 +9,6 @@ use std::sync::Arc;
 /// The configuration that a file of definitions amounts to.
 pub(crate) fn config(path: &Arc<str>, node: &Node) -> Result<Config> {
     let _ = node;
-    Err(BuildError::new(ErrorKind::Refused, Origin::new(path.clone(), 0), "crds are not rendered yet").help("use configurations"))
+    Err(BuildError::new(ErrorKind::Refused, Origin::new(path.clone(), 0), "crds are not rendered yet")
+        .help("use configurations"))
 }

@@ -65,7 +65,11 @@ impl<'a> Fields<'a> {
                 let mut error = field_error(
                     file,
                     entry.line,
-                    format!("{}unknown field {:?}", if what.is_empty() { String::new() } else { format!("{what}: ") }, &*entry.key),
+                    format!(
+                        "{}unknown field {:?}",
+                        if what.is_empty() { String::new() } else { format!("{what}: ") },
+                        &*entry.key
+                    ),
                 );
                 error.help = nearest(&entry.key, known.iter().copied()).map(|n| format!("did you mean {n:?}?"));
                 return Err(error);

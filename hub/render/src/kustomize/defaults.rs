@@ -7,10 +7,8 @@
 pub(crate) type Row = (&'static str, &'static str, &'static str, &'static str, bool);
 
 /// Group, version and kind referred to; then path, group, version and kinds of what refers.
-pub(crate) type References = (
-    (&'static str, &'static str, &'static str),
-    &'static [(&'static str, &'static str, &'static str, &'static str)],
-);
+pub(crate) type References =
+    ((&'static str, &'static str, &'static str), &'static [(&'static str, &'static str, &'static str, &'static str)]);
 
 pub(crate) const NAME: &[Row] = &[("metadata/name", "", "", "", false)];
 

@@ -142,7 +142,9 @@ fn walk(
             seq.items_mut().push(make.above(rest.first()).node());
             fresh = true;
         }
-        let Some(item) = seq.items_mut().get_mut(index) else { return Err(format!("index {index}, but there are {len} items")) };
+        let Some(item) = seq.items_mut().get_mut(index) else {
+            return Err(format!("index {index}, but there are {len} items"));
+        };
         return walk(item, rest, make, fresh, set);
     }
     if let Some(condition) = condition(part) {

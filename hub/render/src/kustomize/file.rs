@@ -107,11 +107,40 @@ pub(crate) struct Sort {
 }
 
 const KNOWN: &[&str] = &[
-    "apiVersion", "kind", "metadata", "openapi", "namePrefix", "nameSuffix", "namespace", "commonLabels", "labels",
-    "commonAnnotations", "patchesStrategicMerge", "patchesJson6902", "patches", "images", "imageTags", "replacements",
-    "replicas", "vars", "sortOptions", "resources", "components", "crds", "bases", "configMapGenerator",
-    "secretGenerator", "helmGlobals", "helmCharts", "helmChartInflationGenerator", "generatorOptions",
-    "configurations", "generators", "transformers", "validators", "buildMetadata",
+    "apiVersion",
+    "kind",
+    "metadata",
+    "openapi",
+    "namePrefix",
+    "nameSuffix",
+    "namespace",
+    "commonLabels",
+    "labels",
+    "commonAnnotations",
+    "patchesStrategicMerge",
+    "patchesJson6902",
+    "patches",
+    "images",
+    "imageTags",
+    "replacements",
+    "replicas",
+    "vars",
+    "sortOptions",
+    "resources",
+    "components",
+    "crds",
+    "bases",
+    "configMapGenerator",
+    "secretGenerator",
+    "helmGlobals",
+    "helmCharts",
+    "helmChartInflationGenerator",
+    "generatorOptions",
+    "configurations",
+    "generators",
+    "transformers",
+    "validators",
+    "buildMetadata",
 ];
 
 const GENERATOR: &[&str] = &["namespace", "name", "behavior", "literals", "files", "envs", "env", "options", "type"];
@@ -133,10 +162,15 @@ impl File {
             return Err(field_error(path, f.line("kind"), format!("kind {kind:?} is not Kustomization or Component"))
                 .help("a Flux Kustomization is an object: list its file under resources of another file"));
         }
-        let version = if file.component { "kustomize.config.k8s.io/v1alpha1" } else { "kustomize.config.k8s.io/v1beta1" };
+        let version =
+            if file.component { "kustomize.config.k8s.io/v1alpha1" } else { "kustomize.config.k8s.io/v1beta1" };
         if !api.is_empty() && api != version {
             let kind = if file.component { "Component" } else { "Kustomization" };
-            return Err(field_error(path, f.line("apiVersion"), format!("apiVersion of a {kind} must be {version}, found {api:?}")));
+            return Err(field_error(
+                path,
+                f.line("apiVersion"),
+                format!("apiVersion of a {kind} must be {version}, found {api:?}"),
+            ));
         }
         let named = |name: &&&str| !matches!(**name, "apiVersion" | "kind");
         let map = node.as_map();
@@ -179,8 +213,7 @@ impl File {
         file.replicas = f.each("replicas", &["name", "count"], |r, line| {
             Ok(At { value: (r.text("name")?, r.int("count")?), line })
         })?;
-        file.replacements =
-            f.list("replacements")?.iter().map(|n| At { value: n.clone(), line: n.line() }).collect();
+        file.replacements = f.list("replacements")?.iter().map(|n| At { value: n.clone(), line: n.line() }).collect();
         file.config_maps = generators(&f, "configMapGenerator")?;
         file.secrets = generators(&f, "secretGenerator")?;
         file.generator_options = generator_options(&f, "generatorOptions")?;
@@ -192,7 +225,12 @@ impl File {
         file.build_metadata = f.texts("buildMetadata")?.into_iter().map(|a| a.value).collect();
         if let Some(o) = f.get("openapi") {
             let _ = f.pairs("openapi")?;
-            file.openapi = o.value.as_map().and_then(|m| m.get("path")).and_then(Node::as_str).map(|p| At { value: p.to_owned(), line: o.line });
+            file.openapi = o
+                .value
+                .as_map()
+                .and_then(|m| m.get("path"))
+                .and_then(Node::as_str)
+                .map(|p| At { value: p.to_owned(), line: o.line });
         }
         if let Some(e) = f.get("metadata") {
             let _ = Fields::new(path, "metadata", &e.value, &["name", "namespace", "labels", "annotations"])?;

@@ -63,7 +63,11 @@ pub(crate) fn generate(
     all: Option<&GeneratorOptions>,
 ) -> Result<Res> {
     if args.name.is_empty() {
-        return Err(BuildError::new(ErrorKind::Field, place.clone(), format!("{}: an entry has no name", what.field())));
+        return Err(BuildError::new(
+            ErrorKind::Field,
+            place.clone(),
+            format!("{}: an entry has no name", what.field()),
+        ));
     }
     let data = pairs(files, dir, place, what, args)?;
     let options = merged_options(args.options.as_ref(), all);
@@ -185,7 +189,11 @@ fn pairs(
     }
     for item in &args.literals {
         let error = || {
-            BuildError::new(ErrorKind::Field, at(item), format!("literal {:?} is not of the form key=value", item.value))
+            BuildError::new(
+                ErrorKind::Field,
+                at(item),
+                format!("literal {:?} is not of the form key=value", item.value),
+            )
         };
         let (key, value) = item.value.split_once('=').ok_or_else(error)?;
         if key.is_empty() {
@@ -194,10 +202,13 @@ fn pairs(
         add(at(item), key.to_owned(), unquoted(value).as_bytes().to_vec())?;
     }
     for item in &args.files {
-        let (key, path) = file_source(&item.value)
-            .ok_or_else(|| {
-                BuildError::new(ErrorKind::Field, at(item), format!("file {:?} is not of the form path or key=path", item.value))
-            })?;
+        let (key, path) = file_source(&item.value).ok_or_else(|| {
+            BuildError::new(
+                ErrorKind::Field,
+                at(item),
+                format!("file {:?} is not of the form path or key=path", item.value),
+            )
+        })?;
         let (_, bytes) = files.load(&at(item), &format!("{} files", what.field()), dir, path)?;
         add(at(item), key.to_owned(), bytes.to_vec())?;
     }
@@ -244,8 +255,7 @@ pub(crate) fn absorb(objects: &mut Objects, mut res: Res) -> Result<()> {
                 .help("use behavior: create, or check the name and namespace"));
         }
         ([_], Behavior::Create) => {
-            return Err(error(format!("{id} exists already"))
-                .help("use behavior: merge or behavior: replace"));
+            return Err(error(format!("{id} exists already")).help("use behavior: merge or behavior: replace"));
         }
         ([at], _) => *at as usize,
         (many, _) => {

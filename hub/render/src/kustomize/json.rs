@@ -82,11 +82,29 @@ fn needs_quotes(text: &str) -> bool {
     let Some(first) = text.chars().next() else { return true };
     let special_start = matches!(
         first,
-        '-' | '?' | ':' | ',' | '[' | ']' | '{' | '}' | '#' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' | ' '
+        '-' | '?'
+            | ':'
+            | ','
+            | '['
+            | ']'
+            | '{'
+            | '}'
+            | '#'
+            | '&'
+            | '*'
+            | '!'
+            | '|'
+            | '>'
+            | '\''
+            | '"'
+            | '%'
+            | '@'
+            | '`'
+            | ' '
     );
     // `-x` and `?x` are plain; the others never are.
-    let special_start = special_start
-        && !(matches!(first, '-' | '?' | ':') && text.chars().nth(1).is_some_and(|c| !c.is_whitespace()));
+    let special_start =
+        special_start && !(matches!(first, '-' | '?' | ':') && text.chars().nth(1).is_some_and(|c| !c.is_whitespace()));
     special_start
         || text.ends_with(' ')
         || text.ends_with(':')

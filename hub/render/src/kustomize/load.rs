@@ -186,9 +186,11 @@ impl<'t> Files<'t> {
                 let bytes = self.bytes(place, &full)?;
                 Ok((full.into(), bytes))
             }
-            Found::Folder(_) => {
-                Err(BuildError::new(ErrorKind::Missing, place.clone(), format!("{what}: {path:?} is a folder, not a file")))
-            }
+            Found::Folder(_) => Err(BuildError::new(
+                ErrorKind::Missing,
+                place.clone(),
+                format!("{what}: {path:?} is a folder, not a file"),
+            )),
             Found::Nothing => Err(self.missing(place, what, dir, path)?),
         }
     }
@@ -203,11 +205,7 @@ impl<'t> Files<'t> {
             ));
         }
         join(dir, path).ok_or_else(|| {
-            BuildError::new(
-                ErrorKind::Refused,
-                place.clone(),
-                format!("{what}: {path:?} leads out of the repository"),
-            )
+            BuildError::new(ErrorKind::Refused, place.clone(), format!("{what}: {path:?} leads out of the repository"))
         })
     }
 
@@ -291,8 +289,7 @@ fn objects(place: &Origin, bytes: &[u8], limits: &driftless_yaml::Limits) -> Res
     } else {
         Cow::Borrowed(bytes)
     };
-    let documents =
-        driftless_yaml::parse_all(&bytes, Dialect::Resource, limits).map_err(|e| syntax(place, &e))?;
+    let documents = driftless_yaml::parse_all(&bytes, Dialect::Resource, limits).map_err(|e| syntax(place, &e))?;
     let origin = |line: u32| Origin::new(place.file.clone(), if place.line == 0 { line } else { place.line });
     let mut queue: VecDeque<(Node, Origin)> = VecDeque::with_capacity(documents.len());
     for document in documents {

@@ -160,7 +160,7 @@ fn walk_map(old: Option<&Node>, new: Option<&Node>, schema: Option<Schema>) -> R
             let (found, rest) = map_directive(map)?;
             match found {
                 Directive::Delete => Ok(Walked::Gone),
-                Directive::Replace => adopt_fields(rest, schema),
+                Directive::Replace => Ok(adopt_fields(rest, schema)?.node().map_or(Walked::Gone, Walked::Kept)),
                 Directive::Merge => merge_fields(old_map, &rest, schema),
             }
         }

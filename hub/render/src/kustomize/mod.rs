@@ -204,7 +204,11 @@ pub struct KustomizationFile {
 ///
 /// # Errors
 /// A file that does not parse as Kubernetes objects.
-pub fn generate(tree: &dyn Tree, dir: &str, ignore: &dyn Fn(&str, bool) -> bool) -> Result<KustomizationFile, BuildError> {
+pub fn generate(
+    tree: &dyn Tree,
+    dir: &str,
+    ignore: &dyn Fn(&str, bool) -> bool,
+) -> Result<KustomizationFile, BuildError> {
     root::generate(tree, dir, ignore, Limits::default())
 }
 

@@ -16,8 +16,18 @@ type Result<T> = std::result::Result<T, BuildError>;
 /// A patch read and ready.
 #[derive(Debug)]
 pub(crate) enum Ready {
-    Merge { patches: Vec<Res>, target: Option<Matcher>, allow_name: bool, allow_kind: bool, place: Origin },
-    Json { operations: Vec<Operation>, target: Option<Matcher>, place: Origin },
+    Merge {
+        patches: Vec<Res>,
+        target: Option<Matcher>,
+        allow_name: bool,
+        allow_kind: bool,
+        place: Origin,
+    },
+    Json {
+        operations: Vec<Operation>,
+        target: Option<Matcher>,
+        place: Origin,
+    },
     /// Nothing but comments.
     Nothing,
 }
@@ -66,7 +76,10 @@ pub(crate) fn read(files: &Files<'_>, dir: &str, patch: &Patch) -> Result<Ready>
         (Err(merge), Err(json)) => Err(BuildError::new(
             ErrorKind::Syntax,
             merge.place.clone(),
-            format!("this is neither a strategic merge patch ({}) nor a list of JSON operations ({json})", merge.attempt),
+            format!(
+                "this is neither a strategic merge patch ({}) nor a list of JSON operations ({json})",
+                merge.attempt
+            ),
         )),
     }
 }
@@ -90,7 +103,8 @@ pub(crate) fn transform(objects: &mut Objects, ready: &Ready) -> Result<()> {
         Ready::Nothing => Ok(()),
         Ready::Merge { patches, target: Some(target), allow_name, allow_kind, place } => {
             let [patch] = patches.as_slice() else {
-                return Err(field(place, "a patch with a target holds several documents").help("split it into one patch per document"));
+                return Err(field(place, "a patch with a target holds several documents")
+                    .help("split it into one patch per document"));
             };
             merge_selected(objects, patch, target, *allow_name, *allow_kind, place)
         }
@@ -102,10 +116,11 @@ pub(crate) fn transform(objects: &mut Objects, ready: &Ready) -> Result<()> {
             drop_deleted(objects);
             Ok(())
         }
-        Ready::Json { target: None, place, .. } => {
-            Err(field(place, "a JSON patch needs a target").help("say which object it is for: target: {kind: ..., name: ...}"))
+        Ready::Json { target: None, place, .. } => Err(field(place, "a JSON patch needs a target")
+            .help("say which object it is for: target: {kind: ..., name: ...}")),
+        Ready::Json { operations, target: Some(target), place } => {
+            json_selected(objects, operations, target, true, place)
         }
-        Ready::Json { operations, target: Some(target), place } => json_selected(objects, operations, target, true, place),
     }
 }
 
@@ -155,8 +170,9 @@ pub(crate) fn read_json6902(files: &Files<'_>, dir: &str, patch: &Patch) -> Resu
             (bytes.to_vec(), Origin::new(full, 0))
         }
     };
-    let operations = json_operations(files, &text)
-        .map_err(|why| BuildError::new(ErrorKind::Syntax, at.clone(), format!("this is no list of JSON operations: {why}")))?;
+    let operations = json_operations(files, &text).map_err(|why| {
+        BuildError::new(ErrorKind::Syntax, at.clone(), format!("this is no list of JSON operations: {why}"))
+    })?;
     if operations.is_empty() {
         return Err(field(&at, "the JSON patch is empty"));
     }
@@ -249,9 +265,8 @@ fn merge_into(objects: &mut Objects, at: usize, patch: &Res, allow_name: bool, a
     if allow_name || allow_kind {
         res.remember();
     }
-    let merged = merge(&res.node, &patch.node).map_err(|why| {
-        BuildError::new(ErrorKind::Target, patch.origin.clone(), format!("patching {before}: {why}"))
-    })?;
+    let merged = merge(&res.node, &patch.node)
+        .map_err(|why| BuildError::new(ErrorKind::Target, patch.origin.clone(), format!("patching {before}: {why}")))?;
     let Some(node) = merged.filter(|n| !n.as_map().is_some_and(driftless_yaml::Map::is_empty)) else {
         res.node = Node::null();
         return Ok(());
@@ -306,11 +321,14 @@ fn json_selected(
                 }
                 Some(_) => false,
             });
-        apply(&mut node, operations).map_err(|why| {
-            BuildError::new(ErrorKind::Target, place.clone(), format!("patching {before}: {why}"))
-        })?;
+        apply(&mut node, operations)
+            .map_err(|why| BuildError::new(ErrorKind::Target, place.clone(), format!("patching {before}: {why}")))?;
         if node.as_map().is_none() {
-            return Err(BuildError::new(ErrorKind::Target, place.clone(), format!("patching {before} leaves no object")));
+            return Err(BuildError::new(
+                ErrorKind::Target,
+                place.clone(),
+                format!("patching {before} leaves no object"),
+            ));
         }
         if borrowed
             && let Some(meta) = metadata_mut(&mut node)

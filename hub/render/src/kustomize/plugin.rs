@@ -8,7 +8,9 @@ use super::file::File;
 fn refuse(file: &File, what: &str, list: &[At<String>]) -> Result<()> {
     match list.first() {
         None => Ok(()),
-        Some(item) => Err(BuildError::new(ErrorKind::Refused, file.at(item.line), format!("{what} are not rendered yet"))),
+        Some(item) => {
+            Err(BuildError::new(ErrorKind::Refused, file.at(item.line), format!("{what} are not rendered yet")))
+        }
     }
 }
 

@@ -57,9 +57,8 @@ pub(crate) fn follow(objects: &mut Objects, config: &Config) -> Result<(), Build
         if fields.is_empty() && anywhere.is_empty() {
             continue;
         }
-        let referrer = Referrer::new(res, at, &candidates).map_err(|why| {
-            BuildError::new(ErrorKind::Target, res.origin.clone(), format!("{}: {why}", res.id()))
-        })?;
+        let referrer = Referrer::new(res, at, &candidates)
+            .map_err(|why| BuildError::new(ErrorKind::Target, res.origin.clone(), format!("{}: {why}", res.id())))?;
         let mut node: Option<Node> = None;
         for field in fields.iter().chain(&anywhere) {
             let fits = (field.group.is_empty() || field.group == original.group())
@@ -71,7 +70,10 @@ pub(crate) fn follow(objects: &mut Objects, config: &Config) -> Result<(), Build
             if !super::fieldspec::any(here, &field.path, &mut |value| candidates.may_mean(value)) {
                 continue;
             }
-            visit(node.get_or_insert_with(|| res.node.clone()), &field.path, Create::Nothing, &mut |value| referrer.update(value, field)).map_err(|why| {
+            visit(node.get_or_insert_with(|| res.node.clone()), &field.path, Create::Nothing, &mut |value| {
+                referrer.update(value, field)
+            })
+            .map_err(|why| {
                 BuildError::new(
                     ErrorKind::Target,
                     res.origin.clone(),
@@ -267,9 +269,9 @@ impl<'c> Referrer<'c> {
             && let Some((group, kind)) = &self.role
         {
             left.retain(|c| {
-                c.former.iter().any(|id| {
-                    (group.is_empty() || **group == *id.group()) && (kind.is_empty() || *kind == id.kind)
-                })
+                c.former
+                    .iter()
+                    .any(|id| (group.is_empty() || **group == *id.group()) && (kind.is_empty() || *kind == id.kind))
             });
         }
         if let [one] = left.as_slice() {

@@ -1,5 +1,6 @@
 //! Replacements: the value of one field copied into others.
 
+use super::Selector;
 use super::accumulate::Result;
 use super::decode::{At, Fields};
 use super::error::{BuildError, ErrorKind, Origin};
@@ -9,7 +10,6 @@ use super::file::{File, SELECTOR, selector};
 use super::load::Files;
 use super::res::{Id, Objects, Res};
 use super::selector::Matcher;
-use super::Selector;
 use driftless_yaml::{Kind, Map, Node, Scalar};
 use std::sync::Arc;
 
@@ -124,7 +124,9 @@ fn decode(f: &Fields<'_>, place: Origin) -> Result<Replacement> {
             kind: s.text("kind")?,
             name: s.text("name")?,
             namespace: s.text("namespace")?,
-            field_path: Some(s.text("fieldPath")?).filter(|p| !p.is_empty()).unwrap_or_else(|| "metadata.name".to_owned()),
+            field_path: Some(s.text("fieldPath")?)
+                .filter(|p| !p.is_empty())
+                .unwrap_or_else(|| "metadata.name".to_owned()),
             options: options(&s)?,
         }),
     };
@@ -207,7 +209,8 @@ fn source_value(objects: &Objects, source: &Source) -> std::result::Result<Node,
     if let Some(second) = found.next() {
         return Err(format!("the source {} is ambiguous: {} and {}", shown(), res.id(), second.id()));
     }
-    let value = lookup(&res.node, &split(&source.field_path)).map_err(|why| format!("the source {}: {why}", shown()))?;
+    let value =
+        lookup(&res.node, &split(&source.field_path)).map_err(|why| format!("the source {}: {why}", shown()))?;
     let value = value.filter(|v| match v {
         n if n.is_null() => false,
         Node::Map(m) => !m.is_empty(),
@@ -220,10 +223,14 @@ fn source_value(objects: &Objects, source: &Source) -> std::result::Result<Node,
     match source.options.as_ref().filter(|o| !o.delimiter.is_empty()) {
         None => Ok(value.clone()),
         Some(options) => {
-            let Node::Scalar(s) = value else { return Err("a delimiter can only be used with a scalar source".to_owned()) };
+            let Node::Scalar(s) = value else {
+                return Err("a delimiter can only be used with a scalar source".to_owned());
+            };
             let parts: Vec<&str> = s.text.split(options.delimiter.as_str()).collect();
             let part = usize::try_from(options.index).ok().and_then(|i| parts.get(i));
-            let Some(part) = part else { return Err(format!("options.index {} is out of bounds for {:?}", options.index, &*s.text)) };
+            let Some(part) = part else {
+                return Err(format!("options.index {} is out of bounds for {:?}", options.index, &*s.text));
+            };
             Ok(Node::Scalar(Scalar { text: (*part).into(), ..s.clone() }))
         }
     }

@@ -150,8 +150,9 @@ fn add_hashes(objects: &mut Objects) -> Result<()> {
         return Ok(());
     }
     for res in objects.list_mut().iter_mut().filter(|res| res.wants_hash) {
-        let suffix = hash::suffix(res)
-            .map_err(|why| BuildError::new(ErrorKind::Syntax, res.origin.clone(), format!("hashing {}: {why}", res.id())))?;
+        let suffix = hash::suffix(res).map_err(|why| {
+            BuildError::new(ErrorKind::Syntax, res.origin.clone(), format!("hashing {}: {why}", res.id()))
+        })?;
         res.remember();
         let base = res.name();
         res.set_name(&format!("{base}-{suffix}"));
@@ -184,7 +185,8 @@ fn finished(mut res: Res) -> Resource {
     let text_already = match annotations {
         None => true,
         Some(Node::Map(map)) => {
-            !map.is_empty() && map.iter().all(|e| e.value.as_scalar().is_some_and(|s| s.kind == driftless_yaml::Kind::Str))
+            !map.is_empty()
+                && map.iter().all(|e| e.value.as_scalar().is_some_and(|s| s.kind == driftless_yaml::Kind::Str))
         }
         Some(_) => false,
     };
@@ -219,7 +221,11 @@ fn walk(
     depth: usize,
 ) -> Result<()> {
     if depth > 64 {
-        return Err(BuildError::new(ErrorKind::Limit, place.clone(), format!("folders below {root:?} are nested deeper than 64")));
+        return Err(BuildError::new(
+            ErrorKind::Limit,
+            place.clone(),
+            format!("folders below {root:?} are nested deeper than 64"),
+        ));
     }
     let join = |a: &str, b: &str| if a.is_empty() { b.to_owned() } else { format!("{a}/{b}") };
     for (name, entry) in files.names(place, &join(root, below).trim_end_matches('/').to_owned())? {

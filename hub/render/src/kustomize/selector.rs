@@ -71,7 +71,9 @@ impl Matcher {
             return Ok(false);
         }
         let original = res.original_id();
-        if !(self.namespace.matches(original.effective_namespace()) || self.namespace.matches(now.effective_namespace())) {
+        if !(self.namespace.matches(original.effective_namespace())
+            || self.namespace.matches(now.effective_namespace()))
+        {
             return Ok(false);
         }
         if !(self.name.matches(&original.name) || self.name.matches(&now.name)) {

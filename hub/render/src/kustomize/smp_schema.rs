@@ -61,8 +61,14 @@ const PLAIN_KINDS: &[(&str, &[&str])] = &[
     ("apps/v1", &["ControllerRevision"]),
     ("authentication.k8s.io/v1", &["TokenRequest", "TokenReview"]),
     ("authentication.k8s.io/v1beta1", &["TokenReview"]),
-    ("authorization.k8s.io/v1", &["LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"]),
-    ("authorization.k8s.io/v1beta1", &["LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"]),
+    (
+        "authorization.k8s.io/v1",
+        &["LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"],
+    ),
+    (
+        "authorization.k8s.io/v1beta1",
+        &["LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"],
+    ),
     ("autoscaling/v1", &["HorizontalPodAutoscaler", "Scale"]),
     ("autoscaling/v2beta1", &["HorizontalPodAutoscaler"]),
     ("autoscaling/v2beta2", &["HorizontalPodAutoscaler"]),
@@ -87,15 +93,34 @@ const PLAIN_KINDS: &[(&str, &[&str])] = &[
     ("scheduling.k8s.io/v1beta1", &["PriorityClass"]),
     ("storage.k8s.io/v1", &["CSIDriver", "StorageClass", "VolumeAttachment"]),
     ("storage.k8s.io/v1beta1", &["CSIDriver", "CSIStorageCapacity", "StorageClass", "VolumeAttachment"]),
-    ("v1", &["Binding", "ConfigMap", "Endpoints", "Event", "LimitRange", "PersistentVolume", "ResourceQuota", "Secret"]),
+    (
+        "v1",
+        &["Binding", "ConfigMap", "Endpoints", "Event", "LimitRange", "PersistentVolume", "ResourceQuota", "Secret"],
+    ),
 ];
 
 /// `apiVersion`, kind, type.
 const KINDS: &[(&str, &str, TypeName)] = &[
-    ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "admissionregistration.v1.MutatingWebhookConfiguration"),
-    ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "admissionregistration.v1.ValidatingWebhookConfiguration"),
-    ("admissionregistration.k8s.io/v1beta1", "MutatingWebhookConfiguration", "admissionregistration.v1beta1.MutatingWebhookConfiguration"),
-    ("admissionregistration.k8s.io/v1beta1", "ValidatingWebhookConfiguration", "admissionregistration.v1beta1.ValidatingWebhookConfiguration"),
+    (
+        "admissionregistration.k8s.io/v1",
+        "MutatingWebhookConfiguration",
+        "admissionregistration.v1.MutatingWebhookConfiguration",
+    ),
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingWebhookConfiguration",
+        "admissionregistration.v1.ValidatingWebhookConfiguration",
+    ),
+    (
+        "admissionregistration.k8s.io/v1beta1",
+        "MutatingWebhookConfiguration",
+        "admissionregistration.v1beta1.MutatingWebhookConfiguration",
+    ),
+    (
+        "admissionregistration.k8s.io/v1beta1",
+        "ValidatingWebhookConfiguration",
+        "admissionregistration.v1beta1.ValidatingWebhookConfiguration",
+    ),
     ("apiregistration.k8s.io/v1", "APIService", "apiregistration.v1.APIService"),
     ("apiregistration.k8s.io/v1beta1", "APIService", "apiregistration.v1beta1.APIService"),
     ("apps/v1", "DaemonSet", "apps.v1.DaemonSet"),

@@ -65,7 +65,9 @@ pub(crate) fn resolve(objects: &mut Objects, vars: &[Var], config: &Config, warn
     }
     let mut values = BTreeMap::new();
     for var in vars {
-        let error = |why: String| BuildError::new(ErrorKind::Target, var.place.clone(), format!("the variable {:?}: {why}", var.name));
+        let error = |why: String| {
+            BuildError::new(ErrorKind::Target, var.place.clone(), format!("the variable {:?}: {why}", var.name))
+        };
         let Some(res) = objects.iter().find(|res| res.variables.iter().any(|n| **n == *var.name)) else {
             return Err(error(format!("there is no {} {:?}", var.kind, var.object)));
         };
@@ -98,7 +100,10 @@ pub(crate) fn resolve(objects: &mut Objects, vars: &[Var], config: &Config, warn
         }
     }
     for var in vars.iter().filter(|v| !used.contains(&v.name)) {
-        warnings.push(Warning { place: var.place.clone(), message: format!("the variable {:?} is used nowhere", var.name) });
+        warnings.push(Warning {
+            place: var.place.clone(),
+            message: format!("the variable {:?} is used nowhere", var.name),
+        });
     }
     Ok(())
 }
@@ -126,12 +131,20 @@ fn indexed(parts: Vec<String>) -> Vec<String> {
 fn worth(node: &Node) -> bool {
     match node {
         Node::Scalar(s) => s.kind == Kind::Str && s.text.contains('$'),
-        Node::Map(map) => map.iter().any(|e| matches!(&e.value, Node::Scalar(s) if s.kind == Kind::Str && s.text.contains('$'))),
-        Node::Seq(seq) => seq.iter().any(|item| !matches!(item, Node::Scalar(s) if s.kind == Kind::Str && !s.text.contains('$'))),
+        Node::Map(map) => {
+            map.iter().any(|e| matches!(&e.value, Node::Scalar(s) if s.kind == Kind::Str && s.text.contains('$')))
+        }
+        Node::Seq(seq) => {
+            seq.iter().any(|item| !matches!(item, Node::Scalar(s) if s.kind == Kind::Str && !s.text.contains('$')))
+        }
     }
 }
 
-fn set(node: &mut Node, values: &BTreeMap<&str, Value>, used: &mut BTreeSet<String>) -> std::result::Result<(), String> {
+fn set(
+    node: &mut Node,
+    values: &BTreeMap<&str, Value>,
+    used: &mut BTreeSet<String>,
+) -> std::result::Result<(), String> {
     match node {
         Node::Scalar(s) => {
             if s.kind == Kind::Str {
