@@ -26,7 +26,7 @@ use crate::report::{Code, Problem};
 use crate::target::{
     GitRef, Location, Lockdown, SourceDecl, SourceState, SourceTree, Sources, Target, same_repository,
 };
-use crate::tree::Tree;
+use crate::tree::{ContentId, Tree};
 
 /// How deep Kustomizations may define Kustomizations.
 const DEPTH: usize = 32;
@@ -74,6 +74,8 @@ struct Walk<'a> {
     builds: &'a dyn Builds,
     lockdown: &'a Lockdown,
     root_tree: Arc<dyn Tree>,
+    /// What stands in for empty bootstrap files in `root_tree`.
+    filled: Option<ContentId>,
     /// Ids under which the root's own source is known.
     root_ids: BTreeSet<String>,
     declared: BTreeMap<(String, String), SourceDecl>,
@@ -99,6 +101,7 @@ pub(crate) fn walk(sources: &dyn Sources, target: &Target, lockdown: &Lockdown, 
         builds,
         lockdown,
         root_tree: root.tree.clone(),
+        filled: None,
         root_ids: BTreeSet::from([root.id.clone()]),
         declared: BTreeMap::new(),
         inputs: Inputs::default(),
@@ -151,7 +154,7 @@ impl Walk<'_> {
     fn start(&mut self, folder: &str) {
         let root = self.sources.root().clone();
         for fill in [Fill::All, Fill::SyncOnly] {
-            self.root_tree = Filled::over(&root, folder, fill);
+            (self.root_tree, self.filled) = Filled::over(&root, folder, fill);
             let (id, node, place) = root::synthesised(&root, folder);
             let mut definition = Definition { node, place, parent: None, depth: 0 };
             let mut current = id;
@@ -287,7 +290,8 @@ impl Walk<'_> {
         let strict = self.lockdown.feature_gates.get("StrictPostBuildSubstitutions").copied().unwrap_or(true);
         let build = |variables: Option<&Variables>| {
             let (kustomization, source, tree) = (&unit, worked.source.as_str(), tree.tree.clone());
-            self.builds.build(&UnitInputs { kustomization, source, tree, variables, strict })
+            let filled = self.filled.filter(|_| Arc::ptr_eq(&tree, &self.root_tree));
+            self.builds.build(&UnitInputs { kustomization, source, tree, variables, filled, strict })
         };
         let mut available = worked.held.is_none();
         let mut output = build(available.then(|| variables.as_ref().unwrap_or(&no_variables)));

@@ -226,7 +226,7 @@ fn unit_of(
         None if suspended => (RenderState::Suspended, None),
         None => (RenderState::Full { objects: Vec::new(), withheld: Vec::new() }, Some(output.clone())),
     };
-    let reads = Arc::new(output.reads.clone());
+    let reads = output.reads.clone();
     (RenderedUnit { id, defined_at, parent, source, path, spec: unit_spec, state, problems, reads }, items)
 }
 

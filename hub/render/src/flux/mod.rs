@@ -5,6 +5,7 @@
 
 mod cache;
 mod cluster;
+mod diff;
 mod encrypted;
 mod fields;
 mod finish;
@@ -21,6 +22,7 @@ mod substitute;
 mod unit;
 mod variables;
 
+pub use cache::{Cache, CacheStats};
 pub use rendered::{
     ReadSet, RenderState, RenderedCluster, RenderedObject, RenderedUnit, Seen, SeenEntry, WithheldObject,
 };
@@ -36,6 +38,12 @@ const LOCKDOWN_ROUNDS: usize = 3;
 #[must_use]
 pub fn render_cluster(sources: &dyn Sources, target: &Target) -> RenderedCluster {
     render_with(sources, target, &cache::Anew)
+}
+
+/// [`render_cluster`] that builds only what changed since `cache` saw it last. The result is the same.
+#[must_use]
+pub fn render_cluster_cached(sources: &dyn Sources, target: &Target, cache: &Cache) -> RenderedCluster {
+    render_with(sources, target, cache)
 }
 
 fn render_with(sources: &dyn Sources, target: &Target, builds: &dyn cache::Builds) -> RenderedCluster {

@@ -3,7 +3,7 @@
 //! A node that came out of a build may carry lines of a patch or of another file. So places are looked up in the file the
 //! object was written in, and only when somebody asks.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use driftless_yaml::{Dialect, Limits, Node, parse_all};
 
@@ -25,6 +25,8 @@ pub(crate) struct Place {
     /// Where the object starts.
     pub(crate) at: Location,
     tree: Option<Arc<dyn Tree>>,
+    /// The object as its file has it, and how many lines of the file its own lines do not count.
+    written: Arc<OnceLock<Option<(Node, u32)>>>,
 }
 
 impl std::fmt::Debug for Place {
@@ -36,25 +38,26 @@ impl std::fmt::Debug for Place {
 impl Place {
     /// An object that starts at `at`, in a file of `tree`.
     pub(crate) fn new(at: Location, tree: Arc<dyn Tree>) -> Self {
-        Self { at, tree: Some(tree) }
+        Self { at, tree: Some(tree), written: Arc::default() }
     }
 
     /// An object that no file holds.
     pub(crate) fn nowhere(source: &str) -> Self {
-        Self { at: Location { source: source.into(), file: "".into(), line: 0 }, tree: None }
+        Self { at: Location { source: source.into(), file: "".into(), line: 0 }, tree: None, written: Arc::default() }
     }
 
     /// Where the field at `path` is written: its own line when the object's file has it, else the line of the nearest
     /// field above it that has one, else the object's. A field a patch has set is so shown at the object it was set on.
     pub(crate) fn field(&self, path: &[Step<'_>]) -> Location {
-        let line = self.document().map_or(0, |(node, before)| match line_of(&node, path) {
-            0 => 0,
-            line => line + before,
+        let line = self.written.get_or_init(|| self.document()).as_ref().map_or(0, |(node, before)| {
+            match line_of(node, path) {
+                0 => 0,
+                line => line + before,
+            }
         });
         Location { line: if line > 0 { line } else { self.at.line }, ..self.at.clone() }
     }
 
-    /// The object as its file has it, and how many lines of the file its own lines do not count.
     fn document(&self) -> Option<(Node, u32)> {
         let bytes = self.tree.as_ref()?.read(&self.at.file).ok()??;
         let documents = parse_all(&bytes, Dialect::Resource, &Limits::default()).ok()?;

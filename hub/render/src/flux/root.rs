@@ -251,7 +251,7 @@ pub(crate) enum Fill {
 
 impl Filled {
     /// The tree with stand-ins filled; the tree itself when there are none.
-    pub(crate) fn over(root: &SourceTree, folder: &str, fill: Fill) -> Arc<dyn Tree> {
+    pub(crate) fn over(root: &SourceTree, folder: &str, fill: Fill) -> (Arc<dyn Tree>, Option<ContentId>) {
         let mut files = Vec::new();
         let system = path::join(folder, "flux-system");
         for (name, text) in [("gotk-sync.yaml", sync_text(root, folder)), ("gotk-components.yaml", components_text())] {
@@ -266,9 +266,15 @@ impl Filled {
             }
         }
         if files.is_empty() {
-            return root.tree.clone();
+            return (root.tree.clone(), None);
         }
-        Arc::new(Self { inner: root.tree.clone(), files })
+        let mut hasher = blake3::Hasher::new();
+        for (file, bytes) in &files {
+            hasher.update(file.as_bytes());
+            hasher.update(blake3::hash(bytes).as_bytes());
+        }
+        let id = ContentId(*hasher.finalize().as_bytes());
+        (Arc::new(Self { inner: root.tree.clone(), files }), Some(id))
     }
 
     fn filled(&self, path: &str) -> Option<&Arc<[u8]>> {

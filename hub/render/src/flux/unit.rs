@@ -19,7 +19,7 @@ use super::{path, source};
 use crate::kustomize::{self, BuildError, Built, ErrorKind, Options, Origin, Resource};
 use crate::report::Code;
 use crate::target::Location;
-use crate::tree::{Entry, Tree, TreeError};
+use crate::tree::{ContentId, Entry, Tree, TreeError};
 
 /// What a unit's build depends on besides files.
 pub(crate) struct UnitInputs<'a> {
@@ -29,6 +29,8 @@ pub(crate) struct UnitInputs<'a> {
     pub(crate) tree: Arc<dyn Tree>,
     /// Variables; `None` when some are out of reach: the build is then made without substitution, to learn what is in it.
     pub(crate) variables: Option<&'a Variables>,
+    /// What stands in for empty bootstrap files in `tree`; nothing for most units.
+    pub(crate) filled: Option<ContentId>,
     /// A variable without value and default is an error (Flux's default).
     pub(crate) strict: bool,
 }
@@ -46,7 +48,7 @@ pub(crate) struct UnitOutput {
     pub(crate) references: Vec<(String, String)>,
     /// Flux's own controllers and instances, for their flags.
     pub(crate) controllers: Vec<(Node, Location)>,
-    pub(crate) reads: ReadSet,
+    pub(crate) reads: Arc<ReadSet>,
     /// Objects before any were left out.
     pub(crate) total: usize,
 }
@@ -72,7 +74,9 @@ pub(crate) fn build(inputs: &UnitInputs<'_>) -> UnitOutput {
         Ok((built, folder)) => finish(inputs, built, &folder, &mut output),
         Err(note) => output.failed = Some(note),
     }
-    recording.drain_into(inputs.source, &mut output.reads);
+    let mut reads = ReadSet::default();
+    recording.drain_into(inputs.source, &mut reads);
+    output.reads = Arc::new(reads);
     output
 }
 
