@@ -74,6 +74,10 @@ mod tests {
             &[Edit::EncodeStringData],
             json!({"data": {"a": "eg==", "b": "eQ=="}}),
         );
-        check(json!({"data": null, "stringData": {"b": "y"}}), &[Edit::EncodeStringData], json!({"data": {"b": "eQ=="}}));
+        check(
+            json!({"data": null, "stringData": {"b": "y"}}),
+            &[Edit::EncodeStringData],
+            json!({"data": {"b": "eQ=="}}),
+        );
     }
 }

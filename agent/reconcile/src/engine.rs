@@ -136,7 +136,7 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let write = (!self.writing && self.inventory.is_dirty() && self.can_write())
+        let write = (!self.writing && self.inventory.is_dirty(&self.frozen) && self.can_write())
             .then(|| self.unwritten_since.unwrap_or(0).saturating_add(run::WRITE_DELAY).max(self.write_after));
         [timer, write].into_iter().flatten().min()
     }
@@ -241,7 +241,10 @@ impl Engine {
     /// Nothing is in flight, nothing can be started, nothing is to be written.
     #[must_use]
     pub fn idle(&self) -> bool {
-        self.flights.is_empty() && self.queue.is_empty() && self.dirty.is_empty() && !self.inventory.is_dirty()
+        self.flights.is_empty()
+            && self.queue.is_empty()
+            && self.dirty.is_empty()
+            && !self.inventory.is_dirty(&self.frozen)
     }
 
     /// A step with a fresh id.
@@ -304,7 +307,7 @@ impl Engine {
 
     /// A change of the inventory that need not be written before anything else.
     fn unwritten(&mut self, now: Millis) {
-        if self.inventory.is_dirty() && self.unwritten_since.is_none() {
+        if self.inventory.is_dirty(&self.frozen) && self.unwritten_since.is_none() {
             self.unwritten_since = Some(now);
         }
     }

@@ -183,23 +183,27 @@ impl Inventory {
         self.deletes.keys().next().map(|minute| (minute + 61) * 60_000)
     }
 
-    /// Whether something is to be written.
+    /// Whether something is to be written, `frozen` shards left alone.
     #[must_use]
-    pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty() || !self.doubling.is_empty()
+    pub fn is_dirty(&self, frozen: &BTreeSet<u32>) -> bool {
+        !self.doubling.is_empty() || self.dirty.iter().any(|shard| !frozen.contains(shard))
     }
 
     /// What is to be written now, in order. Shards in `frozen` (damaged ones) are left alone. The caller says
     /// [`Inventory::rewrite`] for those whose write failed.
     pub fn take_writes(&mut self, frozen: &BTreeSet<u32>) -> Vec<ShardWrite> {
         // With a damaged shard the number of shards stays: doubling would copy entries we cannot read.
-        while frozen.is_empty() && self.dirty.iter().any(|s| self.shard_bytes(*s) > SHARD_BYTES) && self.shards < 1 << 12 {
+        while frozen.is_empty()
+            && self.dirty.iter().any(|s| self.shard_bytes(*s) > SHARD_BYTES)
+            && self.shards < 1 << 12
+        {
             let old = self.shards;
             self.shards *= 2;
             self.dirty = (0..self.shards).collect();
             self.doubling = (old..self.shards).chain(0..old).collect();
         }
         let mut order: Vec<u32> = std::mem::take(&mut self.doubling);
+        order.retain(|shard| !frozen.contains(shard));
         for shard in std::mem::take(&mut self.dirty) {
             if frozen.contains(&shard) {
                 self.dirty.insert(shard);

@@ -161,7 +161,9 @@ mod tests {
 
     #[test]
     fn uids_and_versions_come_back_as_they_were() {
-        for text in ["3f2a1b0c-0000-4000-8000-00000000000a", "3F2A1B0C-0000-4000-8000-00000000000A", "x", "", "3f2a1b0c"] {
+        for text in
+            ["3f2a1b0c-0000-4000-8000-00000000000a", "3F2A1B0C-0000-4000-8000-00000000000A", "x", "", "3f2a1b0c"]
+        {
             assert_eq!(Uid::from(text).to_string(), text);
         }
         for text in ["0", "17", "017", "", "abc", "18446744073709551616"] {

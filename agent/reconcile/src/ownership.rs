@@ -89,10 +89,9 @@ impl<'a> FieldSet<'a> {
         for (raw, ours) in &self.nodes {
             let left = match other.nodes.get(raw) {
                 None => ours.clone(),
-                Some(theirs) => Node {
-                    member: ours.member && !theirs.member,
-                    below: ours.below.difference(&theirs.below),
-                },
+                Some(theirs) => {
+                    Node { member: ours.member && !theirs.member, below: ours.below.difference(&theirs.below) }
+                }
             };
             if left.member || !left.below.is_empty() {
                 nodes.insert(*raw, left);
@@ -300,9 +299,7 @@ pub fn take_over(live: &Value, whose: TakeOver, rules: &Rules) -> Option<Value> 
             && match whose {
                 TakeOver::No => false,
                 TakeOver::Humans => listed(entry.manager, &rules.humans),
-                TakeOver::HumansAndTools => {
-                    listed(entry.manager, &rules.humans) || listed(entry.manager, &rules.tools)
-                }
+                TakeOver::HumansAndTools => listed(entry.manager, &rules.humans) || listed(entry.manager, &rules.tools),
             }
     };
     let old = live.pointer("/metadata/managedFields")?.as_array()?;
@@ -327,7 +324,8 @@ pub fn take_over(live: &Value, whose: TakeOver, rules: &Rules) -> Option<Value> 
     entry.remove("subresource");
     // The server wants a time; an entry made through `scale` has none.
     if !entry.contains_key("time") {
-        let time = live.pointer("/metadata/creationTimestamp").cloned().unwrap_or_else(|| "1970-01-01T00:00:01Z".into());
+        let time =
+            live.pointer("/metadata/creationTimestamp").cloned().unwrap_or_else(|| "1970-01-01T00:00:01Z".into());
         entry.insert("time".to_owned(), time);
     }
     entry.insert("fieldsV1".to_owned(), fields.to_json());

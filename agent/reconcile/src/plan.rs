@@ -96,7 +96,9 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
             // Not compared yet: the bytes were not at hand. The apply settles it.
             None => TakeOver::Humans,
             Some(drift) if drift.fields == 0 && live.applied_by_us => return Need::Nothing,
-            Some(drift) if drift.unclaimed && !drift.added && !view.probed && live.applied_by_us => return Need::DryRun,
+            Some(drift) if drift.unclaimed && !drift.added && !view.probed && live.applied_by_us => {
+                return Need::DryRun;
+            }
             Some(drift) if drift.added => TakeOver::Humans,
             Some(_) => TakeOver::No,
         },

@@ -124,7 +124,8 @@ fn forget(why: impl Into<String>) -> Option<Verdict> {
 }
 
 fn inventory_whole(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    (!c.inventory_whole).then(|| keep("InventoryDamaged", "the inventory could not be read whole; nothing is deleted"))?
+    (!c.inventory_whole)
+        .then(|| keep("InventoryDamaged", "the inventory could not be read whole; nothing is deleted"))?
 }
 
 fn unit_held(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
@@ -139,7 +140,8 @@ fn unit_suspended(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 }
 
 fn index_whole(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    let why = "its unit is not in the bundle, but the hub could not build everything that defines units; nothing is deleted";
+    let why =
+        "its unit is not in the bundle, but the hub could not build everything that defines units; nothing is deleted";
     matches!(c.standing, Standing::Unclear).then(|| keep("IndexNotWhole", why))?
 }
 
@@ -149,11 +151,15 @@ fn perhaps_moved(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
         return None;
     }
     let units: Vec<String> = c.suspects.iter().take(3).map(ToString::to_string).collect();
-    keep("PerhapsMoved", format!("{} could not be built and may declare it now; deleted when that is clear", units.join(", ")))
+    keep(
+        "PerhapsMoved",
+        format!("{} could not be built and may declare it now; deleted when that is clear", units.join(", ")),
+    )
 }
 
 fn live_known(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    matches!(c.live, Seen::Unknown).then(|| keep("NotListed", "its kind has not been listed, so it is not known whether it exists"))?
+    matches!(c.live, Seen::Unknown)
+        .then(|| keep("NotListed", "its kind has not been listed, so it is not known whether it exists"))?
 }
 
 /// Gone, or without our label, which a watch cannot tell apart; both mean that it is not ours to delete.
@@ -223,7 +229,8 @@ fn policy(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 
 /// Deletes come last, so that nothing goes before what takes its place is there.
 fn apply_first(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    matches!(c.standing, Standing::Applying).then(|| keep("ApplyFirst", "deleted once everything its unit declares is applied"))?
+    matches!(c.standing, Standing::Applying)
+        .then(|| keep("ApplyFirst", "deleted once everything its unit declares is applied"))?
 }
 
 fn protected_kind(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
@@ -238,7 +245,8 @@ fn protected_kind(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 pub fn is_protected(key: &ObjectKey) -> bool {
     matches!(
         (key.group.as_str(), key.kind.as_str()),
-        ("", "Namespace" | "PersistentVolumeClaim" | "PersistentVolume") | ("apiextensions.k8s.io", "CustomResourceDefinition")
+        ("", "Namespace" | "PersistentVolumeClaim" | "PersistentVolume")
+            | ("apiextensions.k8s.io", "CustomResourceDefinition")
     )
 }
 

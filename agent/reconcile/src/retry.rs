@@ -50,7 +50,9 @@ pub fn class(failure: &Failure) -> Class {
             // The namespace is on its way out: nothing can be created until it is gone and back.
             Class::NamespaceMissing
         }
-        Some(403) if message.contains("admission webhook") || message.contains("violates PodSecurity") => Class::Refused,
+        Some(403) if message.contains("admission webhook") || message.contains("violates PodSecurity") => {
+            Class::Refused
+        }
         Some(401 | 403) => Class::Forbidden,
         Some(404) if message.starts_with("namespaces ") => Class::NamespaceMissing,
         Some(404) => Class::NotServed,
@@ -97,11 +99,15 @@ pub fn explain(class: Class, failure: &Failure, key: &ObjectKey) -> (&'static st
     let said = if failure.message.is_empty() { "no answer" } else { failure.message.as_str() };
     match class {
         Class::Throttled => ("Throttled", format!("the API server asks to slow down: {said}")),
-        Class::Unavailable => ("ApiUnavailable", format!("the API server could not answer: {said}; tried again by itself")),
+        Class::Unavailable => {
+            ("ApiUnavailable", format!("the API server could not answer: {said}; tried again by itself"))
+        }
         Class::Conflict => ("Conflict", format!("somebody else wrote at the same time: {said}; tried again by itself")),
         Class::Forbidden => (
             "Forbidden",
-            format!("the account has no right to write it: {said}; grant the right, or set the unit's serviceAccountName"),
+            format!(
+                "the account has no right to write it: {said}; grant the right, or set the unit's serviceAccountName"
+            ),
         ),
         Class::NamespaceMissing => (
             "NamespaceMissing",
@@ -156,7 +162,10 @@ mod tests {
     fn pauses_grow_and_stay_within_the_retry_interval() {
         let at = |class, tries| next(class, None, tries, 120, 0, 1000) - 1000;
         assert_eq!(at(Class::Conflict, 1), 0);
-        assert_eq!([at(Class::Unavailable, 1), at(Class::Unavailable, 2), at(Class::Unavailable, 30)], [500, 1000, 60_000]);
+        assert_eq!(
+            [at(Class::Unavailable, 1), at(Class::Unavailable, 2), at(Class::Unavailable, 30)],
+            [500, 1000, 60_000]
+        );
         assert_eq!([at(Class::Refused, 1), at(Class::Refused, 9)], [5_000, 120_000]);
         assert_eq!(at(Class::Immutable, 1), 120_000);
         assert_eq!(next(Class::Throttled, Some(7), 1, 120, 0, 0), 7000);

@@ -37,7 +37,16 @@ impl Rules {
             hash_key,
             // `before-first-apply` is what the API server calls fields written before server-side apply came;
             // the others are kubectl and the tools people use in its place (k9s, Lens, the dashboard).
-            humans: list(&["kubectl*", "before-first-apply", "k9s", "node-fetch", "Mozilla", "dashboard*", "lens*", "oc"]),
+            humans: list(&[
+                "kubectl*",
+                "before-first-apply",
+                "k9s",
+                "node-fetch",
+                "Mozilla",
+                "dashboard*",
+                "lens*",
+                "oc",
+            ]),
             tools: list(&[
                 "kustomize-controller",
                 "helm-controller",

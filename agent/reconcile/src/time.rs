@@ -18,12 +18,13 @@ pub fn parse(text: &str) -> Option<Millis> {
     if !(0..24).contains(&hour) || !(0..60).contains(&minute) || !(0..=60).contains(&second) {
         return None;
     }
-    let millis = match fraction.len() {
-        0 => 0,
-        _ => fraction.bytes().take(3).enumerate().try_fold(0i64, |sum, (i, b)| {
-            b.is_ascii_digit().then(|| sum + i64::from(b - b'0') * [100, 10, 1][i])
-        })?,
-    };
+    let millis =
+        match fraction.len() {
+            0 => 0,
+            _ => fraction.bytes().take(3).enumerate().try_fold(0i64, |sum, (i, b)| {
+                b.is_ascii_digit().then(|| sum + i64::from(b - b'0') * [100, 10, 1][i])
+            })?,
+        };
     // Days since 1970 by counting years from March, so that the leap day comes last.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1 - 719_468;

@@ -76,7 +76,15 @@ impl Engine {
                     true => "it left Git; what it owned is being deleted, or kept as told below",
                     false => "it is not in the bundle, but the hub could not build everything; what it owned is kept",
                 };
-                (Status { ready: Ready::Unknown, reason: reason::PRUNING, message: message.to_owned(), waiting: None }, None)
+                (
+                    Status {
+                        ready: Ready::Unknown,
+                        reason: reason::PRUNING,
+                        message: message.to_owned(),
+                        waiting: None,
+                    },
+                    None,
+                )
             }
             Some(State::Full(_)) => self.advance_full(unit, now),
         };
@@ -151,7 +159,10 @@ impl Engine {
             if let Some(again) = again {
                 soonest(again);
             }
-            if validating && matches!(progress, Progress::Pending(_)) && self.obj(*ix).is_some_and(|o| o.probed.is_none()) {
+            if validating
+                && matches!(progress, Progress::Pending(_))
+                && self.obj(*ix).is_some_and(|o| o.probed.is_none())
+            {
                 unvalidated += 1;
             }
             let Some(obj) = self.obj(*ix) else { continue };
@@ -159,7 +170,10 @@ impl Engine {
             match &progress {
                 Progress::InSync | Progress::Drifted => {
                     if let Some(live) = obj.live.folded().filter(|live| live.health != Health::Current) {
-                        let worse = tally.unhealthy.as_ref().is_none_or(|(h, _)| *h != Health::Failed && live.health == Health::Failed);
+                        let worse = tally
+                            .unhealthy
+                            .as_ref()
+                            .is_none_or(|(h, _)| *h != Health::Failed && live.health == Health::Failed);
                         if worse {
                             let why = live.health_message.as_deref().unwrap_or("not healthy");
                             tally.unhealthy = Some((live.health, format!("{}: {why}", obj.key)));
@@ -270,7 +284,10 @@ impl Engine {
     pub(super) fn unplaced(&self, key: &ObjectKey) -> Option<String> {
         let kind = self.kinds.get(&GroupKind::of(key))?;
         (kind.served.is_some() && kind.namespaced && key.namespace.is_empty()).then(|| {
-            format!("{} {}: namespace not specified; set metadata.namespace, or the unit's targetNamespace", key.kind, key.name)
+            format!(
+                "{} {}: namespace not specified; set metadata.namespace, or the unit's targetNamespace",
+                key.kind, key.name
+            )
         })
     }
 
@@ -291,7 +308,9 @@ impl Engine {
             Need::Nothing => (Progress::InSync, None),
             Need::Leave => (Progress::Drifted, None),
             Need::Later(at) => (Progress::Drifted, at),
-            Need::Gone => (Progress::Pending(format!("{shown} is being deleted; it is made anew once it is gone")), None),
+            Need::Gone => {
+                (Progress::Pending(format!("{shown} is being deleted; it is made anew once it is gone")), None)
+            }
             Need::Listing => {
                 let why = match self.kinds.get(&kind).and_then(|k| k.blind.as_ref()) {
                     Some(why) => format!("{} cannot be listed: {why}", kind.kind),
@@ -319,7 +338,10 @@ impl Engine {
                     return (Progress::Pending(why), None);
                 }
                 if self.rules.shadow {
-                    return (Progress::Pending(format!("{shown} would be applied; this cluster is in shadow mode")), None);
+                    return (
+                        Progress::Pending(format!("{shown} would be applied; this cluster is in shadow mode")),
+                        None,
+                    );
                 }
                 self.enqueue(ix, now);
                 (Progress::Pending(format!("{shown} to be applied")), None)
@@ -444,7 +466,9 @@ impl Engine {
         let shown_revision = revision.clone().unwrap_or_else(|| "unknown revision".to_owned());
         let waiting = |on: String| Some(Waiting { on, since: now });
         let status = |ready, reason, message, waiting| Status { ready, reason, message, waiting };
-        if tally.pending > 0 && let Some(why) = blocked {
+        if tally.pending > 0
+            && let Some(why) = blocked
+        {
             slot.settled = None;
             return status(Ready::False, reason::DEPENDENCY_NOT_READY, why.clone(), waiting(why));
         }
@@ -480,8 +504,14 @@ impl Engine {
         if let Some((health, why)) = unhealthy {
             let late = now >= settled.saturating_add(full.spec.timeout_seconds.saturating_mul(1000));
             if health == Health::Failed || late {
-                let took = if late { format!(" (not healthy within {} s)", full.spec.timeout_seconds) } else { String::new() };
-                return status(Ready::False, reason::HEALTH_CHECK_FAILED, format!("{why}{took}"), waiting(format!("health of {why}")));
+                let took =
+                    if late { format!(" (not healthy within {} s)", full.spec.timeout_seconds) } else { String::new() };
+                return status(
+                    Ready::False,
+                    reason::HEALTH_CHECK_FAILED,
+                    format!("{why}{took}"),
+                    waiting(format!("health of {why}")),
+                );
             }
             let message = format!("applied {shown_revision}, waits for {why}");
             return status(Ready::Unknown, reason::HEALTH_CHECK_PENDING, message, waiting(format!("health of {why}")));
@@ -501,7 +531,9 @@ impl Engine {
         for key in &full.spec.health_checks {
             let declared = self.by_key.get(key).and_then(|ix| self.obj(*ix)).filter(|obj| obj.want.is_some());
             let (health, why) = match (declared, slot.looks.iter().find(|look| look.key == *key)) {
-                (Some(Obj { live: Live::Present(live), .. }), _) => (live.health, live.health_message.as_deref().map(str::to_owned)),
+                (Some(Obj { live: Live::Present(live), .. }), _) => {
+                    (live.health, live.health_message.as_deref().map(str::to_owned))
+                }
                 (Some(_), _) => (Health::InProgress, Some("not applied yet".to_owned())),
                 (None, Some(look)) => match &look.verdict {
                     Some(verdict) => (verdict.health, verdict.message.clone()),
@@ -552,4 +584,3 @@ impl Pace {
         self.contests = self.contests.saturating_add(1);
     }
 }
-

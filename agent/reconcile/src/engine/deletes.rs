@@ -20,10 +20,8 @@ impl Engine {
         if self.generation.is_none() {
             return;
         }
-        let before: BTreeMap<UnitIx, Vec<HeldDelete>> = (0..)
-            .zip(&mut self.units)
-            .map(|(unit, slot)| (unit, std::mem::take(&mut slot.held_deletes)))
-            .collect();
+        let before: BTreeMap<UnitIx, Vec<HeldDelete>> =
+            (0..).zip(&mut self.units).map(|(unit, slot)| (unit, std::mem::take(&mut slot.held_deletes))).collect();
         let mut forgotten = false;
         let (mut go, mut approved) = (Vec::new(), 0u32);
         for ix in self.leaving.clone() {
@@ -47,14 +45,20 @@ impl Engine {
         let budget = prune::budget(total, &self.rules);
         let asked = (go.len() as u32).saturating_sub(approved);
         let over = asked > 0 && asked.saturating_add(used) > budget;
-        let over_cap = self.rules.approved_delete_cap.is_some_and(|cap| approved > 0 && approved.saturating_add(used) > cap);
+        let over_cap =
+            self.rules.approved_delete_cap.is_some_and(|cap| approved > 0 && approved.saturating_add(used) > cap);
         for ix in go {
             let by_approval = self.is_approved(ix);
             if (by_approval && over_cap) || (!by_approval && over) {
                 let why = if by_approval {
-                    format!("approved, but this cluster allows at most {} deletes an hour", self.rules.approved_delete_cap.unwrap_or(0))
+                    format!(
+                        "approved, but this cluster allows at most {} deletes an hour",
+                        self.rules.approved_delete_cap.unwrap_or(0)
+                    )
                 } else {
-                    format!("{asked} objects left Git and {used} were deleted in the last hour; more than {budget} need approval")
+                    format!(
+                        "{asked} objects left Git and {used} were deleted in the last hour; more than {budget} need approval"
+                    )
                 };
                 self.hold(ix, why);
             }

@@ -65,11 +65,9 @@ impl Engine {
             self.inventory.iter().map(|(key, entry)| (Arc::clone(key), Arc::clone(&entry.unit))).collect();
         for (key, unit) in owned {
             self.slot_of(&unit, now);
-            let ix = self.object_of(&key, now);
-            if self.obj(ix).is_some_and(|obj| obj.want.is_none()) {
-                self.leaving.insert(ix);
-            }
+            self.object_of(&key, now);
         }
+        // What leaves is known once there is a bundle to leave.
         if self.generation.is_some() {
             let records: Vec<(Arc<UnitId>, UnitRecord)> =
                 self.units.iter().filter_map(|slot| Some((Arc::clone(&slot.id), record(&slot.full()?.spec)))).collect();
@@ -186,13 +184,17 @@ impl Engine {
             let ix = self.object_of(&key, now);
             if let Some(other) = self.obj(ix).and_then(|obj| obj.want.as_ref()) {
                 let other = self.unit(other.unit).map(|slot| slot.id.to_string()).unwrap_or_default();
-                let message = format!("unit {other} declares it too; only that one is applied, remove it from one of them");
+                let message =
+                    format!("unit {other} declares it too; only that one is applied, remove it from one of them");
                 unusable.push((entry.key.clone(), "DeclaredTwice", message));
                 continue;
             }
             if autoscaler_kinds().contains(&GroupKind::of(&key))
-                && let Some(target) =
-                    blobs.get(&entry.blob.digest).and_then(|b| serde_json::from_slice(&b).ok()).as_ref().and_then(scale_target)
+                && let Some(target) = blobs
+                    .get(&entry.blob.digest)
+                    .and_then(|b| serde_json::from_slice(&b).ok())
+                    .as_ref()
+                    .and_then(scale_target)
             {
                 self.autoscalers.insert((*key).clone(), target);
             }
@@ -244,8 +246,12 @@ impl Engine {
 
     /// Objects that the inventory holds and nobody declares or withholds.
     fn find_leaving(&mut self, held_before: &BTreeSet<UnitIx>, now: Millis) {
-        let withheld: BTreeSet<&ObjectKey> =
-            self.units.iter().filter_map(Slot::full).flat_map(|full| full.withheld.iter().map(|(key, _)| key)).collect();
+        let withheld: BTreeSet<&ObjectKey> = self
+            .units
+            .iter()
+            .filter_map(Slot::full)
+            .flat_map(|full| full.withheld.iter().map(|(key, _)| key))
+            .collect();
         let mut leaving = BTreeSet::new();
         for (key, ix) in &self.by_key {
             let declared = self.obj(*ix).is_some_and(|obj| obj.want.is_some());
@@ -254,10 +260,8 @@ impl Engine {
             }
         }
         let held: BTreeSet<UnitIx> = self.units_held();
-        let fresh: BTreeSet<UnitId> = held
-            .difference(held_before)
-            .filter_map(|unit| self.unit(*unit).map(|slot| (*slot.id).clone()))
-            .collect();
+        let fresh: BTreeSet<UnitId> =
+            held.difference(held_before).filter_map(|unit| self.unit(*unit).map(|slot| (*slot.id).clone())).collect();
         let mut suspects = std::mem::take(&mut self.suspects);
         suspects.retain(|ix, _| leaving.contains(ix));
         for ix in leaving.difference(&self.leaving) {
@@ -302,7 +306,9 @@ impl Engine {
             .units()
             .map(|(id, _)| id)
             .filter(|id| !owners.contains(&***id))
-            .filter(|id| self.by_unit.get(*id).and_then(|u| self.unit(*u)).is_none_or(|s| matches!(s.state, State::Left)))
+            .filter(|id| {
+                self.by_unit.get(*id).and_then(|u| self.unit(*u)).is_none_or(|s| matches!(s.state, State::Left))
+            })
             .cloned()
             .collect();
         for id in gone {

@@ -1,8 +1,6 @@
 //! Reports: how a unit stands, whole.
 
-use driftless_protocol::report::{
-    Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport,
-};
+use driftless_protocol::report::{Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport};
 
 use super::Engine;
 use super::state::{Ix, Live, Obj, Slot, State, UnitIx};
@@ -73,7 +71,13 @@ impl Engine {
             for (key, code, message) in &full.unusable {
                 let state = ObjectState::Failed;
                 let reason = (*code).to_owned();
-                report.objects.push(ObjectReport { key: key.clone(), state, reason, message: message.clone(), since: slot.started });
+                report.objects.push(ObjectReport {
+                    key: key.clone(),
+                    state,
+                    reason,
+                    message: message.clone(),
+                    since: slot.started,
+                });
             }
             for (key, why) in &full.withheld {
                 let message = place(why);
@@ -128,28 +132,45 @@ impl Engine {
                     Need::Later(None) => "healed once the unit is healthy",
                     _ => "left alone by its drift mode",
                 };
-                let message = format!("{} of {} drifted fields: {}; {why}", fields.len(), drift.fields.len(), fields.join(", "));
+                let message =
+                    format!("{} of {} drifted fields: {}; {why}", fields.len(), drift.fields.len(), fields.join(", "));
                 say(ObjectState::Drifted, "Drifted", message, drift.since);
             }
         }
         if matches!(obj.live, Live::Absent) && matches!(need, Need::Leave | Need::Later(_)) {
             report.counts.drifted += 1;
             report.drift.push(gone(obj));
-            say(ObjectState::Drifted, "Deleted", "somebody deleted it; left so by its unit's drift mode or pause".to_owned(), obj.since);
+            say(
+                ObjectState::Drifted,
+                "Deleted",
+                "somebody deleted it; left so by its unit's drift mode or pause".to_owned(),
+                obj.since,
+            );
             return;
         }
         match need {
             Need::Nothing => report.counts.in_sync += 1,
             Need::Leave | Need::Later(_) => {}
-            Need::Listing => say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned(), obj.since),
+            Need::Listing => {
+                say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned(), obj.since)
+            }
             Need::Gone => {
                 let by = obj.live.folded().and_then(|live| live.finalizers.as_deref()).filter(|f| !f.is_empty());
                 let by = by.map(|f| format!(", held up by finalizers {f}")).unwrap_or_default();
-                say(ObjectState::Pending, "Terminating", format!("it is being deleted{by}; made anew once it is gone"), obj.since);
+                say(
+                    ObjectState::Pending,
+                    "Terminating",
+                    format!("it is being deleted{by}; made anew once it is gone"),
+                    obj.since,
+                );
                 return;
             }
             Need::Apply(..) | Need::DryRun => {
-                let message = slot.status.waiting.as_ref().map_or_else(|| "to be applied".to_owned(), |w| format!("waits for {}", w.on));
+                let message = slot
+                    .status
+                    .waiting
+                    .as_ref()
+                    .map_or_else(|| "to be applied".to_owned(), |w| format!("waits for {}", w.on));
                 say(ObjectState::Pending, "Pending", message, obj.since);
                 return;
             }

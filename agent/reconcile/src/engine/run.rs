@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{Blobs, BlobRef};
+use driftless_protocol::bundle::{BlobRef, Blobs};
 use driftless_protocol::report::{EventKind, RecentEvent};
 use serde_json::Value;
 
@@ -28,11 +28,33 @@ const LOOK_EVERY: Millis = 5_000;
 /// A step in flight.
 #[derive(Debug)]
 pub(super) enum Flight {
-    Write { shards: Vec<u32>, intents: Vec<Ix> },
-    Apply { ix: Ix, blob: BlobRef, mark: Mark, edits: Vec<Edit>, purpose: Purpose, unit: UnitIx, detail: String, noticed: Millis },
-    DryRun { ix: Ix, blob: BlobRef, mark: Mark, edits: Vec<Edit> },
-    Delete { ix: Ix },
-    Look { unit: UnitIx, key: driftless_protocol::object::ObjectKey },
+    Write {
+        shards: Vec<u32>,
+        intents: Vec<Ix>,
+    },
+    Apply {
+        ix: Ix,
+        blob: BlobRef,
+        mark: Mark,
+        edits: Vec<Edit>,
+        purpose: Purpose,
+        unit: UnitIx,
+        detail: String,
+        noticed: Millis,
+    },
+    DryRun {
+        ix: Ix,
+        blob: BlobRef,
+        mark: Mark,
+        edits: Vec<Edit>,
+    },
+    Delete {
+        ix: Ix,
+    },
+    Look {
+        unit: UnitIx,
+        key: driftless_protocol::object::ObjectKey,
+    },
 }
 
 impl Engine {
@@ -200,11 +222,14 @@ impl Engine {
 
     /// One write at a time. Intents go at once, all that are known now together; the rest gathers for a moment.
     fn start_write(&mut self, steps: &mut Vec<Step>, now: Millis) {
-        if self.writing || !self.inventory.is_dirty() || !self.can_write() || now < self.write_after {
+        if self.writing || !self.inventory.is_dirty(&self.frozen) || !self.can_write() || now < self.write_after {
             return;
         }
-        let intents: Vec<Ix> =
-            (0..).zip(&self.objects).filter(|(_, obj)| obj.as_ref().is_some_and(|o| o.unstored)).map(|(ix, _)| ix).collect();
+        let intents: Vec<Ix> = (0..)
+            .zip(&self.objects)
+            .filter(|(_, obj)| obj.as_ref().is_some_and(|o| o.unstored))
+            .map(|(ix, _)| ix)
+            .collect();
         let quiet = self.flights.is_empty() && self.queue.is_empty() && steps.is_empty();
         let waited = self.unwritten_since.is_some_and(|since| now >= since.saturating_add(WRITE_DELAY));
         if intents.is_empty() && !quiet && !waited {
@@ -251,9 +276,10 @@ impl Engine {
             Flight::Look { unit, key } => {
                 let verdict = match outcome {
                     Outcome::Object(live) => Some(health::judge(live)),
-                    Outcome::NotFound => {
-                        Some(health::Verdict { health: health::Health::InProgress, message: Some("it does not exist".into()) })
-                    }
+                    Outcome::NotFound => Some(health::Verdict {
+                        health: health::Health::InProgress,
+                        message: Some("it does not exist".into()),
+                    }),
                     Outcome::Failed(failure) => Some(health::Verdict {
                         health: health::Health::Unknown,
                         message: Some(format!("it could not be read: {}", failure.message)),
@@ -304,7 +330,8 @@ impl Engine {
     fn applied(&mut self, applied: Applied, answer: &Value, blobs: &dyn Blobs, now: Millis) {
         let Applied { ix, blob, mark, edits, purpose, unit, detail, noticed } = applied;
         let Some(folded) = fold::fold(answer, &self.rules) else {
-            let failure = Failure { message: "the API server's answer is no object with a UID".into(), ..Failure::default() };
+            let failure =
+                Failure { message: "the API server's answer is no object with a UID".into(), ..Failure::default() };
             self.failed(ix, mark, Outcome::Failed(failure), now);
             return;
         };
@@ -342,9 +369,10 @@ impl Engine {
             self.leaving.insert(ix);
             self.deletes_dirty = true;
         }
-        let newer_known = self.obj(ix).and_then(|obj| obj.live.folded()).is_some_and(|live| {
-            live.uid == folded.uid && folded.version.older_than(&live.version)
-        });
+        let newer_known = self
+            .obj(ix)
+            .and_then(|obj| obj.live.folded())
+            .is_some_and(|live| live.uid == folded.uid && folded.version.older_than(&live.version));
         if !newer_known {
             if let Some(obj) = self.obj_mut(ix) {
                 obj.drift = None;
@@ -404,9 +432,12 @@ impl Engine {
             .unwrap_or(60);
         let failure = match outcome {
             Outcome::Failed(failure) => failure,
-            Outcome::NotFound => {
-                Failure { status: Some(404), reason: "NotFound".into(), message: "not found".into(), ..Failure::default() }
-            }
+            Outcome::NotFound => Failure {
+                status: Some(404),
+                reason: "NotFound".into(),
+                message: "not found".into(),
+                ..Failure::default()
+            },
             // Not carried out, or nobody knows: an apply may be repeated, and a delete has preconditions.
             Outcome::Ok | Outcome::Object(_) | Outcome::Unknown => {
                 Failure { message: "the request was cut off".into(), ..Failure::default() }

@@ -102,7 +102,8 @@ pub(super) fn replica_set(o: Object<'_>) -> Verdict {
     }
     let want = o.int("/spec/replicas").unwrap_or(1);
     let count = |field: &str| o.int(&format!("/status/{field}")).unwrap_or(0);
-    for (field, what) in [("replicas", "exist"), ("availableReplicas", "are available"), ("readyReplicas", "are ready")] {
+    for (field, what) in [("replicas", "exist"), ("availableReplicas", "are available"), ("readyReplicas", "are ready")]
+    {
         if count(field) < want {
             return Verdict::in_progress(format!("{} of {want} replicas {what}", count(field)));
         }
@@ -132,7 +133,9 @@ pub(super) fn pod(o: Object<'_>) -> Verdict {
                 let reason = waiting.and_then(|w| w.get("reason")).and_then(Value::as_str).unwrap_or_default();
                 let message = waiting.and_then(|w| w.get("message")).and_then(Value::as_str).unwrap_or_default();
                 match reason {
-                    "CrashLoopBackOff" => return Verdict::failed(format!("container {name}: {}", because(reason, message))),
+                    "CrashLoopBackOff" => {
+                        return Verdict::failed(format!("container {name}: {}", because(reason, message)));
+                    }
                     "" => {}
                     _ => return Verdict::in_progress(format!("container {name}: {}", because(reason, message))),
                 }

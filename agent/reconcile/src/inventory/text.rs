@@ -28,7 +28,9 @@ pub enum InventoryError {
         what: String,
     },
     /// A shard is not there.
-    #[error("inventory shard {shard} (ConfigMap driftless-inventory-{shard}) is missing, the others say there are {of}")]
+    #[error(
+        "inventory shard {shard} (ConfigMap driftless-inventory-{shard}) is missing, the others say there are {of}"
+    )]
     Missing {
         /// Which shard.
         shard: u32,
@@ -137,7 +139,13 @@ impl Inventory {
         let objects = self.entries.iter().filter(|(key, _)| shard_of(key, self.shards) == shard).map(|(key, entry)| {
             let overlay = entry.baseline.as_ref().and_then(|b| b.overlay.as_ref());
             let overlay: usize = overlay.map_or(0, |o| o.paths().map(|p| p.len() + 40).sum());
-            key.group.len() + key.kind.len() + key.namespace.len() + key.name.len() + entry.api_version.len() + overlay + 200
+            key.group.len()
+                + key.kind.len()
+                + key.namespace.len()
+                + key.name.len()
+                + entry.api_version.len()
+                + overlay
+                + 200
         });
         let units = self.units.keys().filter(|id| shard_of_unit(id, self.shards) == shard);
         512 + objects.sum::<usize>() + units.map(|id| id.namespace.len() + id.name.len() + 200).sum::<usize>()
@@ -200,7 +208,10 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
         }
     }
     if read_shards.values().any(|s| s.of < half) {
-        errors.push(InventoryError::Damaged { shard: 0, what: format!("shards of more than one doubling below {of} are mixed") });
+        errors.push(InventoryError::Damaged {
+            shard: 0,
+            what: format!("shards of more than one doubling below {of} are mixed"),
+        });
     }
     // Shards of the smaller number first, so that those of the larger win.
     let mut by_age: Vec<&Shard> = read_shards.values().collect();
@@ -214,7 +225,10 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
         }
         for line in &shard.objects {
             let Some(unit) = units.get(line.u) else {
-                errors.push(InventoryError::Damaged { shard: shard.shard, what: format!("an object of unit {}", line.u) });
+                errors.push(InventoryError::Damaged {
+                    shard: shard.shard,
+                    what: format!("an object of unit {}", line.u),
+                });
                 continue;
             };
             let (group, kind, namespace, name) = line.k.clone();
