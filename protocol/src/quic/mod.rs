@@ -128,7 +128,13 @@ pub fn hub_endpoint(options: &HubOptions) -> Result<Endpoint, QuicError> {
         // Agents sit behind NATs that change their port now and then.
         .migration(true);
     let mut endpoint = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &options.reset_key)));
-    endpoint.grease_quic_bit(true);
+    // Connection ids are recognised by a key as well: with another one after a restart, quinn would drop packets of old
+    // connections as noise instead of resetting them.
+    let mut id_key = [0; 8];
+    id_key.copy_from_slice(&blake3::derive_key("driftless connection ids v1", &options.reset_key)[..8]);
+    let id_key = u64::from_le_bytes(id_key);
+    endpoint.min_reset_interval(limits::RESET_INTERVAL);
+    endpoint.cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(id_key)));
     open(endpoint, Some(server), options.listen)
 }
 

@@ -1,0 +1,400 @@
+//! Real QUIC on loopback: who gets in, what is refused before it is read, and how much one peer may do.
+
+mod common;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{KUBE_UID, cluster, sign_trust, trust_document};
+use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused, EnrollRequest};
+use driftless_protocol::id::{ClusterId, Digest, TokenId, TransferId};
+use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RejectCode};
+use driftless_protocol::quic::{
+    Accepted, HubOptions, QuicError, accept, agent_endpoint, close, close_rejected, connect, hub_endpoint,
+    rejected_code, stream, tls,
+};
+use driftless_protocol::token::TokenSecret;
+use driftless_protocol::wire::transfer::Blob;
+use quinn::{Connection, Endpoint};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+const NAME: &str = "hub.driftless.test";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    der: CertificateDer<'static>,
+}
+
+type Leaf = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let der = params.self_signed(&key).unwrap().der().clone();
+        Self { issuer: Issuer::new(params, key), der }
+    }
+
+    fn leaf(&self, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose) -> Leaf {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        params.extended_key_usages = vec![usage];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    fn hub(&self) -> Leaf {
+        self.leaf(vec![SanType::DnsName(NAME.try_into().unwrap())], ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    fn agent(&self, cluster: ClusterId) -> Leaf {
+        self.leaf(
+            vec![SanType::URI(tls::cluster_uri(cluster).try_into().unwrap())],
+            ExtendedKeyUsagePurpose::ClientAuth,
+        )
+    }
+
+    fn pin(&self) -> Digest {
+        Digest::of(&self.der)
+    }
+}
+
+struct Hub {
+    endpoint: Endpoint,
+    identity: Arc<tls::HubIdentity>,
+    authority: Authority,
+    address: SocketAddr,
+}
+
+fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+fn start() -> Hub {
+    let authority = Authority::new("hub ca");
+    let (chain, key) = authority.hub();
+    let identity = tls::HubIdentity::new(chain, key, std::slice::from_ref(&authority.der)).unwrap();
+    let options =
+        HubOptions { listen: loopback(), identity: Arc::clone(&identity), reset_key: [3; 32], token_key: [4; 32] };
+    let endpoint = hub_endpoint(&options).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    Hub { endpoint, identity, authority, address }
+}
+
+impl Hub {
+    async fn next(&self) -> Result<Accepted, QuicError> {
+        accept(self.endpoint.accept().await.unwrap()).await
+    }
+
+    fn session_tls(&self, leaf: Leaf) -> Arc<rustls::ClientConfig> {
+        Arc::new(tls::session_client(leaf.0, leaf.1, std::slice::from_ref(&self.authority.der)).unwrap())
+    }
+
+    /// Connects with this TLS; the agent's and the hub's view.
+    async fn meet(
+        &self,
+        tls: Arc<rustls::ClientConfig>,
+        name: &str,
+    ) -> (Result<Connection, QuicError>, Result<Accepted, QuicError>) {
+        let agent = agent_endpoint(loopback()).unwrap();
+        within(async { tokio::join!(connect(&agent, tls, self.address, name, PATIENCE), self.next()) }).await
+    }
+
+    /// A session of the test cluster.
+    async fn session(&self) -> (Connection, Connection) {
+        let (agent, hub) = self.meet(self.session_tls(self.authority.agent(cluster())), NAME).await;
+        let Ok(Accepted::Session(hub, identity)) = hub else { panic!("{hub:?}") };
+        assert_eq!(identity.cluster, cluster());
+        (agent.unwrap(), hub)
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it took too long")
+}
+
+/// The application close code with which the other side ended it.
+async fn closed_with(connection: &Connection) -> quinn::VarInt {
+    let error = within(connection.closed()).await;
+    rejected_code(&error).unwrap_or_else(|| panic!("not closed by the application: {error}"))
+}
+
+fn request() -> EnrollRequest {
+    EnrollRequest {
+        wire_max: 1,
+        token: TokenId::from_bytes([5; 8]),
+        secret: TokenSecret::from_bytes([6; 32]),
+        csr: vec![7; 300],
+        kube_uid: KUBE_UID.into(),
+        agent_version: "0.1.0".into(),
+    }
+}
+
+#[tokio::test]
+async fn an_agent_enrols_with_nothing_but_a_pin() {
+    let hub = start();
+    let tls = Arc::new(tls::enroll_client(hub.authority.pin()).unwrap());
+    for answer in [
+        EnrollAnswer::Granted(EnrollGrant {
+            cluster: cluster(),
+            name: "staging".parse().unwrap(),
+            chain: vec![vec![1; 600]],
+            authorities: vec![hub.authority.der.to_vec()],
+            trust: (1..100).map(|v| sign_trust(&trust_document(v))).collect(),
+        }),
+        EnrollAnswer::Refused(EnrollRefused { code: EnrollRefusal::Used, message: "make a new one".into() }),
+    ] {
+        let (agent, accepted) = hub.meet(Arc::clone(&tls), NAME).await;
+        let Ok(Accepted::Enroll(connection)) = accepted else { panic!("{accepted:?}") };
+        let agent = agent.unwrap();
+        let serve = async {
+            let (got, responder) = stream::receive_enroll(&connection).await.unwrap();
+            assert_eq!((got.token, got.csr, got.kube_uid), (request().token, request().csr, request().kube_uid));
+            assert_eq!(got.secret.expose(), request().secret.expose());
+            responder.answer(&answer).await.unwrap();
+        };
+        let request = request();
+        let (got, ()) = within(async { tokio::join!(stream::enroll(&agent, &request), serve) }).await;
+        assert_eq!(got.unwrap(), answer);
+    }
+}
+
+#[tokio::test]
+async fn a_hub_that_is_not_the_pinned_one_hears_nothing() {
+    let hub = start();
+    let foreign = Authority::new("hub ca");
+    let tls = Arc::new(tls::enroll_client(foreign.pin()).unwrap());
+    let (agent, accepted) = hub.meet(tls, NAME).await;
+    let message = agent.unwrap_err().to_string();
+    assert!(message.contains("pins"), "{message}");
+    assert!(accepted.is_err());
+
+    // The right pin, another name.
+    let tls = Arc::new(tls::enroll_client(hub.authority.pin()).unwrap());
+    let (agent, _) = hub.meet(tls, "other.driftless.test").await;
+    assert!(agent.is_err());
+
+    // A session towards a hub of another authority.
+    let (chain, key) = hub.authority.agent(cluster());
+    let tls = Arc::new(tls::session_client(chain, key, std::slice::from_ref(&foreign.der)).unwrap());
+    let (agent, _) = hub.meet(tls, NAME).await;
+    assert!(agent.is_err());
+}
+
+#[tokio::test]
+async fn only_certificates_of_the_hub_make_a_session() {
+    let hub = start();
+    let foreign = Authority::new("somebody");
+
+    // In TLS 1.3 a client believes it is connected before the server has judged its certificate.
+    let (agent, accepted) = hub.meet(hub.session_tls(foreign.agent(cluster())), NAME).await;
+    assert!(accepted.is_err(), "foreign authority: {accepted:?}");
+    if let Ok(agent) = agent {
+        within(agent.closed()).await;
+    }
+
+    let none = rustls::ClientConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates({
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(hub.authority.der.clone()).unwrap();
+            roots
+        });
+    let mut none = none.with_no_client_auth();
+    none.alpn_protocols = vec![tls::ALPN_SESSION.to_vec()];
+    let (agent, accepted) = hub.meet(Arc::new(none.clone()), NAME).await;
+    assert!(accepted.unwrap_err().to_string().contains("no client certificate"));
+    assert_eq!(closed_with(&agent.unwrap()).await, close::NO_CERTIFICATE);
+
+    let dns = vec![SanType::DnsName("a.test".try_into().unwrap())];
+    let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+    let client = ExtendedKeyUsagePurpose::ClientAuth;
+    for (what, names) in [
+        ("a host name", dns),
+        ("no name", vec![]),
+        ("another scheme", vec![uri("spiffe://cluster/00")]),
+        ("a short id", vec![uri("driftless://cluster/00")]),
+        ("two clusters", vec![uri(&tls::cluster_uri(cluster())), uri(&tls::cluster_uri(cluster()))]),
+    ] {
+        let leaf = hub.authority.leaf(names, client.clone());
+        let (agent, accepted) = hub.meet(hub.session_tls(leaf), NAME).await;
+        assert!(accepted.is_err(), "{what}: {accepted:?}");
+        assert_eq!(closed_with(&agent.unwrap()).await, close::BAD_CERTIFICATE, "{what}");
+    }
+
+    // The hub's own kind of certificate is not an agent's.
+    let server = hub.authority.leaf(vec![uri(&tls::cluster_uri(cluster()))], ExtendedKeyUsagePurpose::ServerAuth);
+    let (_, accepted) = hub.meet(hub.session_tls(server), NAME).await;
+    assert!(accepted.is_err(), "a server certificate: {accepted:?}");
+
+    // An ALPN the hub does not have.
+    none.alpn_protocols = vec![b"h3".to_vec()];
+    let (agent, accepted) = hub.meet(Arc::new(none), NAME).await;
+    assert!(agent.is_err() && accepted.is_err());
+}
+
+#[tokio::test]
+async fn certificates_and_authorities_are_swapped_while_the_hub_runs() {
+    let hub = start();
+    let next = Authority::new("next ca");
+    let (_, accepted) = hub.meet(hub.session_tls(next.agent(cluster())), NAME).await;
+    assert!(accepted.is_err());
+    let (chain, key) = next.hub();
+    hub.identity.swap(chain, key, &[hub.authority.der.clone(), next.der.clone()]).unwrap();
+    for client in [next.agent(cluster()), hub.authority.agent(cluster())] {
+        let tls = tls::session_client(client.0, client.1, std::slice::from_ref(&next.der)).unwrap();
+        let (agent, accepted) = hub.meet(Arc::new(tls), NAME).await;
+        assert!(agent.is_ok() && accepted.is_ok(), "{accepted:?}");
+    }
+}
+
+#[tokio::test]
+async fn messages_pass_both_ways_and_the_identity_is_the_certificates() {
+    let hub = start();
+    let leaf = hub.authority.agent(cluster());
+    let expected = Digest::of(&leaf.0[0]);
+    let (agent, accepted) = hub.meet(hub.session_tls(leaf), NAME).await;
+    let Ok(Accepted::Session(connection, identity)) = accepted else { panic!("{accepted:?}") };
+    assert_eq!((identity.cluster, identity.certificate), (cluster(), expected));
+    assert!(identity.not_before < identity.not_after && !identity.serial.is_empty());
+
+    let agent = agent.unwrap();
+    let (mut send, mut receive) = stream::open_control(&agent).await.unwrap();
+    let hello = AgentToHub::SnapshotComplete { n: 1 };
+    send.send(&hello).await.unwrap();
+    let (mut hub_send, mut hub_receive) = within(stream::accept_control(&connection)).await.unwrap();
+    assert_eq!(within(hub_receive.receive()).await.unwrap(), Some(hello));
+    let hint = HubToAgent::Hint(Hint::Reconcile { unit: None });
+    hub_send.send(&hint).await.unwrap();
+    assert_eq!(within(receive.receive()).await.unwrap(), Some(hint));
+    let (finished, end) = within(async { tokio::join!(send.finish(PATIENCE), hub_receive.receive()) }).await;
+    let ((), end) = (finished, end.unwrap());
+    assert_eq!(end, None);
+
+    close_rejected(&connection, RejectCode::Revoked, &"é".repeat(1000));
+    assert_eq!(closed_with(&agent).await, close::rejected(RejectCode::Revoked));
+}
+
+#[tokio::test]
+async fn a_frame_over_its_limit_is_refused_before_its_payload_is_read() {
+    let hub = start();
+    for (what, bytes) in [
+        ("over-long", [1, 0x01, 0, 0, 0xff, 0xff, 0xff, 0xff]),
+        ("one byte over", [1, 0x01, 0, 0, 1, 16, 0, 0]),
+        ("unknown type", [1, 0x7f, 0, 0, 0, 0, 0, 0]),
+        ("unknown version", [9, 0x01, 0, 0, 0, 0, 0, 0]),
+        ("flags", [1, 0x01, 1, 0, 0, 0, 0, 0]),
+        ("the hub's own", [1, 0x42, 0, 0, 0, 0, 0, 0]),
+    ] {
+        let (agent, connection) = hub.session().await;
+        let (mut send, _receive) = agent.open_bi().await.unwrap();
+        send.write_all(&bytes).await.unwrap();
+        // The stream stays open and no payload comes: the header alone decides.
+        let (_, mut receive) = within(stream::accept_control(&connection)).await.unwrap();
+        let error = within(receive.receive()).await.unwrap_err();
+        assert!(matches!(error, QuicError::Wire(_)), "{what}: {error}");
+    }
+}
+
+fn blobs(count: usize) -> Vec<Blob> {
+    (0..count)
+        .map(|i| {
+            let bytes: Arc<[u8]> = format!("{{\"kind\":\"ConfigMap\",\"n\":{i}}}").repeat(20).into_bytes().into();
+            (Digest::of(&bytes), bytes)
+        })
+        .collect()
+}
+
+async fn receive(agent: &Connection, limit: Option<u64>) -> Result<(TransferId, Vec<Blob>), QuicError> {
+    let mut stream = within(stream::accept_transfer(agent)).await?;
+    let header = stream::receive_transfer_header(&mut stream).await?;
+    let unpacked = within(stream::receive_transfer_body(&mut stream, &header, limit)).await?;
+    assert!(unpacked.altered.is_empty());
+    Ok((header.transfer, unpacked.blobs))
+}
+
+#[tokio::test]
+async fn two_thousand_blobs_arrive_in_one_transfer() {
+    let hub = start();
+    let (agent, connection) = hub.session().await;
+    let blobs = blobs(2_000);
+    let limit = driftless_protocol::wire::transfer::raw_length(blobs.iter().map(|b| b.1.len() as u64));
+    let (sent, got) = within(async {
+        tokio::join!(stream::send_transfer(&connection, TransferId(7), &blobs), receive(&agent, Some(limit)))
+    })
+    .await;
+    sent.unwrap();
+    assert_eq!(got.unwrap(), (TransferId(7), blobs.clone()));
+
+    // One byte more than was asked for, and one that nobody asked for.
+    for limit in [Some(limit - 1), None] {
+        let (_, got) = within(async {
+            tokio::join!(stream::send_transfer(&connection, TransferId(8), &blobs), receive(&agent, limit))
+        })
+        .await;
+        assert!(got.is_err(), "{limit:?}");
+    }
+}
+
+#[tokio::test]
+async fn streams_are_capped_on_both_sides() {
+    let hub = start();
+    let (agent, connection) = hub.session().await;
+    let moment = Duration::from_millis(200);
+    let _control = stream::open_control(&agent).await.unwrap();
+    assert!(tokio::time::timeout(moment, agent.open_bi()).await.is_err(), "a second control stream");
+    assert!(tokio::time::timeout(moment, agent.open_uni()).await.is_err(), "agents send no transfers");
+    assert!(tokio::time::timeout(moment, connection.open_bi()).await.is_err(), "the hub opens no control stream");
+    let mut transfers = Vec::new();
+    for _ in 0..8 {
+        transfers.push(within(connection.open_uni()).await.unwrap());
+    }
+    assert!(tokio::time::timeout(moment, connection.open_uni()).await.is_err(), "a ninth transfer");
+}
+
+#[test]
+fn a_restarted_hub_ends_old_connections_at_once() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (hub_runtime, agent_runtime) = (runtime(), runtime());
+    let hub = {
+        let _guard = hub_runtime.enter();
+        start()
+    };
+    let tls = hub.session_tls(hub.authority.agent(cluster()));
+    let address = hub.address;
+    let agent = agent_runtime.spawn(async move {
+        let endpoint = agent_endpoint(loopback()).unwrap();
+        (connect(&endpoint, tls, address, NAME, PATIENCE).await.unwrap(), endpoint)
+    });
+    let Ok(Accepted::Session(connection, _)) = hub_runtime.block_on(within(hub.next())) else { panic!("no session") };
+    let (agent, _endpoint) = agent_runtime.block_on(agent).unwrap();
+
+    // The hub dies without a word: its tasks first, so that nothing is left to say goodbye.
+    hub_runtime.shutdown_timeout(PATIENCE);
+    let identity = Arc::clone(&hub.identity);
+    drop((connection, hub));
+    let hub_runtime = runtime();
+    let _guard = hub_runtime.enter();
+    let _again =
+        hub_endpoint(&HubOptions { listen: address, identity, reset_key: [3; 32], token_key: [4; 32] }).unwrap();
+    let error = agent_runtime.block_on(within(async {
+        let (mut send, _receive) = agent.open_bi().await.unwrap();
+        loop {
+            if let Err(error) = send.write_all(&[0; 1000]).await {
+                return error;
+            }
+        }
+    }));
+    assert!(matches!(error, quinn::WriteError::ConnectionLost(quinn::ConnectionError::Reset)), "{error:?}");
+}
