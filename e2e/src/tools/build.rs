@@ -19,7 +19,7 @@ use crate::process;
 /// The oldest Go that the pinned modules accept (their `go` line).
 const OLDEST_GO: (u32, u32) = (1, 26);
 /// Progress is told at least this often, and not much more often.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How much of a failed build's output is shown.
 const OUTPUT_LINES: usize = 40;
 
