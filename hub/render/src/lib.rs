@@ -8,6 +8,7 @@
 pub mod assemble;
 pub mod flux;
 pub mod kustomize;
+pub mod lint;
 pub mod report;
 pub mod target;
 pub mod tree;

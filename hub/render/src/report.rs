@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use driftless_protocol::id::UnitId;
+use driftless_protocol::head::SourceRevision;
+use driftless_protocol::id::{ClusterName, UnitId};
 use serde::{Deserialize, Serialize};
 
-use crate::target::Location;
+use crate::flux::{RenderState, RenderedCluster, RenderedUnit};
+use crate::target::{Location, Lockdown, SourceDecl};
 
 /// How much a problem matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,6 +109,12 @@ codes! {
     CrossNamespaceRef = Error,
     /// Something the author should know, from the build itself.
     BuildWarning = Warning,
+    /// An object of a kind that needs a namespace has none.
+    NamespaceMissing = Warning,
+    /// An object of a kind without namespace has one.
+    NamespaceUnexpected = Warning,
+    /// An API version no supported Kubernetes serves any more.
+    RemovedVersion = Warning,
     /// A source object that Driftless itself reads: sent only when an object handed through refers to it.
     SourceNotSent = Info,
 }
@@ -171,5 +179,157 @@ pub fn reason(code: Code, message: &str, at: Option<&Location>) -> driftless_pro
         message: message.to_owned(),
         file: at.map(|at| at.file.to_string()),
         line: at.map(|at| at.line).filter(|line| *line > 0),
+    }
+}
+
+/// How far Driftless gets with a unit, from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Level {
+    /// Rendered and applied as Flux would.
+    Exact,
+    /// Holds objects that drive another controller, which must run in the cluster.
+    HandedThrough,
+    /// Applied, but for objects that are withheld or fields that are not honoured yet.
+    Partly,
+    /// Suspended in Git.
+    Suspended,
+    /// Not applied: the cluster keeps what it has.
+    Held,
+}
+
+/// What `check repo` and `build --cluster` say of a cluster, in a form machines read too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterReport {
+    /// The cluster's name.
+    pub cluster: ClusterName,
+    /// The folder of its root.
+    pub root_path: String,
+    /// Whether every unit that could define units was built: only then is anything deleted because its unit is gone.
+    pub whole: bool,
+    /// Counts over all units.
+    pub totals: Totals,
+    /// The units, sorted by id.
+    pub units: Vec<UnitReport>,
+    /// What concerns no unit in particular.
+    pub problems: Vec<Problem>,
+    /// Repositories the hub must fetch besides the root's own.
+    pub wanted_sources: Vec<SourceDecl>,
+    /// The revisions that were read.
+    pub revisions: Vec<SourceRevision>,
+    /// Lock-down flags found on Flux's controllers.
+    pub lockdown: Lockdown,
+}
+
+/// Counts over units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Units in all.
+    pub units: usize,
+    /// Units held.
+    pub held: usize,
+    /// Units suspended in Git.
+    pub suspended: usize,
+    /// Objects to apply.
+    pub objects: usize,
+    /// Of these, objects that drive another controller.
+    pub handed_through: usize,
+    /// Objects withheld.
+    pub withheld: usize,
+    /// Problems of severity error.
+    pub errors: usize,
+    /// Problems of severity warning.
+    pub warnings: usize,
+}
+
+/// One unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitReport {
+    /// Its id.
+    pub unit: UnitId,
+    /// How far Driftless gets with it.
+    pub level: Level,
+    /// Where its Flux object is written.
+    pub defined_at: Location,
+    /// The unit that defines it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<UnitId>,
+    /// Its source, `namespace/name`.
+    pub source: String,
+    /// Its folder.
+    pub path: String,
+    /// Objects to apply.
+    pub objects: usize,
+    /// Of these, objects that drive another controller.
+    pub handed_through: usize,
+    /// Objects withheld.
+    pub withheld: usize,
+    /// Everything its owners should know, findings of [`crate::lint`] included.
+    pub problems: Vec<Problem>,
+}
+
+impl ClusterReport {
+    /// The report of a rendered cluster.
+    #[must_use]
+    pub fn of(cluster: &ClusterName, rendered: &RenderedCluster) -> Self {
+        let findings = crate::lint::lint(rendered);
+        let units: Vec<UnitReport> = rendered.units.iter().map(|unit| UnitReport::of(unit, &findings)).collect();
+        let problems = || rendered.problems.iter().chain(units.iter().flat_map(|u| &u.problems));
+        let count = |severity| problems().filter(|p| p.severity() == severity).count();
+        let level = |level| units.iter().filter(|u| u.level == level).count();
+        let totals = Totals {
+            units: units.len(),
+            held: level(Level::Held),
+            suspended: level(Level::Suspended),
+            objects: units.iter().map(|u| u.objects).sum(),
+            handed_through: units.iter().map(|u| u.handed_through).sum(),
+            withheld: units.iter().map(|u| u.withheld).sum(),
+            errors: count(Severity::Error),
+            warnings: count(Severity::Warning),
+        };
+        Self {
+            cluster: cluster.clone(),
+            root_path: rendered.root_path.clone(),
+            whole: rendered.whole,
+            totals,
+            problems: rendered.problems.clone(),
+            wanted_sources: rendered.wanted_sources.clone(),
+            revisions: rendered.revisions.clone(),
+            lockdown: rendered.lockdown.clone(),
+            units,
+        }
+    }
+}
+
+impl UnitReport {
+    fn of(unit: &RenderedUnit, findings: &[Problem]) -> Self {
+        let handed_through = unit.objects().iter().filter(|o| o.handed_through).count();
+        let withheld = unit.withheld().iter().filter(|w| w.code != Code::SourceNotSent).count();
+        let lost = |p: &Problem| {
+            matches!(p.code, Code::FieldNotHonoured | Code::UnknownField | Code::BadValue | Code::DuplicateObject)
+        };
+        let level = match &unit.state {
+            RenderState::Held { .. } => Level::Held,
+            RenderState::Suspended => Level::Suspended,
+            RenderState::Full { .. } if withheld > 0 || unit.problems.iter().any(lost) => Level::Partly,
+            RenderState::Full { .. } if handed_through > 0 => Level::HandedThrough,
+            RenderState::Full { .. } => Level::Exact,
+        };
+        let found = findings.iter().filter(|p| p.unit.as_ref() == Some(&unit.id));
+        Self {
+            unit: unit.id.clone(),
+            level,
+            defined_at: unit.defined_at.clone(),
+            parent: unit.parent.clone(),
+            source: unit.source.clone(),
+            path: unit.path.clone(),
+            objects: unit.objects().len(),
+            handed_through,
+            withheld,
+            problems: unit.problems.iter().chain(found).cloned().collect(),
+        }
     }
 }

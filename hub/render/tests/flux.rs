@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use driftless_protocol::id::Revision;
 use driftless_render::flux::{RenderState, RenderedCluster, render_cluster};
-use driftless_render::report::Severity;
+use driftless_render::report::{ClusterReport, Severity};
 use driftless_render::target::{Facts, GitRef, RootSpec, SourceSet, SourceTree, Target};
 use driftless_render::tree::MemTree;
 
@@ -904,4 +904,32 @@ fn equal_inputs_give_equal_blobs_and_reads_are_recorded() {
     for path in ["apps/web", "apps/web/a.yaml", "apps/web/kustomization.yaml", "apps/extra"] {
         assert!(read.contains(&path), "{path} was read and not noted: {read:?}");
     }
+}
+
+#[test]
+fn a_report_counts_grades_and_lints() {
+    let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: r, namespace: default}\nspec: {interval: 1h}\n";
+    let old = "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: p}\nspec: {}\n";
+    let rendered = render_cluster(
+        &SourceSet::new(source(&[
+            ("clusters/c/a.yaml", &unit("a", "nonsense: 1")),
+            ("clusters/c/b.yaml", &unit("b", "")),
+            ("clusters/c/d.yaml", &unit("d", "")),
+            ("apps/a/a.yaml", &config("a")),
+            ("apps/b/r.yaml", release),
+            ("apps/b/old.yaml", old),
+        ])),
+        &target(),
+    );
+    let report = ClusterReport::of(&target().cluster, &rendered);
+    let levels: Vec<_> = report.units.iter().map(|u| format!("{} {:?}", u.unit.name, u.level)).collect();
+    assert_eq!(levels, ["a Partly", "b HandedThrough", "d Held", "flux-system Exact"]);
+    let totals = report.totals;
+    assert_eq!((totals.units, totals.held, totals.objects, totals.handed_through), (4, 1, 3, 1));
+    assert_eq!((totals.errors, totals.warnings), (1, 3));
+    let said: Vec<String> = report.units[1].problems.iter().map(ToString::to_string).collect();
+    assert!(said[0].starts_with("apps/b/old.yaml:1: NamespaceMissing: PodDisruptionBudget.policy p has no namespace"), "{said:?}");
+    assert!(said[1].contains("use policy/v1"), "{said:?}");
+    let json = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<ClusterReport>(&json).unwrap(), report);
 }
