@@ -14,7 +14,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 16 MiB, ten times what the API server takes for one object, and about a second of matching.
+    /// 16 MiB, ten times what the API server takes for one object, and 50 million steps.
     fn default() -> Self {
         Self { output: 16 << 20, steps: 50_000_000 }
     }

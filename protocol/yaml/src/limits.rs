@@ -25,7 +25,7 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// For files of a repository. The largest real ones are single CRD bundles of 12 MB, 400,000 values, 35 levels.
+    /// For files of a repository: room for several times the largest known, bundles of CRDs of 12 MB.
     fn default() -> Self {
         Self { bytes: 64 << 20, documents: 20_000, depth: 128, nodes: 4_000_000, text: 128 << 20 }
     }
