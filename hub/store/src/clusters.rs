@@ -101,9 +101,8 @@ pub(crate) async fn set_labels(conn: &mut Conn<'_>, id: ClusterId, labels: Label
 /// The cluster may never connect again; what it reported, its heads and its intents go. Its row stays.
 pub(crate) async fn revoke(conn: &mut Conn<'_>, id: ClusterId, act: Act) -> Outcome<bool> {
     let key = id.to_string();
-    let touched = conn
-        .execute("UPDATE cluster SET state = 'revoked' WHERE id = $1 AND state = 'active'", args![&*key])
-        .await?;
+    let touched =
+        conn.execute("UPDATE cluster SET state = 'revoked' WHERE id = $1 AND state = 'active'", args![&*key]).await?;
     if touched == 1 {
         conn.execute("DELETE FROM head WHERE cluster = $1", args![&*key]).await?;
         conn.execute("DELETE FROM cluster_report WHERE cluster = $1", args![&*key]).await?;

@@ -224,7 +224,11 @@ struct Job {
 /// An open database.
 #[derive(Debug)]
 pub(crate) enum Db {
-    Sqlite { readers: SqlitePool, jobs: std::sync::Mutex<Option<mpsc::Sender<Job>>>, writer: tokio::sync::Mutex<Option<JoinHandle<()>>> },
+    Sqlite {
+        readers: SqlitePool,
+        jobs: std::sync::Mutex<Option<mpsc::Sender<Job>>>,
+        writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    },
     Postgres(PgPool),
 }
 

@@ -55,9 +55,8 @@ pub(crate) async fn offer(conn: &mut Conn<'_>, offer: Offer) -> Outcome<()> {
     }
     let cluster = offer.cluster.to_string();
     // Locks the cluster against an offer by another hub.
-    let active = conn
-        .execute("UPDATE cluster SET state = state WHERE id = $1 AND state = 'active'", args![&*cluster])
-        .await?;
+    let active =
+        conn.execute("UPDATE cluster SET state = state WHERE id = $1 AND state = 'active'", args![&*cluster]).await?;
     if active != 1 {
         return Err(StoreError::conflict(OPERATION, "the cluster is not enrolled").into());
     }
@@ -105,7 +104,9 @@ async fn put_tree(conn: &mut Conn<'_>, offer: &Offer) -> Outcome<()> {
         if put_node(conn, body).await? {
             for child in &body.children {
                 match offer.objects.get(child) {
-                    Some(bytes) => drop(put_bytes(conn, BlobRef { digest: *child, len: bytes.len() as u64 }, bytes).await?),
+                    Some(bytes) => {
+                        drop(put_bytes(conn, BlobRef { digest: *child, len: bytes.len() as u64 }, bytes).await?)
+                    }
                     None if exists(conn, *child).await? => {}
                     None => {
                         let what = format!("object {child} of body {} is not given", body.blob.digest);

@@ -163,7 +163,10 @@ impl Model {
         let mut active = self.clusters.values().filter(|r| r.cluster.state == ClusterState::Active);
         if let Some((_, by)) = record.used {
             let again = active.any(|r| {
-                r.cluster.id == by && r.cluster.kube_uid == kube_uid && r.cluster.agent_key == agent_key && r.session == 0
+                r.cluster.id == by
+                    && r.cluster.kube_uid == kube_uid
+                    && r.cluster.agent_key == agent_key
+                    && r.session == 0
             });
             return Ok(if again { Enrolled::Granted { cluster: by, name, new: false } } else { Enrolled::Used });
         }
@@ -172,6 +175,9 @@ impl Model {
         }
         if let Some(other) = active.find(|r| r.cluster.kube_uid == kube_uid) {
             return Ok(Enrolled::UidTaken(other.cluster.name.clone()));
+        }
+        if self.clusters.contains_key(&cluster) {
+            return Err(StoreError::conflict("redeem a join token", "the id was given before"));
         }
         record.used = Some((now, cluster));
         let none = Certificate { digest: Digest::from_bytes([0; 32]), serial: String::new(), not_after: 0 };

@@ -99,11 +99,7 @@ async fn remove(conn: &mut Conn<'_>, cluster: &str, unit: &UnitId) -> Outcome<()
 }
 
 fn read_unit(row: &Row) -> Outcome<StoredUnitReport> {
-    Ok(StoredUnitReport {
-        cluster: row.parse("cluster")?,
-        received: row.num("received")?,
-        report: row.json("report")?,
-    })
+    Ok(StoredUnitReport { cluster: row.parse("cluster")?, received: row.num("received")?, report: row.json("report")? })
 }
 
 pub(crate) async fn clusters(conn: &mut Conn<'_>) -> Outcome<Vec<StoredClusterReport>> {
@@ -123,7 +119,8 @@ pub(crate) async fn clusters(conn: &mut Conn<'_>) -> Outcome<Vec<StoredClusterRe
 pub(crate) async fn units(conn: &mut Conn<'_>, cluster: Option<ClusterId>) -> Outcome<Vec<StoredUnitReport>> {
     let rows = match cluster {
         Some(cluster) => {
-            let sql = "SELECT cluster, received, report FROM unit_report WHERE cluster = $1 ORDER BY namespace, name, kind";
+            let sql =
+                "SELECT cluster, received, report FROM unit_report WHERE cluster = $1 ORDER BY namespace, name, kind";
             conn.rows(sql, args![cluster.to_string()]).await?
         }
         None => {

@@ -87,7 +87,9 @@ pub(crate) async fn redeem(conn: &mut Conn<'_>, enrollment: Enrollment) -> Outco
             None => Enrolled::Used,
         });
     }
-    if taken(conn, "SELECT name FROM cluster WHERE name = $1 AND state = 'active'", token.name.as_str()).await?.is_some()
+    if taken(conn, "SELECT name FROM cluster WHERE name = $1 AND state = 'active'", token.name.as_str())
+        .await?
+        .is_some()
     {
         return Ok(Enrolled::NameTaken(token.name));
     }
