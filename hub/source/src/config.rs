@@ -167,7 +167,8 @@ impl Default for Limits {
 pub struct SourceConfig {
     /// `namespace/name`, as people know it.
     pub id: String,
-    /// The repository.
+    /// The repository. An address that a repository's own objects name must be judged by the caller first: `file` reads
+    /// this machine, and any address is reached from the hub's place in the network.
     pub url: SourceUrl,
     /// What of it.
     pub reference: Reference,

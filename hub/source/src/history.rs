@@ -2,8 +2,8 @@
 
 use driftless_protocol::id::Revision;
 
+use crate::check::Flaw;
 use crate::config::Limits;
-use crate::store::Flaw;
 use crate::tree::{Kind, Lines, join, load_tree};
 
 /// What a commit says about itself. Everything here is claimed by whoever made it, unless its signature was checked.

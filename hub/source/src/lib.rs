@@ -17,6 +17,7 @@
 //!
 //! gix changes its interface every month: only this crate names it.
 
+mod check;
 pub mod config;
 pub mod error;
 mod fetch;
@@ -28,6 +29,7 @@ mod semver;
 mod store;
 mod tree;
 pub mod url;
+mod work;
 
 pub use config::{Auth, Limits, Reference, Secret, SourceConfig};
 pub use driftless_protocol::id::Revision;

@@ -2,18 +2,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use driftless_protocol::id::Revision;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Reference, SourceConfig};
+use crate::check::{Depth, Flaw};
+use crate::config::SourceConfig;
 use crate::error::{Cause, Failure, SourceError};
-use crate::fetch::{self, Meter, Outcome};
+use crate::fetch::{self, Meter};
 use crate::history::{self, ChangedPath, CommitInfo, Relation};
-use crate::store::{Depth, Flaw, Repo, Saved, check_commit};
+use crate::store::{Repo, Saved};
 use crate::tree::GitTree;
+use crate::work::whole;
 
 /// In what state [`Mirror::open`] found the mirror's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,11 +72,13 @@ pub struct Mirror {
 }
 
 #[derive(Debug)]
-struct Inner {
-    dir: PathBuf,
+pub(crate) struct Inner {
+    pub(crate) dir: PathBuf,
     /// Held as long as the mirror lives: two of them in one folder would remove each other's packs.
     lock: fs::File,
-    config: SourceConfig,
+    pub(crate) config: SourceConfig,
+    /// The number of packs at which the mirror is cloned afresh.
+    pub(crate) renew_at: AtomicUsize,
     opened: Opened,
     state: Mutex<State>,
     /// One fetch at a time. Held by the blocking thread itself, so that one that was given up cannot meet the next.
@@ -81,9 +86,9 @@ struct Inner {
 }
 
 #[derive(Debug)]
-struct State {
-    repo: Arc<Repo>,
-    saved: Saved,
+pub(crate) struct State {
+    pub(crate) repo: Arc<Repo>,
+    pub(crate) saved: Saved,
 }
 
 impl Mirror {
@@ -127,7 +132,15 @@ impl Mirror {
         };
         sweep(dir, Some(&repo.name)).map_err(|e| fail(disk("leftovers cannot be removed", &e)))?;
         let state = Mutex::new(State { repo: Arc::new(repo), saved });
-        let inner = Inner { dir: dir.to_path_buf(), lock, config, opened, state, turn: Arc::default() };
+        let inner = Inner {
+            dir: dir.to_path_buf(),
+            lock,
+            renew_at: AtomicUsize::new(config.limits.packs.max(2)),
+            config,
+            opened,
+            state,
+            turn: Arc::default(),
+        };
         Ok(Mirror { inner: Arc::new(inner) })
     }
 
@@ -256,11 +269,11 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    fn present(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn present(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn parts(&self) -> (Arc<Repo>, Saved) {
+    pub(crate) fn parts(&self) -> (Arc<Repo>, Saved) {
         let state = self.present();
         (state.repo.clone(), state.saved.clone())
     }
@@ -295,161 +308,9 @@ impl Inner {
         });
         result.map_err(|cause| error(&self.config, attempt, cause, self.present().saved.revision.clone()))
     }
-
-    fn fetch_blocking(&self, meter: &Meter) -> Result<Fetched, Cause> {
-        let (repo, saved) = self.parts();
-        if repo.is_suspect() {
-            match whole(&repo, saved.revision.as_ref(), Depth::Content, &self.config) {
-                Ok(()) => repo.trust_again(),
-                Err(reason) => return self.renew(&repo, &saved, meter, format!("it was damaged: {reason}")),
-            }
-        }
-        let packs = repo.packs().map_err(|e| disk("the mirror's folder cannot be read", &e))?;
-        if packs.len() >= self.config.limits.packs.max(2)
-            && let Some(fetched) =
-                self.replace(&repo, &saved, meter, format!("it had grown to {} packs", packs.len()), false)?
-        {
-            return Ok(fetched);
-        }
-        match self.update(&repo, &saved, meter) {
-            // Either the host's answer is damaged or what we hold to read it with. A fresh clone tells which.
-            Err(Cause::Corrupt { reason }) if !packs.is_empty() && meter.stopped().is_none() => {
-                self.renew(&repo, &saved, meter, format!("an update could not be read: {reason}"))
-            }
-            other => other,
-        }
-    }
-
-    /// Fetches into the present repository.
-    fn update(&self, repo: &Arc<Repo>, saved: &Saved, meter: &Meter) -> Result<Fetched, Cause> {
-        let outcome = self.bring(repo, saved.revision.as_ref(), meter)?;
-        let rewound = self.rewind(saved, &outcome, &[repo]);
-        self.publish(repo.clone(), saved, outcome, rewound, None, meter)
-    }
-
-    /// Clones afresh because the present repository is of no use.
-    fn renew(&self, repo: &Arc<Repo>, saved: &Saved, meter: &Meter, reason: String) -> Result<Fetched, Cause> {
-        let nothing = || Cause::Corrupt { reason: "the mirror cannot be made anew".to_owned() };
-        self.replace(repo, saved, meter, reason, true)?.ok_or_else(nothing)
-    }
-
-    /// Clones afresh beside the present repository and swaps. `None`: the branch was rewritten and `drop_old` is false; the
-    /// old commits stay, because whether the new ones may be used is somebody's decision.
-    fn replace(
-        &self,
-        repo: &Arc<Repo>,
-        saved: &Saved,
-        meter: &Meter,
-        reason: String,
-        drop_old: bool,
-    ) -> Result<Option<Fetched>, Cause> {
-        meter.extend(self.config.time_to_clone());
-        let number = repo.name.trim_start_matches('r').parse::<u64>().unwrap_or(0).saturating_add(1);
-        let name = format!("r{number}");
-        let path = self.dir.join(&name);
-        let remove = || match fs::remove_dir_all(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(disk("a leftover clone cannot be removed", &e)),
-            _ => Ok(()),
-        };
-        remove()?;
-        let fresh = Repo::create(&self.dir, &name, &self.config.limits)
-            .map_err(|e| disk("the new mirror cannot be made", &e))?;
-        let fresh = Arc::new(fresh);
-        let brought = self.bring(&fresh, None, meter);
-        let outcome = match brought {
-            Ok(outcome) => outcome,
-            Err(cause) => {
-                remove()?;
-                return Err(cause);
-            }
-        };
-        let rewound = self.rewind(saved, &outcome, &[&fresh, repo]);
-        if rewound.is_some() && !drop_old {
-            remove()?;
-            return Ok(None);
-        }
-        tracing::info!(source = %self.config.id, url = %self.config.url, reason, "the Git mirror was cloned afresh");
-        let fetched = self.publish(fresh, saved, outcome, rewound, Some(reason), meter)?;
-        repo.condemn();
-        Ok(Some(fetched))
-    }
-
-    /// Fetches, checks and syncs; on failure removes what arrived. Nothing counts yet.
-    fn bring(&self, repo: &Repo, known: Option<&Revision>, meter: &Meter) -> Result<Outcome, Cause> {
-        let config = &self.config;
-        let before = repo.packs().map_err(|e| disk("the mirror's folder cannot be read", &e))?;
-        let brought = fetch::run(config, &self.dir, repo, known.is_some(), meter).and_then(|outcome| {
-            repo.reopen(&config.limits).map_err(|e| disk("the mirror cannot be opened again", &e))?;
-            let local = repo.local();
-            let known = known.and_then(history::parse_id).filter(|id| local.has_object(id));
-            check_commit(&local, outcome.commit, known, Depth::Presence, &config.limits)?;
-            repo.sync(&before).map_err(|e| disk("the fetched pack cannot be written", &e))?;
-            Ok(outcome)
-        });
-        // A failure that follows from ending the work is reported as that.
-        let brought = brought.map_err(|cause| meter.stopped().unwrap_or(cause));
-        let forgotten = repo.forget_incoming().map_err(|e| e.to_string());
-        if brought.is_err() {
-            let cleaned = repo.keep_only(&before).map_err(|e| e.to_string());
-            let reopened = repo.reopen(&config.limits).map_err(|e| e.to_string());
-            if let Err(e) = forgotten.and(cleaned).and(reopened) {
-                tracing::warn!(source = %config.id, error = e, "what a failed fetch brought cannot be removed; it is tried again at the next start");
-            }
-        }
-        brought
-    }
-
-    fn rewind(&self, saved: &Saved, outcome: &Outcome, repos: &[&Arc<Repo>]) -> Option<Rewind> {
-        let from = saved.revision.as_ref()?;
-        let old = history::parse_id(from)?;
-        // A range moves on to other tags, and a commit is what the configuration says: neither is a rewritten branch.
-        if old == outcome.commit || matches!(self.config.reference, Reference::Semver(_) | Reference::Commit { .. }) {
-            return None;
-        }
-        let both = repos.iter().map(|r| r.local()).find(|l| l.has_object(old) && l.has_object(outcome.commit));
-        // When no repository holds both, the new history does not contain the old commit, nor the other way round.
-        let relation = both.map_or(Ok(Relation::Diverged), |l| history::relation(&l, old, outcome.commit));
-        match relation {
-            Ok(Relation::Same | Relation::Forward) => None,
-            Ok(relation) => Some(Rewind { from: from.clone(), relation }),
-            // An unreadable history must not pass for an ordinary one.
-            Err(_) => Some(Rewind { from: from.clone(), relation: Relation::Diverged }),
-        }
-    }
-
-    /// Makes the outcome count.
-    fn publish(
-        &self,
-        repo: Arc<Repo>,
-        saved: &Saved,
-        outcome: Outcome,
-        rewound: Option<Rewind>,
-        renewed: Option<String>,
-        meter: &Meter,
-    ) -> Result<Fetched, Cause> {
-        repo.point_at(outcome.commit).map_err(|e| disk("the mirror's reference cannot be written", &e))?;
-        let revision = Revision { reference: outcome.name, commit: outcome.commit.to_hex().to_string() };
-        let next = Saved { repository: repo.name.clone(), revision: Some(revision.clone()), ..saved.clone() };
-        meter.commit()?;
-        if next != *saved {
-            next.store(&self.dir).map_err(|e| disk("state.json cannot be written", &e))?;
-        }
-        let previous = saved.revision.clone();
-        *self.present() = State { repo, saved: next };
-        Ok(Fetched {
-            changed: previous.as_ref() != Some(&revision),
-            revision,
-            previous,
-            rewound,
-            renewed,
-            bytes: meter.bytes(),
-            objects: outcome.objects,
-            elapsed: meter.elapsed(),
-        })
-    }
 }
 
-fn disk(what: &str, e: &dyn std::fmt::Display) -> Cause {
+pub(crate) fn disk(what: &str, e: &dyn std::fmt::Display) -> Cause {
     Cause::Disk { reason: format!("{what}: {e}") }
 }
 
@@ -462,19 +323,6 @@ fn error(config: &SourceConfig, attempt: &str, cause: Cause, last_good: Option<R
 fn root_of(local: &gix::Repository, id: gix::ObjectId) -> Result<gix::ObjectId, Flaw> {
     let damaged = |_| Flaw::damaged("commit", id);
     Ok(local.find_commit(id).map_err(damaged)?.tree_id().map_err(damaged)?.detach())
-}
-
-/// Whether the last good revision can be read.
-fn whole(repo: &Repo, revision: Option<&Revision>, depth: Depth, config: &SourceConfig) -> Result<(), String> {
-    repo.check_packs()?;
-    let Some(revision) = revision else { return Ok(()) };
-    let id = history::parse_id(revision).ok_or("state.json names no commit")?;
-    match check_commit(&repo.local(), id, None, depth, &config.limits) {
-        Ok(_) => Ok(()),
-        // It passed when it was fetched: the limit was lowered since, which is no damage.
-        Err(Flaw::Limit(_)) => Ok(()),
-        Err(Flaw::Damaged(reason)) => Err(reason),
-    }
 }
 
 fn reopen(

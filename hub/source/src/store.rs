@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use driftless_protocol::id::Revision;
-use gix::objs::FindExt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Limits;
@@ -93,7 +92,7 @@ pub(crate) fn open_options(limits: &Limits) -> gix::open::Options {
         .open_path_as_is(true)
         // A handle lives while packs are added; the default leaves no slot for them.
         .object_store_slots(gix::odb::store::init::Slots::Given(
-            u16::try_from(limits.packs.saturating_mul(2) + 64).unwrap_or(u16::MAX),
+            u16::try_from(limits.packs.saturating_mul(4).saturating_add(64)).unwrap_or(u16::MAX),
         ))
         .config_overrides([format!("gitoxide.objects.allocLimit={}", limits.alloc_bytes)])
 }
@@ -256,99 +255,6 @@ impl Drop for Repo {
             && let Err(e) = fs::remove_dir_all(&self.path)
         {
             tracing::warn!(error = %e, "cannot remove a replaced Git mirror; it is tried again at the next start");
-        }
-    }
-}
-
-/// How closely files are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Depth {
-    /// That an index lists them.
-    Presence,
-    /// That their bytes have their digest.
-    Content,
-}
-
-/// Walks the tree of `commit` and finds out whether every folder is readable and every file present, skipping what
-/// `known` (a commit checked before) holds at the same place. Returns the root tree.
-///
-/// # Errors
-/// [`Flaw`]: damage, or a limit broken.
-pub(crate) fn check_commit(
-    repo: &gix::Repository,
-    commit: gix::ObjectId,
-    known: Option<gix::ObjectId>,
-    depth: Depth,
-    limits: &Limits,
-) -> Result<gix::ObjectId, Flaw> {
-    let present = |id: gix::ObjectId| match depth {
-        Depth::Presence => repo.has_object(id),
-        Depth::Content => repo.find_object(id).is_ok_and(|object| {
-            gix::objs::compute_hash(id.kind(), object.kind, &object.data).is_ok_and(|digest| digest == id)
-        }),
-    };
-    let root_of = |id: gix::ObjectId| -> Result<gix::ObjectId, Flaw> {
-        let mut buf = Vec::new();
-        Ok(repo.objects.find_commit(&id, &mut buf).map_err(|_| Flaw::damaged("commit", id))?.tree())
-    };
-    let root = root_of(commit)?;
-    let known = known.map(root_of).transpose()?;
-    let mut seen = HashSet::new();
-    let mut stack = vec![(root, known, String::new(), 0_usize)];
-    while let Some((id, known, path, depth)) = stack.pop() {
-        if Some(id) == known || !seen.insert(id) {
-            continue;
-        }
-        if depth > limits.tree_depth {
-            return Err(Flaw::Limit(format!("{path:?} lies deeper than {} folders", limits.tree_depth)));
-        }
-        let entries = crate::tree::load_tree(repo, id, &path, limits)?;
-        let known = match known {
-            Some(known) => crate::tree::load_tree(repo, known, &path, limits).ok(),
-            None => None,
-        };
-        for entry in entries.iter() {
-            let before = known.as_ref().and_then(|k| k.get(&entry.name)).map(|k| k.id);
-            if before == Some(entry.id) {
-                continue;
-            }
-            match entry.kind {
-                crate::tree::Kind::Folder => {
-                    stack.push((entry.id, before, crate::tree::join(&path, &entry.name), depth + 1));
-                }
-                crate::tree::Kind::File | crate::tree::Kind::Link => {
-                    if !present(entry.id) {
-                        let path = crate::tree::join(&path, &entry.name);
-                        return Err(Flaw::Damaged(format!("{path:?} is missing or damaged")));
-                    }
-                }
-                crate::tree::Kind::Submodule => {}
-            }
-        }
-    }
-    Ok(root)
-}
-
-/// Why a commit cannot be used.
-#[derive(Debug)]
-pub(crate) enum Flaw {
-    /// Objects are missing or unreadable.
-    Damaged(String),
-    /// It is whole, but breaks a limit or a rule of names.
-    Limit(String),
-}
-
-impl Flaw {
-    pub(crate) fn damaged(kind: &str, id: gix::ObjectId) -> Self {
-        Flaw::Damaged(format!("{kind} {} cannot be read", id.to_hex()))
-    }
-}
-
-impl From<Flaw> for crate::error::Cause {
-    fn from(flaw: Flaw) -> Self {
-        match flaw {
-            Flaw::Damaged(reason) => crate::error::Cause::Corrupt { reason },
-            Flaw::Limit(reason) => crate::error::Cause::CommitUnusable { reason },
         }
     }
 }

@@ -9,8 +9,9 @@ use driftless_render::tree::{ContentId, Entry, Tree, TreeError};
 use gix::objs::tree::EntryKind;
 use gix::objs::{Exists as _, Find as _, FindHeader as _};
 
+use crate::check::Flaw;
 use crate::config::Limits;
-use crate::store::{Flaw, Repo};
+use crate::store::Repo;
 
 /// Folder entries kept decoded, over all revisions of a mirror: about 64 MiB at 100 bytes each.
 const CACHED_ENTRIES: usize = 600_000;

@@ -247,3 +247,24 @@ async fn a_grown_mirror_is_cloned_afresh_and_swapped() {
     assert!(mirror.tree(&lost).is_ok());
     assert!(!dir.path().join("r3").exists());
 }
+
+#[tokio::test]
+async fn a_grown_mirror_that_cannot_be_cloned_is_used_on() {
+    let origin = Origin::new();
+    let host = Host::start(origin.root());
+    for url in [host.url("repo.git"), origin.bare().display().to_string()] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(&url);
+        config.limits.packs = 3;
+        config.limits.pack_bytes = 60_000;
+        origin.git(&["checkout", "-q", "--orphan", &format!("o{}", url.len())]);
+        let mirror = open(dir.path(), config);
+        for n in 0..8 {
+            // Each step is within the limit, the whole soon is not.
+            origin.commit(&[("n", &common::noise(n, 30_000))]);
+            let fetched = fetch(&mirror).await.unwrap_or_else(|e| panic!("step {n}: {e}"));
+            assert_eq!((fetched.revision.commit, fetched.renewed), (origin.head(), None), "step {n}");
+        }
+        assert_eq!(packs(dir.path()), 8);
+    }
+}

@@ -71,6 +71,12 @@ pub(super) fn unauthorized(config: &SourceConfig) -> Cause {
     Cause::AuthRefused { sent, reason: "HTTP 401".to_owned() }
 }
 
+/// A single file, anywhere in the history.
+pub(super) fn object_too_large(limit: u64) -> Cause {
+    let reason = format!("a file in its history unpacks to more than the limit of {limit} bytes for one object");
+    Cause::CommitUnusable { reason }
+}
+
 /// The cause behind a failed conversation with a host.
 pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
     let mut facts = Facts { corrupted: error.is_corrupted(), ..Facts::default() };
@@ -92,6 +98,9 @@ pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
 
     if facts.disk {
         return Cause::Disk { reason: format!("the fetched pack cannot be written: {}", last()) };
+    }
+    if error.is_resource_exhausted() {
+        return object_too_large(config.limits.alloc_bytes);
     }
     if let Some(tls) = &facts.tls {
         return certificate(tls, &host);

@@ -122,7 +122,9 @@ impl Parts {
 
     fn build(&self, client: reqwest::blocking::ClientBuilder) -> reqwest::blocking::ClientBuilder {
         // The timeout is per wait; the meter ends the whole.
-        let mut client = client.timeout(self.timeout).connect_timeout(CONNECT_TIMEOUT.min(self.timeout)).no_proxy();
+        // One request at a time needs no HTTP/2, whose library would trace headers.
+        let mut client =
+            client.http1_only().timeout(self.timeout).connect_timeout(CONNECT_TIMEOUT.min(self.timeout)).no_proxy();
         client = if self.plain && self.roots.is_empty() {
             client.tls_certs_only([]) // no TLS here: a machine without system roots need not fail
         } else {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use gix::bstr::ByteSlice as _;
 use gix::odb::pack;
 
+use super::classify::object_too_large;
 use super::{Meter, Outcome, damaged, full_name, missing, peel, shown_name};
 use crate::config::{Limits, Reference, SourceConfig};
 use crate::error::Cause;
@@ -99,7 +100,7 @@ fn copy(
     let folder = repo.pack_dir();
     let temporary = folder.join("tmp_driftless.pack");
     let disk = |e: io::Error| Cause::Disk { reason: format!("the pack cannot be written: {e}") };
-    let written = write_pack(origin, &ids, &temporary, meter);
+    let written = write_pack(origin, &ids, &temporary, limits.alloc_bytes, meter);
     let file = match written {
         Ok(file) => file,
         Err(e) => {
@@ -186,6 +187,7 @@ enum PackError {
     Disk(io::Error),
     Object(gix::ObjectId),
     TooMany,
+    TooLarge(u64),
 }
 
 impl From<io::Error> for PackError {
@@ -199,19 +201,30 @@ impl PackError {
         match self {
             PackError::Disk(e) => Cause::Disk { reason: format!("the pack cannot be written: {e}") },
             PackError::Object(id) => unreadable("object", id),
+            PackError::TooLarge(limit) => object_too_large(limit),
             PackError::TooMany => Cause::CommitUnusable { reason: "it needs more than 4 billion objects".to_owned() },
         }
     }
 }
 
 /// Writes a pack of whole objects (gitformat-pack, version 2), rewound for reading.
-fn write_pack(origin: &gix::Repository, ids: &[gix::ObjectId], path: &Path, meter: &Meter) -> Result<File, PackError> {
+fn write_pack(
+    origin: &gix::Repository,
+    ids: &[gix::ObjectId],
+    path: &Path,
+    limit: u64,
+    meter: &Meter,
+) -> Result<File, PackError> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     let mut out = gix::hash::io::Write::new(BufWriter::with_capacity(64 << 10, file), gix::hash::Kind::Sha1);
     let count = u32::try_from(ids.len()).map_err(|_| PackError::TooMany)?;
     out.write_all(&pack::data::header::encode(pack::data::Version::V2, count))?;
     let mut offset = 12;
     for id in ids {
+        let size = origin.find_header(*id).map_err(|_| PackError::Object(*id))?.size();
+        if size > limit {
+            return Err(PackError::TooLarge(limit));
+        }
         let object = origin.find_object(*id).map_err(|_| PackError::Object(*id))?;
         let data = gix::objs::Data { kind: object.kind, object_hash: gix::hash::Kind::Sha1, data: &object.data };
         let entry = pack::data::input::Entry::from_data_obj(&data, offset, gix::zlib::Compression::BEST_SPEED)

@@ -110,6 +110,16 @@ impl Meter {
         }
     }
 
+    /// Goes on after a limit on bytes ended a part of the work that can be done without. False: the work is to end.
+    pub(crate) fn resume(&self) -> bool {
+        let mut end = self.shared.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*end, End::Stopped(Cause::PackTooLarge { .. } | Cause::TooManyRefs { .. })) {
+            *end = End::Running;
+            self.shared.stop.store(false, Ordering::Release);
+        }
+        *end == End::Running
+    }
+
     /// For gix.
     pub(crate) fn flag(&self) -> &AtomicBool {
         &self.shared.stop
