@@ -14,9 +14,6 @@ use crate::rules::Rules;
 
 /// `kustomize.toolkit.fluxcd.io/prune: disabled`, as label or annotation: never delete this object.
 pub const PRUNE_OPT_OUT: &str = "kustomize.toolkit.fluxcd.io/prune";
-/// Written by `kubectl rollout restart`: a wish for a restart, no drift. Removing it would restart the pods again.
-const RESTARTED_AT: [&str; 5] =
-    ["f:spec", "f:template", "f:metadata", "f:annotations", "f:kubectl.kubernetes.io/restartedAt"];
 
 /// A live object, folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +106,6 @@ pub fn sets<'a>(live: &'a Value, rules: &Rules) -> (FieldSet<'a>, FieldSet<'a>) 
         }
     }
     let mut added = people.difference(&ours);
-    added.remove(&RESTARTED_AT);
+    added.remove(&ownership::RESTARTED_AT);
     (ours, added)
 }

@@ -100,7 +100,7 @@ impl<'a> FieldSet<'a> {
         Self { nodes }
     }
 
-    /// Removes one path, given by raw keys, and what is below it.
+    /// Removes one path, given by raw keys, and what is below it; also the maps that are empty then.
     pub fn remove(&mut self, path: &[&str]) {
         match path {
             [] => {}
@@ -110,7 +110,7 @@ impl<'a> FieldSet<'a> {
             [first, rest @ ..] => {
                 if let Some(node) = self.nodes.get_mut(*first) {
                     node.below.remove(rest);
-                    if !node.member && node.below.is_empty() {
+                    if node.below.is_empty() {
                         self.nodes.remove(*first);
                     }
                 }
@@ -276,6 +276,15 @@ pub fn entries(live: &Value) -> impl Iterator<Item = Entry<'_>> {
     })
 }
 
+/// Written by `kubectl rollout restart`: a wish for a restart, no drift. Removing it would restart the pods again.
+pub(crate) const RESTARTED_AT: [&str; 5] =
+    ["f:spec", "f:template", "f:metadata", "f:annotations", "f:kubectl.kubernetes.io/restartedAt"];
+
+/// The field set of that path alone.
+fn restarted_at() -> Value {
+    RESTARTED_AT.iter().rev().fold(json!({}), |below, raw| json!({*raw: below}))
+}
+
 /// Whether a manager name is in a list of names and `prefix*` patterns.
 #[must_use]
 pub fn listed(manager: &str, patterns: &[String]) -> bool {
@@ -310,7 +319,18 @@ pub fn take_over(live: &Value, whose: TakeOver, rules: &Rules) -> Option<Value> 
             fields.union(&FieldSet::parse(entry.fields));
             ours = Some(raw.clone());
         } else if taken(&entry) {
-            fields.union(&FieldSet::parse(entry.fields));
+            let mut theirs = FieldSet::parse(entry.fields);
+            if theirs.owns(&RESTARTED_AT) {
+                // Theirs it stays: dropping the wish for a restart would restart the pods again.
+                let mut wish = raw.clone();
+                wish["fieldsV1"] = restarted_at();
+                kept.push(wish);
+                theirs.remove(&RESTARTED_AT);
+                if theirs.is_empty() {
+                    continue;
+                }
+            }
+            fields.union(&theirs);
             ours = ours.or_else(|| Some(raw.clone()));
             changed = true;
         } else {
