@@ -928,8 +928,33 @@ fn a_report_counts_grades_and_lints() {
     assert_eq!((totals.units, totals.held, totals.objects, totals.handed_through), (4, 1, 3, 1));
     assert_eq!((totals.errors, totals.warnings), (1, 3));
     let said: Vec<String> = report.units[1].problems.iter().map(ToString::to_string).collect();
-    assert!(said[0].starts_with("apps/b/old.yaml:1: NamespaceMissing: PodDisruptionBudget.policy p has no namespace"), "{said:?}");
+    assert!(
+        said[0].starts_with("apps/b/old.yaml:1: NamespaceMissing: PodDisruptionBudget.policy p has no namespace"),
+        "{said:?}"
+    );
     assert!(said[1].contains("use policy/v1"), "{said:?}");
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<ClusterReport>(&json).unwrap(), report);
+}
+
+#[test]
+fn what_the_source_ignores_no_build_sees() {
+    let sync = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: flux-system, namespace: flux-system}\n\
+                spec: {interval: 1m, url: 'https://example.org/fleet', ref: {branch: main}, ignore: '/apps/web/by-spec.yaml'}\n";
+    check(
+        &[
+            ("clusters/c/sync.yaml", sync),
+            ("clusters/c/web.yaml", &unit("web", "")),
+            ("apps/web/.sourceignore", "draft*\n"),
+            ("apps/web/a.yaml", &config("a")),
+            ("apps/web/draft.yaml", &config("draft")),
+            ("apps/web/by-spec.yaml", "broken: [\n"),
+            ("apps/web/linked.yaml", "-> a.yaml"),
+        ],
+        "
+        flux-system/flux-system
+        flux-system/web
+          ConfigMap default/a
+        ",
+    );
 }

@@ -239,6 +239,10 @@ impl fmt::Write for Hashing {
 fn key_of(inputs: &UnitInputs<'_>) -> Key {
     let mut hash = Hashing(blake3::Hasher::new());
     // Hashing does not fail.
-    _ = write!(hash, "{:?}", (inputs.kustomization, inputs.source, inputs.variables, inputs.strict, inputs.filled));
+    _ = write!(
+        hash,
+        "{:?}",
+        (inputs.kustomization, inputs.source, inputs.ignore, inputs.variables, inputs.strict, inputs.filled)
+    );
     *hash.0.finalize().as_bytes()
 }

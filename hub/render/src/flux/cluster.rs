@@ -76,6 +76,8 @@ struct Walk<'a> {
     root_tree: Arc<dyn Tree>,
     /// What stands in for empty bootstrap files in `root_tree`.
     filled: Option<ContentId>,
+    /// `spec.ignore` of the root's own source.
+    root_ignore: Option<String>,
     /// Ids under which the root's own source is known.
     root_ids: BTreeSet<String>,
     declared: BTreeMap<(String, String), SourceDecl>,
@@ -102,6 +104,7 @@ pub(crate) fn walk(sources: &dyn Sources, target: &Target, lockdown: &Lockdown, 
         lockdown,
         root_tree: root.tree.clone(),
         filled: None,
+        root_ignore: None,
         root_ids: BTreeSet::from([root.id.clone()]),
         declared: BTreeMap::new(),
         inputs: Inputs::default(),
@@ -162,7 +165,9 @@ impl Walk<'_> {
                 let worked = self
                     .attempt(&current, &definition, true)
                     .unwrap_or_else(|_| self.unresolved(&current, &definition));
+                let ignore = own_ignore(&worked, &self.root_ids);
                 match own_definition(&worked, folder, &current) {
+                    _ if ignore.is_some() && ignore != self.root_ignore => self.root_ignore = ignore,
                     Some((id, node, at)) if id != current || node != definition.node => {
                         let place = Place::new(at, self.root_tree.clone());
                         definition = Definition { node, place, parent: None, depth: 0 };
@@ -173,7 +178,7 @@ impl Walk<'_> {
                     }
                     _ => {
                         let failed = worked.output.failed.is_some();
-                        if failed && fill == Fill::All {
+                        if failed && fill == Fill::All && self.filled.is_some() {
                             break;
                         }
                         self.found.root = current.clone();
@@ -291,7 +296,8 @@ impl Walk<'_> {
         let build = |variables: Option<&Variables>| {
             let (kustomization, source, tree) = (&unit, worked.source.as_str(), tree.tree.clone());
             let filled = self.filled.filter(|_| Arc::ptr_eq(&tree, &self.root_tree));
-            self.builds.build(&UnitInputs { kustomization, source, tree, variables, filled, strict })
+            let ignore = self.ignore_of(&unit);
+            self.builds.build(&UnitInputs { kustomization, source, tree, variables, ignore, filled, strict })
         };
         let mut available = worked.held.is_none();
         let mut output = build(available.then(|| variables.as_ref().unwrap_or(&no_variables)));
@@ -367,6 +373,15 @@ impl Walk<'_> {
                 Err(never(Code::SourceNotReady, message))
             }
         }
+    }
+
+    /// `spec.ignore` of the source a unit names.
+    fn ignore_of(&self, unit: &Kustomization) -> Option<&str> {
+        let id = format!("{}/{}", unit.source_namespace, unit.source_name);
+        if self.root_ids.contains(&id) {
+            return self.root_ignore.as_deref();
+        }
+        self.declared.get(&(unit.source_kind.clone(), id))?.ignore.as_deref()
     }
 
     fn is_root(&self, decl: &SourceDecl) -> bool {
@@ -550,6 +565,16 @@ fn own_definition(worked: &Worked, folder: &str, current: &UnitId) -> Option<(Un
         (a.0 != *current, a.0.name != "flux-system", &a.0).cmp(&(b.0 != *current, b.0.name != "flux-system", &b.0))
     });
     all.into_iter().next()
+}
+
+/// `spec.ignore` of the root's own source, where the root declares it.
+fn own_ignore(worked: &Worked, root_ids: &BTreeSet<String>) -> Option<String> {
+    worked.output.items.iter().find_map(|item| match item {
+        Item::Source { kind, id, node, .. } if kind == "GitRepository" && root_ids.contains(id) => {
+            node.at(&["spec", "ignore"]).and_then(Node::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
+        }
+        _ => None,
+    })
 }
 
 fn source_of(node: &Node, id: &UnitId) -> Option<String> {

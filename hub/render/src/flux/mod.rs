@@ -10,6 +10,7 @@ mod encrypted;
 mod fields;
 mod finish;
 mod graph;
+mod ignore;
 mod lockdown;
 pub mod path;
 mod place;

@@ -76,7 +76,6 @@ pub(crate) fn read(
         ("verify", "commit signatures are not checked"),
         ("recurseSubmodules", "submodules stay empty"),
         ("sparseCheckout", "the whole repository is read"),
-        ("ignore", "all files of the repository are visible to builds"),
     ] {
         let off = spec.get(key).and_then(|n| n.as_scalar()).and_then(driftless_yaml::Scalar::boolean) == Some(false);
         if spec.has(key) && !off {

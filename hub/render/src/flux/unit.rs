@@ -10,6 +10,7 @@ use driftless_yaml::Node;
 
 use super::encrypted;
 use super::fields::Note;
+use super::ignore::Visible;
 use super::reads::RecordingTree;
 use super::rendered::{ReadSet, RenderedObject, WithheldObject};
 use super::spec::{self, Kustomization};
@@ -29,6 +30,8 @@ pub(crate) struct UnitInputs<'a> {
     pub(crate) tree: Arc<dyn Tree>,
     /// Variables; `None` when some are out of reach: the build is then made without substitution, to learn what is in it.
     pub(crate) variables: Option<&'a Variables>,
+    /// `spec.ignore` of the source.
+    pub(crate) ignore: Option<&'a str>,
     /// What stands in for empty bootstrap files in `tree`; nothing for most units.
     pub(crate) filled: Option<ContentId>,
     /// A variable without value and default is an error (Flux's default).
@@ -70,7 +73,8 @@ pub(crate) enum Item {
 pub(crate) fn build(inputs: &UnitInputs<'_>) -> UnitOutput {
     let recording = Arc::new(RecordingTree::new(inputs.tree.clone()));
     let mut output = UnitOutput::default();
-    match kustomized(inputs, &*recording) {
+    let visible = Visible::new(recording.clone(), inputs.ignore);
+    match kustomized(inputs, &visible) {
         Ok((built, folder)) => finish(inputs, built, &folder, &mut output),
         Err(note) => output.failed = Some(note),
     }
@@ -106,7 +110,9 @@ fn kustomized(inputs: &UnitInputs<'_>, tree: &dyn Tree) -> Result<(Built, String
     if has_file {
         return kustomize::build(tree, &folder, &options).map(|built| (built, folder.clone())).map_err(failed);
     }
-    let generated = kustomize::generate(tree, &folder, &default_ignored).map_err(failed)?;
+    // Flux's artifacts have no links, so none is found by walking a folder.
+    let is_link = |path: &str, _: bool| matches!(tree.entry(path), Ok(Some(Entry::Link { .. })));
+    let generated = kustomize::generate(tree, &folder, &is_link).map_err(failed)?;
     if generated.resources.is_empty() {
         return Err(Note {
             code: Code::EmptyRender,
@@ -151,27 +157,6 @@ pub(crate) fn folder(tree: &dyn Tree, wanted: &str) -> Result<Option<String>, Tr
         }
     }
     Ok(None)
-}
-
-/// Flux's default exclusions, as far as they can matter to a generated kustomization: configuration of CI and of SOPS
-/// that happens to be YAML.
-fn default_ignored(path: &str, is_folder: bool) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    if is_folder {
-        return matches!(name, ".git" | ".github" | ".circleci");
-    }
-    matches!(
-        name,
-        ".travis.yml"
-            | ".gitlab-ci.yml"
-            | "appveyor.yml"
-            | ".drone.yml"
-            | "cloudbuild.yaml"
-            | "codeship-services.yml"
-            | "codeship-steps.yml"
-            | ".goreleaser.yml"
-            | ".sops.yaml"
-    )
 }
 
 fn note_of(error: &BuildError, inputs: &UnitInputs<'_>, folder: &str) -> Note {
