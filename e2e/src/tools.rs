@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use build::{Progress, Step};
+pub use build::{Progress, Step, check_prerequisites};
 
 use crate::process::is_executable;
 

@@ -204,8 +204,14 @@ impl fmt::Display for Progress {
     }
 }
 
-/// Whether these tools can be built on this machine; asked before anything is built.
-pub(super) fn check_prerequisites(tools: &[Tool]) -> Result<(), ToolError> {
+/// Whether these programs, which were not found, can be built on this machine.
+///
+/// [`Tools::prepare`](super::Tools::prepare) asks before it builds anything; a caller with more to prepare can ask
+/// earlier.
+///
+/// # Errors
+/// [`ToolError::CannotBuild`]: what is missing, and the way round it.
+pub fn check_prerequisites(tools: &[Tool]) -> Result<(), ToolError> {
     if tools.is_empty() {
         return Ok(());
     }
