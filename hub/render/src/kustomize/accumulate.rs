@@ -2,11 +2,14 @@
 
 use super::config::{self, Config, merge_shared};
 use super::error::{BuildError, ErrorKind, Origin, Warning};
+use super::fieldspec::FieldSpec;
 use super::file::{File, Var};
 use super::generate::What;
 use super::load::{Files, Found, refuse_remote, remote};
 use super::names::{Affix, NamespaceArgs, Subjects};
 use super::res::Objects;
+use super::decode::Mode;
+use super::provenance::{Provenance, clean_path};
 use super::{Options, generate, images, labels, names, patch, replicas};
 use std::sync::Arc;
 
@@ -49,14 +52,29 @@ pub(crate) struct Build<'a> {
     pub(crate) warnings: Vec<Warning>,
     /// The folders being built, outermost first, with the line that led to each.
     pub(crate) chain: Vec<(String, Origin)>,
+    /// When `buildMetadata` asks for anything: the way from the root to the folder being built, as written.
+    pub(crate) tracking: Option<String>,
 }
 
 impl Build<'_> {
     /// Reads the kustomization file of a folder.
-    pub(crate) fn file(&self, place: &Origin, dir: &str) -> Result<Option<File>> {
+    pub(crate) fn file(&self, place: &Origin, dir: &str, mode: Mode) -> Result<Option<File>> {
         let Some((path, bytes)) = self.files.kustomization(place, dir)? else { return Ok(None) };
         let node = self.files.document(&path, &bytes)?;
-        File::decode(&path, &node).map(Some)
+        File::decode(&path, &node, mode).map(Some)
+    }
+
+    /// Runs `body` with the way one step further down.
+    fn below<T>(&mut self, path: &str, full: &str, place: &Origin, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let before = self.tracking.clone();
+        if let Some(way) = &before {
+            self.tracking = Some(clean_path(way, path));
+        }
+        self.chain.push((full.to_owned(), place.clone()));
+        let done = body(self);
+        self.chain.pop();
+        self.tracking = before;
+        done
     }
 
     /// Builds a folder onto what is there: nothing for a base, the parent's objects for a component.
@@ -93,7 +111,15 @@ impl Build<'_> {
         Ok(acc)
     }
 
-    fn resource(&mut self, dir: &str, file: &File, path: &str, place: &Origin, acc: &mut Accumulated) -> Result<()> {
+    /// Adds what one entry of `resources` (or a path among `transformers`) names.
+    pub(crate) fn resource(
+        &mut self,
+        dir: &str,
+        file: &File,
+        path: &str,
+        place: &Origin,
+        acc: &mut Accumulated,
+    ) -> Result<()> {
         if path.is_empty() {
             return Err(BuildError::new(ErrorKind::Field, place.clone(), "resources: an entry is empty"));
         }
@@ -105,16 +131,16 @@ impl Build<'_> {
             Found::File(full) => {
                 let bytes = self.files.bytes(place, &full)?;
                 let at = Origin::new(full, 0);
-                for res in self.files.objects(&at, &bytes)? {
+                let provenance = self.tracking.as_ref().map(|way| Arc::new(Provenance::of_file(clean_path(way, path))));
+                for mut res in self.files.objects(&at, &bytes)? {
+                    res.provenance.clone_from(&provenance);
                     acc.objects.push(res)?;
                 }
                 Ok(())
             }
             Found::Folder(full) => {
                 let sub = self.sub(&full, "resources", path, place, false)?;
-                self.chain.push((full.clone(), place.clone()));
-                let built = self.folder(&full, &sub, Accumulated::default())?;
-                self.chain.pop();
+                let built = self.below(path, &full, place, |b| b.folder(&full, &sub, Accumulated::default()))?;
                 acc.merge(built, &file.at(place.line))
             }
             Found::Nothing if remote(path) => Err(refuse_remote(place.clone(), "resources", path)),
@@ -133,10 +159,7 @@ impl Build<'_> {
         match found {
             Found::Folder(full) => {
                 let sub = self.sub(&full, "components", path, place, true)?;
-                self.chain.push((full.clone(), place.clone()));
-                let built = self.folder(&full, &sub, onto)?;
-                self.chain.pop();
-                Ok(built)
+                self.below(path, &full, place, |b| b.folder(&full, &sub, onto))
             }
             Found::File(_) => Err(BuildError::new(
                 ErrorKind::Missing,
@@ -172,7 +195,7 @@ impl Build<'_> {
                 format!("{what}: bases are nested deeper than {limit}"),
             ));
         }
-        let Some(file) = self.file(place, full)? else {
+        let Some(file) = self.file(place, full, Mode::Strict)? else {
             return Err(BuildError::new(
                 ErrorKind::Missing,
                 place.clone(),
@@ -223,22 +246,40 @@ impl Build<'_> {
         for (what, list) in [(What::ConfigMap, &file.config_maps), (What::Secret, &file.secrets)] {
             for args in list {
                 let place = file.at(args.line);
-                let res = generate::generate(&self.files, dir, &place, what, args, file.generator_options.as_ref())?;
+                let mut res = generate::generate(&self.files, dir, &place, what, args, file.generator_options.as_ref())?;
+                res.provenance = self.builtin(file, what.builtin());
                 generate::absorb(&mut acc.objects, res)?;
             }
         }
         super::plugin::generators(self, dir, file, acc)
     }
 
+    /// What the real program notes for a transformer or generator of the file.
+    fn builtin(&self, file: &File, kind: &'static str) -> Option<Arc<Provenance>> {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        self.tracking.as_ref().map(|way| Arc::new(Provenance::of_builtin(clean_path(way, name), kind)))
+    }
+
+    /// Notes a transformer on every object.
+    fn seen(&self, file: &File, kind: &'static str, objects: &mut Objects) {
+        if let Some(provenance) = self.builtin(file, kind) {
+            super::provenance::note(objects, &provenance);
+        }
+    }
+
     fn transformers(&mut self, dir: &str, file: &File, acc: &mut Accumulated) -> Result<()> {
         let config = acc.config.clone().unwrap_or_else(config::default_config);
         let objects = &mut acc.objects;
-        for patch in patch::strategic_merges(&self.files, dir, file)? {
-            patch::transform_legacy_merge(objects, &patch)?;
+        if !file.patches_strategic_merge.is_empty() {
+            for patch in patch::strategic_merges(&self.files, dir, file)? {
+                patch::transform_legacy_merge(objects, &patch)?;
+            }
+            self.seen(file, "PatchStrategicMergeTransformer", objects);
         }
         for entry in &file.patches {
             let ready = patch::read(&self.files, dir, entry)?;
             patch::transform(objects, &ready)?;
+            self.seen(file, "PatchTransformer", objects);
         }
         if !file.namespace.value.is_empty() {
             let args = NamespaceArgs {
@@ -248,25 +289,28 @@ impl Build<'_> {
                 subjects: Subjects::NamedDefault,
             };
             names::set_namespace(objects, &args)?;
+            self.seen(file, "NamespaceTransformer", objects);
         }
-        for (which, text, specs, what) in [
-            (Affix::Prefix, &file.name_prefix, &config.name_prefix, "namePrefix"),
-            (Affix::Suffix, &file.name_suffix, &config.name_suffix, "nameSuffix"),
+        for (which, text, specs, what, kind) in [
+            (Affix::Prefix, &file.name_prefix, &config.name_prefix, "namePrefix", "PrefixTransformer"),
+            (Affix::Suffix, &file.name_suffix, &config.name_suffix, "nameSuffix", "SuffixTransformer"),
         ] {
             if !text.value.is_empty() {
                 names::affix(objects, which, &text.value.as_str().into(), specs)
                     .map_err(|e| transform_error(objects, &file.at(text.line), what, e))?;
+                self.seen(file, kind, objects);
             }
         }
         self.labels(file, &config, objects)?;
         if !file.common_annotations.is_empty() {
-            labels::add_pairs(objects, &file.common_annotations, &config.common_annotations).map_err(|e| {
-                transform_error(objects, &file.at(file.common_annotations_line), "commonAnnotations", e)
-            })?;
+            labels::add_pairs(objects, &file.common_annotations, &config.common_annotations)
+                .map_err(|e| transform_error(objects, &file.at(file.common_annotations_line), "commonAnnotations", e))?;
+            self.seen(file, "AnnotationsTransformer", objects);
         }
         for entry in &file.patches_json6902 {
             let ready = patch::read_json6902(&self.files, dir, entry)?;
             patch::transform_json6902(objects, &ready)?;
+            self.seen(file, "PatchJson6902Transformer", objects);
         }
         for entry in &file.replicas {
             let (name, count) = &entry.value;
@@ -274,20 +318,21 @@ impl Build<'_> {
             let found = replicas::set_replicas(objects, name, *count, &config.replicas)
                 .map_err(|e| transform_error(objects, &place, "replicas", e))?;
             if !found {
-                return Err(BuildError::new(
-                    ErrorKind::Target,
-                    place,
-                    format!(
-                        "replicas: no Deployment, ReplicaSet, StatefulSet or ReplicationController is named {name:?}"
-                    ),
-                ));
+                let kinds = "Deployment, ReplicaSet, StatefulSet or ReplicationController";
+                let attempt = format!("replicas: no {kinds} is named {name:?}");
+                return Err(BuildError::new(ErrorKind::Target, place, attempt));
             }
+            self.seen(file, "ReplicaCountTransformer", objects);
         }
         for entry in &file.images {
             images::set_images(objects, &entry.value, &config.images)
                 .map_err(|e| transform_error(objects, &file.at(entry.line), "images", e))?;
+            self.seen(file, "ImageTagTransformer", objects);
         }
-        super::replace::transform(&self.files, dir, file, objects)?;
+        if !file.replacements.is_empty() {
+            super::replace::transform(&self.files, dir, file, objects)?;
+            self.seen(file, "ReplacementTransformer", objects);
+        }
         super::plugin::transformers(self, dir, file, acc)
     }
 
@@ -302,20 +347,20 @@ impl Build<'_> {
                 if label.include_templates {
                     config::merge_specs(&mut specs, &config.template_labels)?;
                 }
-                let own = super::fieldspec::FieldSpec {
-                    path: "metadata/labels".into(),
-                    create: true,
-                    ..super::fieldspec::FieldSpec::default()
-                };
+                let own = FieldSpec { path: "metadata/labels".into(), create: true, ..FieldSpec::default() };
                 config::merge_spec(&mut specs, &own)
             });
             merged.map_err(|why| BuildError::new(ErrorKind::Conflict, place.clone(), format!("labels: {why}")))?;
             labels::add_pairs(objects, &label.pairs, &specs)
                 .map_err(|e| transform_error(objects, &place, "labels", e))?;
+            self.seen(file, "LabelTransformer", objects);
         }
         if !file.common_labels.is_empty() {
             labels::add_pairs(objects, &file.common_labels, &config.common_labels)
                 .map_err(|e| transform_error(objects, &file.at(file.common_labels_line), "commonLabels", e))?;
+        }
+        if !file.labels.is_empty() || !file.common_labels.is_empty() {
+            self.seen(file, "LabelTransformer", objects);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Which fields the transformers change: the defaults, and what `configurations` files add.
 
-use super::decode::Fields;
+use super::decode::{Doc, Fields, Mode};
 use super::defaults::{self, References, Row};
 use super::error::{BuildError, ErrorKind, Origin};
 use super::fieldspec::FieldSpec;
@@ -139,7 +139,8 @@ impl Config {
             "images",
             "replicas",
         ];
-        let Some(f) = Fields::new(path, "", node, KNOWN)? else { return Ok(Self::default()) };
+        let doc = Doc::new(path, Mode::Strict);
+        let Some(f) = Fields::new(&doc, "", node, KNOWN)? else { return Ok(Self::default()) };
         let mut config = Self {
             name_prefix: field_specs(&f, "namePrefix")?,
             name_suffix: field_specs(&f, "nameSuffix")?,

@@ -1,12 +1,44 @@
 //! Reading typed fields out of YAML, as Go's JSON decoder would: keys in any case, unknown keys refused, null is absence.
 
-use super::error::{BuildError, ErrorKind, Origin};
+use super::error::{BuildError, ErrorKind, Origin, Warning};
 use driftless_yaml::{Entry, Kind, Map, Node};
+use std::cell::RefCell;
 use std::sync::Arc;
+
+/// How exact a document must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As kustomize reads kustomization files: unknown fields and numbers for text are errors.
+    Strict,
+    /// As Flux reads the file it adds its own settings to: unknown fields are dropped (here: with a warning), numbers become
+    /// text.
+    Flux,
+    /// As kustomize reads transformers given as objects: unknown fields are passed over, numbers become text.
+    Loose,
+}
+
+/// A file being decoded.
+#[derive(Debug)]
+pub(crate) struct Doc {
+    pub(crate) path: Arc<str>,
+    pub(crate) mode: Mode,
+    pub(crate) warnings: RefCell<Vec<Warning>>,
+}
+
+impl Doc {
+    pub(crate) fn new(path: &Arc<str>, mode: Mode) -> Self {
+        Self { path: path.clone(), mode, warnings: RefCell::default() }
+    }
+
+    /// An error at a line of this file.
+    pub(crate) fn error(&self, line: u32, attempt: impl Into<String>) -> BuildError {
+        BuildError::new(ErrorKind::Field, Origin::new(self.path.clone(), line), attempt)
+    }
+}
 
 /// A map being decoded, with the words for messages.
 pub(crate) struct Fields<'a> {
-    file: &'a Arc<str>,
+    file: &'a Doc,
     /// What the map is, for messages: `patches[2]`.
     what: String,
     entries: Vec<(&'static str, &'a Entry)>,
@@ -21,11 +53,7 @@ pub(crate) struct At<T> {
 
 type Result<T> = std::result::Result<T, BuildError>;
 
-pub(crate) fn field_error(file: &Arc<str>, line: u32, attempt: String) -> BuildError {
-    BuildError::new(ErrorKind::Field, Origin::new(file.clone(), line), attempt)
-}
-
-fn wrong_type(file: &Arc<str>, what: &str, node: &Node, expected: &str) -> BuildError {
+fn wrong_type(file: &Doc, what: &str, node: &Node, expected: &str) -> BuildError {
     let (found, help) = match node {
         Node::Map(_) => ("a map".to_owned(), None),
         Node::Seq(_) => ("a list".to_owned(), None),
@@ -39,7 +67,7 @@ fn wrong_type(file: &Arc<str>, what: &str, node: &Node, expected: &str) -> Build
             (format!("{kind}{:?}", &*s.text), help)
         }
     };
-    let mut error = field_error(file, node.line(), format!("{what} must be {expected}, found {found}"));
+    let mut error = file.error(node.line(), format!("{what} must be {expected}, found {found}"));
     error.help = help;
     error
 }
@@ -47,7 +75,7 @@ fn wrong_type(file: &Arc<str>, what: &str, node: &Node, expected: &str) -> Build
 impl<'a> Fields<'a> {
     /// The fields of a map; `None` when the node is null. Refuses keys that are not in `known`.
     pub(crate) fn new(
-        file: &'a Arc<str>,
+        file: &'a Doc,
         what: impl Into<String>,
         node: &'a Node,
         known: &[&'static str],
@@ -62,15 +90,19 @@ impl<'a> Fields<'a> {
             let name = known.iter().find(|k| **k == &*entry.key);
             let name = name.or_else(|| known.iter().find(|k| k.eq_ignore_ascii_case(&entry.key)));
             let Some(name) = name else {
-                let mut error = field_error(
-                    file,
-                    entry.line,
-                    format!(
-                        "{}unknown field {:?}",
-                        if what.is_empty() { String::new() } else { format!("{what}: ") },
-                        &*entry.key
-                    ),
-                );
+                if file.mode == Mode::Loose {
+                    continue;
+                }
+                let shown = if what.is_empty() { String::new() } else { format!("{what}: ") };
+                let attempt = format!("{shown}unknown field {:?}", &*entry.key);
+                if file.mode == Mode::Flux {
+                    let message = format!("{attempt}: Flux drops it, and so does this build");
+                    file.warnings
+                        .borrow_mut()
+                        .push(Warning { place: Origin::new(file.path.clone(), entry.line), message });
+                    continue;
+                }
+                let mut error = file.error(entry.line, attempt);
                 error.help = nearest(&entry.key, known.iter().copied()).map(|n| format!("did you mean {n:?}?"));
                 return Err(error);
             };
@@ -187,10 +219,22 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn text(file: &Arc<str>, what: &str, node: &Node) -> Result<String> {
+fn text(file: &Doc, what: &str, node: &Node) -> Result<String> {
     match node {
         Node::Scalar(s) if matches!(s.kind, Kind::Str | Kind::Timestamp | Kind::Binary) => Ok(s.text.to_string()),
+        Node::Scalar(s) if file.mode != Mode::Strict => Ok(as_text(s)),
         other => Err(wrong_type(file, what, other, "text")),
+    }
+}
+
+/// A number or Boolean as Go writes it where text is wanted.
+fn as_text(s: &driftless_yaml::Scalar) -> String {
+    match (s.boolean(), s.number()) {
+        (Some(value), _) => value.to_string(),
+        (_, Some(driftless_yaml::Number::Int(n))) => n.to_string(),
+        (_, Some(driftless_yaml::Number::Uint(n))) => n.to_string(),
+        (_, Some(driftless_yaml::Number::Float(f))) => super::json::shortest(f),
+        _ => s.text.to_string(),
     }
 }
 

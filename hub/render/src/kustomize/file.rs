@@ -1,6 +1,6 @@
 //! The kustomization file: its fields, their deprecated spellings, and what is wrong with it.
 
-use super::decode::{At, Fields, field_error, is_set};
+use super::decode::{At, Doc, Fields, Mode, is_set};
 use super::error::{BuildError, ErrorKind, Origin, Warning};
 use super::fieldspec::FieldSpec;
 use super::{Image, Patch, Selector};
@@ -20,6 +20,8 @@ pub(crate) struct File {
     pub(crate) path: Arc<str>,
     pub(crate) component: bool,
     pub(crate) resources: Vec<At<String>>,
+    /// How many `resources` it lists, `bases` not counted.
+    pub(crate) resources_listed: usize,
     pub(crate) components: Vec<At<String>>,
     pub(crate) crds: Vec<At<String>>,
     pub(crate) configurations: Vec<At<String>>,
@@ -147,38 +149,48 @@ const GENERATOR: &[&str] = &["namespace", "name", "behavior", "literals", "files
 
 impl File {
     /// Decodes a document read in the YAML 1.1 dialect.
-    pub(crate) fn decode(path: &Arc<str>, node: &Node) -> Result<Self> {
+    pub(crate) fn decode(path: &Arc<str>, node: &Node, mode: Mode) -> Result<Self> {
+        let doc = Doc::new(path, mode);
+        let mut file = Self::decode_doc(&doc, node)?;
+        file.warnings.extend(doc.warnings.into_inner());
+        Ok(file)
+    }
+
+    fn decode_doc(doc: &Doc, node: &Node) -> Result<Self> {
+        let path = &doc.path;
         let at = |line: u32| Origin::new(path.clone(), line);
         let empty = || {
             BuildError::new(ErrorKind::Field, at(0), "this kustomization file is empty")
                 .help("list something under resources, or remove the file")
         };
-        let Some(f) = Fields::new(path, "", node, KNOWN)? else { return Err(empty()) };
         let mut file = Self { path: path.clone(), ..Self::default() };
+        let Some(f) = Fields::new(doc, "", node, KNOWN)? else {
+            return if doc.mode == Mode::Flux { Ok(file) } else { Err(empty()) };
+        };
 
         let (kind, api) = (f.text("kind")?, f.text("apiVersion")?);
         file.component = kind == "Component";
         if !matches!(kind.as_str(), "" | "Kustomization" | "Component") {
-            return Err(field_error(path, f.line("kind"), format!("kind {kind:?} is not Kustomization or Component"))
+            return Err(doc
+                .error(f.line("kind"), format!("kind {kind:?} is not Kustomization or Component"))
                 .help("a Flux Kustomization is an object: list its file under resources of another file"));
         }
         let version =
             if file.component { "kustomize.config.k8s.io/v1alpha1" } else { "kustomize.config.k8s.io/v1beta1" };
         if !api.is_empty() && api != version {
             let kind = if file.component { "Component" } else { "Kustomization" };
-            return Err(field_error(
-                path,
-                f.line("apiVersion"),
-                format!("apiVersion of a {kind} must be {version}, found {api:?}"),
-            ));
+            return Err(
+                doc.error(f.line("apiVersion"), format!("apiVersion of a {kind} must be {version}, found {api:?}"))
+            );
         }
         let named = |name: &&&str| !matches!(**name, "apiVersion" | "kind");
         let map = node.as_map();
-        if !KNOWN.iter().filter(named).any(|name| map.is_some_and(|m| is_set(m, name))) {
+        if doc.mode == Mode::Strict && !KNOWN.iter().filter(named).any(|name| map.is_some_and(|m| is_set(m, name))) {
             return Err(empty());
         }
 
         file.resources = f.texts("resources")?;
+        file.resources_listed = file.resources.len();
         file.resources.extend(f.texts("bases")?);
         file.components = f.texts("components")?;
         file.crds = f.texts("crds")?;
@@ -233,7 +245,7 @@ impl File {
                 .map(|p| At { value: p.to_owned(), line: o.line });
         }
         if let Some(e) = f.get("metadata") {
-            let _ = Fields::new(path, "metadata", &e.value, &["name", "namespace", "labels", "annotations"])?;
+            let _ = Fields::new(doc, "metadata", &e.value, &["name", "namespace", "labels", "annotations"])?;
         }
         file.helm_line = ["helmCharts", "helmChartInflationGenerator"]
             .iter()

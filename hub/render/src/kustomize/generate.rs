@@ -28,6 +28,14 @@ impl What {
         }
     }
 
+    /// The name of the generator as an object.
+    pub(crate) fn builtin(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMapGenerator",
+            Self::Secret => "SecretGenerator",
+        }
+    }
+
     fn field(self) -> &'static str {
         match self {
             Self::ConfigMap => "configMapGenerator",
@@ -284,6 +292,10 @@ pub(crate) fn absorb(objects: &mut Objects, mut res: Res) -> Result<()> {
     res.prefixes.clone_from(&old.prefixes);
     res.suffixes.clone_from(&old.suffixes);
     res.variables.clone_from(&old.variables);
+    if merge && old.provenance.is_some() {
+        res.provenance.clone_from(&old.provenance);
+    }
+    res.transformed.clone_from(&old.transformed);
     objects.list_mut()[at] = res;
     Ok(())
 }

@@ -25,6 +25,7 @@ mod names;
 mod order;
 mod patch;
 mod plugin;
+mod provenance;
 mod refs;
 mod replace;
 mod replicas;
@@ -127,7 +128,9 @@ pub struct Overlay {
     pub common_labels: Vec<(String, String)>,
     /// Annotations for every object and template.
     pub common_annotations: Vec<(String, String)>,
-    /// Where these settings were written: the place named in messages about them.
+    /// Where these settings were written: the place named in messages about them. Setting it makes the build Flux's: the
+    /// file at the top is read as kustomize-controller reads it (unknown fields dropped with a warning, numbers taken for
+    /// text, an empty file allowed, origin annotations where it lists no resources).
     pub place: Origin,
 }
 

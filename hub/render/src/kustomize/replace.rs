@@ -2,7 +2,7 @@
 
 use super::Selector;
 use super::accumulate::Result;
-use super::decode::{At, Fields};
+use super::decode::{At, Doc, Fields, Mode};
 use super::error::{BuildError, ErrorKind, Origin};
 use super::fieldpath::{Make, each, lookup, split};
 use super::fieldspec::resolve;
@@ -60,16 +60,17 @@ pub(crate) fn transform(files: &Files<'_>, dir: &str, file: &File, objects: &mut
     if file.replacements.is_empty() {
         return Ok(());
     }
-    let list = read(files, dir, &file.path, &file.replacements)?;
+    let list = read(files, dir, &Doc::new(&file.path, Mode::Strict), &file.replacements)?;
     apply(objects, &list)
 }
 
 /// Reads replacements; an entry with a `path` stands for those in that file.
-pub(crate) fn read(files: &Files<'_>, dir: &str, path: &Arc<str>, list: &[At<Node>]) -> Result<Vec<Replacement>> {
+pub(crate) fn read(files: &Files<'_>, dir: &str, doc: &Doc, list: &[At<Node>]) -> Result<Vec<Replacement>> {
+    let path = &doc.path;
     let mut out = Vec::new();
     for item in list {
         let place = Origin::new(path.clone(), item.line);
-        let Some(f) = Fields::new(path, "replacements", &item.value, KNOWN)? else {
+        let Some(f) = Fields::new(doc, "replacements", &item.value, KNOWN)? else {
             return Err(field(&place, "a replacement is empty"));
         };
         let from = f.text("path")?;
@@ -91,28 +92,13 @@ pub(crate) fn read(files: &Files<'_>, dir: &str, path: &Arc<str>, list: &[At<Nod
         };
         for entry in entries {
             let place = Origin::new(full.clone(), entry.line());
-            // A file of replacements is read leniently: fields it does not know are passed over.
-            let known = lenient(entry, &KNOWN[..3]);
-            match Fields::new(&full, "", &known, &KNOWN[..3])? {
+            match Fields::new(&Doc::new(&full, Mode::Loose), "", entry, &KNOWN[..3])? {
                 Some(f) => out.push(decode(&f, place)?),
                 None => return Err(field(&place, "a replacement is empty")),
             }
         }
     }
     Ok(out)
-}
-
-fn lenient(node: &Node, known: &[&str]) -> Node {
-    match node.as_map() {
-        None => node.clone(),
-        Some(map) => {
-            let mut map: Map = map.clone();
-            if map.iter().any(|e| !known.iter().any(|k| k.eq_ignore_ascii_case(&e.key))) {
-                map.entries_mut().retain(|e| known.iter().any(|k| k.eq_ignore_ascii_case(&e.key)));
-            }
-            Node::Map(map)
-        }
-    }
 }
 
 fn decode(f: &Fields<'_>, place: Origin) -> Result<Replacement> {

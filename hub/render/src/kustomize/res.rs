@@ -4,6 +4,7 @@
 //! object itself and removes them at the end. Here history lives beside the object.
 
 use super::error::{BuildError, ErrorKind, Origin};
+use super::provenance::Provenance;
 use super::scope::cluster_scoped;
 use driftless_yaml::{Map, Node};
 use std::collections::HashMap;
@@ -98,6 +99,10 @@ pub(crate) struct Res {
     pub(crate) behavior: Behavior,
     /// Made by a generator: the real program would have annotations on it from the start.
     pub(crate) generated: bool,
+    /// Where the real program would say this object comes from, when `buildMetadata` asks.
+    pub(crate) provenance: Option<Arc<Provenance>>,
+    /// Which transformers saw it, likewise.
+    pub(crate) transformed: Vec<Arc<Provenance>>,
     /// Variables that read from this object.
     pub(crate) variables: Vec<Arc<str>>,
 }
@@ -118,6 +123,8 @@ impl Res {
             hashed_base_name: None,
             behavior: Behavior::Create,
             generated: false,
+            provenance: None,
+            transformed: Vec::new(),
             variables: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::accumulate::{Accumulated, Build, Result};
 use super::config;
-use super::decode::At;
+use super::decode::{At, Mode};
 use super::error::{BuildError, ErrorKind, Origin};
 use super::file::{File, Label, NAMES};
 use super::load::Files;
@@ -26,7 +26,7 @@ pub(crate) fn build(
         return Err(BuildError::new(ErrorKind::Refused, Origin::new(dir, 0), "this folder is outside the repository"));
     };
     let place = Origin::new(if dir.is_empty() { "." } else { dir.as_str() }, 0);
-    let mut build = Build { files: Files::new(tree, options.limits), options, warnings: Vec::new(), chain: Vec::new() };
+    let mut build = Build { files: Files::new(tree, options.limits), options, warnings: Vec::new(), chain: Vec::new(), tracking: None };
     let dir = match build.files.locate(&place, &dir)? {
         super::load::Found::Folder(dir) => dir,
         super::load::Found::File(_) => {
@@ -34,14 +34,20 @@ pub(crate) fn build(
         }
         super::load::Found::Nothing => return Err(build.files.missing(&place, "", "", &dir)?),
     };
+    let flux = options.overlay.place != Origin::default();
+    let mode = if flux { Mode::Flux } else { Mode::Strict };
     let mut file = match generated {
         Some(generated) => generated_file(&dir, generated),
-        None => build.file(&place, &dir)?.ok_or_else(|| {
+        None => build.file(&place, &dir, mode)?.ok_or_else(|| {
             BuildError::new(ErrorKind::Missing, place.clone(), "this folder has no kustomization file")
                 .help("expected kustomization.yaml, kustomization.yml or Kustomization")
         })?,
     };
+    if flux && generated.is_none() && file.resources_listed == 0 {
+        file.build_metadata = vec!["originAnnotations".to_owned()];
+    }
     overlay(&build, &dir, &mut file)?;
+    build.tracking = (!file.build_metadata.is_empty()).then(String::new);
     build.chain.push((dir.clone(), place));
     let acc = build.folder(&dir, &file, Accumulated::default())?;
     finish(build, &file, acc)
@@ -107,7 +113,7 @@ fn overlay(build: &Build<'_>, dir: &str, file: &mut File) -> Result<()> {
             None => file.images.push(At { value: image.clone(), line: 0 }),
         }
     }
-    if let Some(metadata) = &o.build_metadata {
+    if let Some(metadata) = o.build_metadata.as_ref().filter(|m| !m.is_empty()) {
         file.build_metadata.clone_from(metadata);
     }
     let pairs = |pairs: &[(String, String)]| -> Vec<(Arc<str>, Arc<str>)> {
@@ -141,11 +147,21 @@ fn finish(mut build: Build<'_>, file: &File, acc: Accumulated) -> Result<Built> 
         super::labels::add_pairs(&mut objects, &[pair], &[spec])
             .map_err(|e| super::accumulate::transform_error(&objects, &file.at(0), "buildMetadata", e))?;
     }
-    let resources = objects.into_list().into_iter().map(finished).collect();
+    let asks = |what: &str| file.build_metadata.iter().any(|m| m == what);
+    let (origins, transformations) = (asks("originAnnotations"), asks("transformerAnnotations"));
+    let resources = objects
+        .into_list()
+        .into_iter()
+        .map(|mut res| {
+            super::provenance::write(&mut res, origins, transformations);
+            finished(res)
+        })
+        .collect();
     Ok(Built { resources, warnings: build.warnings })
 }
 
-fn add_hashes(objects: &mut Objects) -> Result<()> {
+/// Puts the hash of its content on the name of every object that wants it.
+pub(crate) fn add_hashes(objects: &mut Objects) -> Result<()> {
     if !objects.iter().any(|res| res.wants_hash) {
         return Ok(());
     }
