@@ -83,12 +83,21 @@ pub enum TrustError {
 /// one by both the one before and itself. The expiry of intermediate ones does not count, that of the last does
 /// ([`check_expiry`]), so that an agent that slept a year can catch up.
 pub fn verify_chain(root_pins: &[KeyId], documents: &[Signed]) -> Result<Verified<TrustDocument>, TrustError> {
+    verify_all(root_pins, documents)?.pop().ok_or(TrustError::Empty)
+}
+
+/// As [`verify_chain`], with every document of the chain: what is stored may have been signed by an earlier one's keys.
+pub fn verify_all(root_pins: &[KeyId], documents: &[Signed]) -> Result<Vec<Verified<TrustDocument>>, TrustError> {
     let (first, rest) = documents.split_first().ok_or(TrustError::Empty)?;
-    let mut current = verify_first(root_pins, first.clone())?;
+    let mut all = vec![verify_first(root_pins, first.clone())?];
     for document in rest {
-        current = verify_next(&current, document.clone())?;
+        let next = match all.last() {
+            Some(current) => verify_next(current, document.clone())?,
+            None => return Err(TrustError::Empty),
+        };
+        all.push(next);
     }
-    Ok(current)
+    Ok(all)
 }
 
 /// Document 1. The pins of a join token are key ids, not keys, so it is read before it is verified, against the keys it
@@ -159,4 +168,104 @@ fn check_fields(document: &TrustDocument, version: u64) -> Result<(), TrustError
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signing::SecretKey;
+
+    fn key(n: u8) -> SecretKey {
+        SecretKey::from_seed(&[n; 32])
+    }
+
+    fn document(version: u64, roots: &[u8], threshold: u32) -> TrustDocument {
+        TrustDocument {
+            format: 1,
+            version,
+            trust_epoch: 1,
+            roots: roots.iter().map(|n| key(*n).public()).collect(),
+            root_threshold: threshold,
+            signers: vec![key(100).public()],
+            signer_threshold: 1,
+            authorities: Vec::new(),
+            issued: 0,
+            expires: 100,
+        }
+    }
+
+    fn sign(document: &TrustDocument, keys: &[u8]) -> Signed {
+        let mut signed = key(keys[0]).sign(Purpose::Trust, document).unwrap();
+        for n in &keys[1..] {
+            signed.signatures.extend(key(*n).sign(Purpose::Trust, document).unwrap().signatures);
+        }
+        signed
+    }
+
+    fn pins(keys: &[u8]) -> Vec<KeyId> {
+        keys.iter().map(|n| key(*n).public().id()).collect()
+    }
+
+    /// Name, pins, documents, and the last version or a part of the refusal.
+    type Case = (&'static str, Vec<u8>, Vec<Signed>, Result<u64, &'static str>);
+
+    #[test]
+    fn chains_are_believed_only_when_every_step_is_signed_by_both_sides() {
+        let one = || sign(&document(1, &[1], 1), &[1]);
+        let rotated = document(2, &[2], 1);
+        let cases: Vec<Case> = vec![
+            ("one", vec![1], vec![one()], Ok(1)),
+            ("none", vec![1], vec![], Err("no trust document")),
+            ("another hub's pin", vec![9], vec![one()], Err("another hub")),
+            ("signed by an unpinned key", vec![1], vec![sign(&document(1, &[1, 2], 1), &[2])], Err("valid signatures")),
+            ("two pinned, two needed", vec![1, 2], vec![sign(&document(1, &[1, 2], 2), &[1, 2])], Ok(1)),
+            ("one pinned, two needed", vec![1], vec![sign(&document(1, &[1, 2], 2), &[1, 2])], Err("2 are needed")),
+            ("one key twice", vec![1, 2], vec![sign(&document(1, &[1, 2], 2), &[1, 1])], Err("2 are needed")),
+            ("rotation by both", vec![1], vec![one(), sign(&rotated, &[1, 2])], Ok(2)),
+            ("rotation by the old alone", vec![1], vec![one(), sign(&rotated, &[1])], Err("valid signatures")),
+            ("rotation by the new alone", vec![1], vec![one(), sign(&rotated, &[2])], Err("valid signatures")),
+            ("a gap", vec![1], vec![one(), sign(&document(3, &[1], 1), &[1])], Err("it is version 3")),
+            ("the same again", vec![1], vec![one(), one()], Err("it is version 1")),
+            ("not from 1 on", vec![1], vec![sign(&document(2, &[1], 1), &[1])], Err("it is version 2")),
+            ("threshold 0", vec![1], vec![sign(&document(1, &[1], 0), &[1])], Err("threshold 0")),
+            ("threshold too high", vec![1], vec![sign(&document(1, &[1], 2), &[1])], Err("threshold 2")),
+            ("a root twice", vec![1], vec![sign(&document(1, &[1, 1], 1), &[1])], Err("stands twice")),
+        ];
+        for (name, keys, documents, expected) in cases {
+            match (verify_chain(&pins(&keys), &documents), expected) {
+                (Ok(verified), Ok(version)) => assert_eq!(verified.version, version, "{name}"),
+                (Err(error), Err(text)) => {
+                    let mut shown = error.to_string();
+                    if let Some(source) = std::error::Error::source(&error) {
+                        shown = format!("{shown}: {source}");
+                    }
+                    assert!(shown.contains(text), "{name}: {shown}");
+                }
+                (result, _) => panic!("{name}: {:?}", result.map(|v| v.version).map_err(|e| e.to_string())),
+            }
+        }
+    }
+
+    #[test]
+    fn the_trust_epoch_never_falls_and_other_purposes_do_not_count() {
+        let mut first = document(1, &[1], 1);
+        first.trust_epoch = 5;
+        let lower = sign(&document(2, &[1], 1), &[1]);
+        let error = verify_chain(&pins(&[1]), &[sign(&first, &[1]), lower]).unwrap_err();
+        assert!(error.to_string().contains("below 5"), "{error}");
+        let head = key(1).sign(Purpose::Head, &document(1, &[1], 1)).unwrap();
+        assert!(verify_chain(&pins(&[1]), &[head]).is_err());
+    }
+
+    #[test]
+    fn only_the_last_documents_expiry_counts() {
+        let one = sign(&document(1, &[1], 1), &[1]);
+        let mut second = document(2, &[1], 1);
+        second.expires = 1000;
+        let verified = verify_chain(&pins(&[1]), &[one.clone(), sign(&second, &[1])]).unwrap();
+        assert!(check_expiry(&verified, 999).is_ok());
+        assert!(check_expiry(&verified, 1000).is_err());
+        let verified = verify_chain(&pins(&[1]), &[one]).unwrap();
+        assert!(check_expiry(&verified, 100).is_err());
+    }
 }

@@ -1,4 +1,5 @@
 //! Both sessions against each other in virtual time: lost connections, reordered streams, restarts, hostile content.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 mod common;
 
@@ -220,6 +221,7 @@ impl World {
     }
 
     /// One thing that can happen now, chosen by the dice; `false` when nothing can.
+    #[allow(clippy::collapsible_match)] // one arm per thing that can happen reads better
     fn step(&mut self) -> bool {
         let now = self.now();
         let first = self.roll(6);
@@ -302,6 +304,7 @@ fn setup(ratchet: Option<Ratchet>) -> agent::Setup {
         agent_version: "agent".into(),
         pod: "agent-0".into(),
         ratchet,
+        complete: true,
         trust: trust_one(),
     }
 }
@@ -408,6 +411,31 @@ fn a_restarted_agent_asks_for_nothing_it_has() {
     world.run();
     assert_eq!(world.served, served);
     assert_eq!(world.bundles.len(), 1, "the hub does not even offer it again");
+}
+
+#[test]
+fn a_damaged_ledger_is_filled_again_by_the_same_head_and_no_other() {
+    let mut world = World::new();
+    world.connect();
+    let made = make(5, 2, 2, "a");
+    world.offer(&made);
+    world.run();
+    world.disconnect();
+    world.local.clear();
+    world.agent = agent::Session::new(agent::Setup { complete: false, ..setup(world.agent.ratchet()) });
+    world.connect();
+    world.run();
+    assert!(world.has(&made));
+    world.disconnect();
+    world.local.clear();
+    world.agent = agent::Session::new(agent::Setup { complete: false, ..setup(world.agent.ratchet()) });
+    world.offer(&make(4, 2, 2, "b"));
+    world.connect();
+    world.run();
+    assert_eq!(world.hub_refused, [RefusalCode::Older]);
+    world.offer(&make(5, 2, 2, "b"));
+    world.run();
+    assert_eq!(world.hub_refused, [RefusalCode::Older, RefusalCode::Equivocation]);
 }
 
 /// Offers one head to an agent that has generation 5 and expects a refusal.

@@ -1,4 +1,5 @@
 //! Real QUIC on loopback: who gets in, what is refused before it is read, and how much one peer may do.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 mod common;
 

@@ -28,6 +28,9 @@ pub struct Setup {
     pub pod: String,
     /// The last head stored in the cluster, from the ledger.
     pub ratchet: Option<Ratchet>,
+    /// Whether the ledger holds the bundle of that head whole. When not, the same head is taken once more, and nothing
+    /// below it.
+    pub complete: bool,
     /// The newest trust document, verified from the root pins on.
     pub trust: Verified<TrustDocument>,
 }
@@ -152,6 +155,8 @@ const DRAIN_MS: u64 = 10_000;
 pub struct Session {
     setup: Setup,
     ratchet: Option<Ratchet>,
+    /// Whether the bundle of the ratchet is at hand.
+    complete: bool,
     trust: Verified<TrustDocument>,
     link: Link,
     /// The offer being fetched.
@@ -194,6 +199,7 @@ impl Session {
     pub fn new(setup: Setup) -> Self {
         Self {
             ratchet: setup.ratchet,
+            complete: setup.complete,
             trust: setup.trust.clone(),
             setup,
             link: Link::Down,
@@ -232,6 +238,7 @@ impl Session {
             Input::Stored { generation } => {
                 if let Some(stored) = self.storing.take_if(|s| s.generation == generation) {
                     self.ratchet = Some(stored);
+                    self.complete = true;
                     self.taken = Some(generation);
                 }
                 self.advance(local);
@@ -268,7 +275,7 @@ impl Session {
                     agent_version: self.setup.agent_version.clone(),
                     cluster: self.setup.cluster,
                     kube_uid: self.setup.kube_uid.clone(),
-                    ratchet: self.ratchet,
+                    ratchet: self.ratchet.filter(|_| self.complete),
                     trust_version: self.trust.version,
                     session: *session,
                     pod: self.setup.pod.clone(),
@@ -438,7 +445,7 @@ impl Session {
                 }
                 // Whatever was fetched for the offer before may be part of this one.
                 let at_hand = self.fetch.take().map(Fetch::into_blobs).unwrap_or_default();
-                self.fetch = Some(Fetch::new(ratchet, head, at_hand));
+                self.fetch = Some(Fetch::new(ratchet, *head, at_hand));
                 self.advance(local);
             }
         }

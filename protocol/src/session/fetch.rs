@@ -10,7 +10,7 @@ use crate::message::{Need, RefusalCode};
 use crate::session::Ratchet;
 use crate::signing::Verified;
 use crate::wire::limits;
-use crate::wire::transfer;
+use crate::wire::transfer::{self, Blob};
 
 /// One offer on its way.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Fetch {
         self.blobs
     }
 
-    pub(super) fn finish(self) -> (Verified<Head>, Vec<(Digest, Arc<[u8]>)>) {
+    pub(super) fn finish(self) -> (Verified<Head>, Vec<Blob>) {
         (self.statement, self.blobs.into_iter().collect())
     }
 
@@ -91,7 +91,7 @@ impl Fetch {
         self.open.get(&transfer).map(|o| transfer::raw_length(o.refs.iter().map(|r| r.len)))
     }
 
-    pub(super) fn transferred(&mut self, transfer: TransferId, blobs: Vec<(Digest, Arc<[u8]>)>) {
+    pub(super) fn transferred(&mut self, transfer: TransferId, blobs: Vec<Blob>) {
         let Some(open) = self.open.remove(&transfer) else { return };
         let asked: BTreeMap<Digest, u64> = open.refs.iter().map(|r| (r.digest, r.len)).collect();
         for (digest, bytes) in blobs {

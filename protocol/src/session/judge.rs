@@ -17,6 +17,8 @@ pub(super) struct Judge<'a> {
     pub(super) trust: &'a TrustDocument,
     /// The last head stored, or being stored.
     pub(super) floor: Option<Ratchet>,
+    /// Whether the bundle of `floor` is at hand.
+    pub(super) complete: bool,
     /// Unix seconds.
     pub(super) unix: u64,
 }
@@ -27,7 +29,7 @@ pub(super) enum Accepted {
     /// The very head that is stored.
     Again,
     /// Above the ratchet.
-    New(Verified<Head>),
+    New(Box<Verified<Head>>),
 }
 
 /// Not believed.
@@ -79,11 +81,13 @@ impl Judge<'_> {
                 return no(RefusalCode::Older, message);
             }
             if generation == floor.generation {
-                if Digest::of(&head.signed().bytes) == floor.head {
+                if Digest::of(&head.signed().bytes) != floor.head {
+                    let message = format!("two different heads claim generation {generation}");
+                    return no(RefusalCode::Equivocation, message);
+                }
+                if self.complete {
                     return Ok(Accepted::Again);
                 }
-                let message = format!("two different heads claim generation {generation}");
-                return no(RefusalCode::Equivocation, message);
             }
         }
         if generation.epoch > self.unix.saturating_add(limits::EPOCH_AHEAD_SECONDS) {
@@ -114,6 +118,6 @@ impl Judge<'_> {
             );
             return no(RefusalCode::BadBundle, message);
         }
-        Ok(Accepted::New(head))
+        Ok(Accepted::New(Box::new(head)))
     }
 }
