@@ -422,8 +422,14 @@ impl Session {
         }
         // An offer in the ledger's hands will raise the ratchet; nothing at or below it may pass meanwhile.
         let floor = self.storing.or(self.ratchet);
-        let judge =
-            Judge { cluster: self.setup.cluster, kube_uid: &self.setup.kube_uid, trust: &self.trust, floor, unix };
+        let judge = Judge {
+            cluster: self.setup.cluster,
+            kube_uid: &self.setup.kube_uid,
+            trust: &self.trust,
+            floor,
+            complete: self.complete || self.storing.is_some(),
+            unix,
+        };
         match judge.head(offer.head) {
             Err(Judged { generation, code, message }) => self.refuse(generation, code, message),
             Ok(Accepted::Again) => {
