@@ -94,11 +94,14 @@ fn overwrite(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Damages the mirror in the first folder, whose packs are in the second.
+type Damage = fn(&Path, &Path);
+
 #[tokio::test]
 async fn a_damaged_mirror_is_made_anew_and_says_so() {
     let origin = Origin::new();
     let host = Host::start(origin.root());
-    let damages: [(&str, fn(&Path, &Path)); 9] = [
+    let damages: [(&str, Damage); 9] = [
         ("a pack cut off", |_, packs| {
             let path = pack(packs, "pack", true);
             let bytes = fs::read(&path).unwrap();
