@@ -5,6 +5,8 @@
 //! - [`git`]: a real Git server over HTTP, and repositories made of commits;
 //! - [`tools`]: finds the programs all this needs, or builds them once;
 //! - [`process`], [`ports`], [`certs`], [`wait`]: the small parts;
+//! - [`world`]: a whole fleet on loopback, of the built programs;
+//! - [`sandbox`], [`launch`]: `cargo sandbox`;
 //! - [`verify`]: the steps of `cargo verify`.
 //!
 //! Nothing here is shipped: it is the one crate that may see hub and agent at once.
@@ -17,12 +19,17 @@ pub mod certs;
 pub mod controlplane;
 #[cfg(feature = "full")]
 pub mod git;
+pub mod launch;
 #[cfg(feature = "full")]
 pub mod ports;
 pub mod process;
 #[cfg(feature = "full")]
 pub mod readymaker;
+#[cfg(feature = "full")]
+pub mod sandbox;
 pub mod tools;
 pub mod verify;
 #[cfg(feature = "full")]
 pub mod wait;
+#[cfg(feature = "full")]
+pub mod world;

@@ -1,0 +1,112 @@
+//! What `cargo sandbox` does before there is anything to run: names what is missing, says how long it will take, builds,
+//! and hands over to the sandbox itself.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use crate::process::find_program;
+use crate::tools::{self, Tool, Tools};
+
+/// Programs of ours that the sandbox runs.
+const BUILT: [&str; 4] = ["driftless-hub", "driftless-agent", "driftless", "sandbox-world"];
+
+/// Prepares and hands over; comes back only when something is in the way.
+pub fn run(args: impl Iterator<Item = String>) -> ExitCode {
+    let args: Vec<String> = args.collect();
+    // Help must not wait for a build of ten minutes.
+    let help = args.iter().any(|a| a == "--help" || a == "-h");
+    match prepare(help) {
+        Ok(program) => {
+            let error = Command::new(&program).args(&args).exec();
+            eprintln!("error: cannot start {}: {error}", program.display());
+            ExitCode::FAILURE
+        }
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn prepare(help: bool) -> Result<PathBuf, String> {
+    let here = std::env::current_exe().map_err(|e| format!("cannot find the running program: {e}"))?;
+    let folder = here.parent().ok_or("the running program is in no folder")?;
+    let world = folder.join("sandbox-world");
+    if help && world.is_file() {
+        return Ok(world);
+    }
+    let wanted = [Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Kubectl, Tool::Helm];
+    let cache = tools::cache_folder().map_err(|e| e.to_string())?;
+    let absent = check_machine(&wanted, &cache)?;
+    let first = !BUILT.iter().all(|name| folder.join(name).is_file());
+    announce(first, &absent);
+    build(folder)?;
+    Tools::prepare(&wanted, &mut tools::print_progress).map_err(|e| e.to_string())?;
+    Ok(world)
+}
+
+/// Everything that would be missed later, named before anything is built.
+fn check_machine(wanted: &[Tool], cache: &Path) -> Result<Vec<Tool>, String> {
+    let mut missing = Vec::new();
+    if find_program("git").is_none() {
+        missing.push("git (it serves the sandbox's mono-repo): install the package git".to_owned());
+    }
+    if find_program("cc").is_none() && find_program("gcc").is_none() && find_program("clang").is_none() {
+        missing.push("a C compiler (TLS and SQLite are compiled with it): install the package gcc or clang".to_owned());
+    }
+    let mut absent = Vec::new();
+    for &tool in wanted {
+        match tools::locate(tool, cache) {
+            Ok(Some(_)) => {}
+            Ok(None) => absent.push(tool),
+            Err(error) => missing.push(error.to_string()),
+        }
+    }
+    if let Err(error) = tools::check_prerequisites(&absent) {
+        missing.push(error.to_string());
+    }
+    if missing.is_empty() {
+        return Ok(absent);
+    }
+    Err(format!("before anything is built, this machine lacks:\n  - {}", missing.join("\n  - ")))
+}
+
+fn announce(first: bool, absent: &[Tool]) {
+    if !first && absent.is_empty() {
+        return;
+    }
+    let mut parts = Vec::new();
+    if first {
+        parts.push("Driftless itself (about 6 min)");
+    }
+    if !absent.is_empty() {
+        parts.push("the Kubernetes programs of the test clusters, from published Go modules (about 6 min)");
+    }
+    eprintln!("The first run builds {}; on two cores. Later runs start in about a minute.", parts.join(" and "));
+}
+
+fn build(folder: &Path) -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.arg("build").args([
+        "-p",
+        "driftless-hub",
+        "-p",
+        "driftless-agent",
+        "-p",
+        "driftless-cli",
+        "-p",
+        "driftless-e2e",
+    ]);
+    command.arg("--bins");
+    if folder.file_name().is_some_and(|n| n == "release") {
+        command.arg("--release");
+    }
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo build failed ({status}); see above")),
+        Err(error) => Err(format!("cannot run cargo: {error}")),
+    }
+}

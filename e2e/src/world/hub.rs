@@ -1,0 +1,169 @@
+//! The hub as a process, on its embedded store.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::Options as WorldOptions;
+use super::programs::{Programs, run};
+use crate::git::GitServer;
+use crate::process::{Launch, Process};
+use crate::wait;
+
+/// Settings of the hub.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// Seconds between two looks at a source.
+    pub poll_seconds: u64,
+    /// Root folder per cluster, where it is not `clusters/<name>`.
+    pub roots: BTreeMap<String, String>,
+    /// What it logs.
+    pub log_level: String,
+}
+
+impl Default for HubOptions {
+    fn default() -> Self {
+        // A poll a second stands in for the webhook that a Git host would send.
+        Self { poll_seconds: 1, roots: BTreeMap::new(), log_level: "info".to_owned() }
+    }
+}
+
+/// A running hub.
+#[derive(Debug)]
+pub struct Hub {
+    launch: Launch,
+    process: Option<Process>,
+    address: String,
+    context: PathBuf,
+}
+
+impl Hub {
+    pub(super) async fn start(
+        programs: &Programs,
+        folder: &Path,
+        git: &GitServer,
+        world: &WorldOptions,
+    ) -> Result<Self> {
+        let data = folder.join("hub");
+        let [agents, admin] = crate::ports::free::<2>().context("find ports")?;
+        let address = format!("127.0.0.1:{agents}");
+        let admin = format!("127.0.0.1:{admin}");
+        let args = ["init", "--dir", &data.display().to_string(), "--address", &address, "--admin-address", &admin]
+            .map(str::to_owned);
+        let made = run(&programs.hub, &args, None, Duration::from_secs(60)).await?;
+        if made.code != Some(0) {
+            bail!("driftless-hub init: {}", made.stderr.trim());
+        }
+        let config = data.join("hub.yaml");
+        let text = std::fs::read_to_string(&config).with_context(|| format!("read {}", config.display()))?;
+        std::fs::write(&config, text + &sources(git, world)?).with_context(|| format!("write {}", config.display()))?;
+
+        let launch = Launch::new("hub", &programs.hub, folder.join("hub.log"))
+            .args(["run", "--config"])
+            .args([config.display().to_string()])
+            .args(["--log-level", &world.hub.log_level]);
+        let mut hub = Self { launch, process: None, address, context: data.join("context.yaml") };
+        hub.start_again().await?;
+        Ok(hub)
+    }
+
+    /// Where agents connect.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The context file of its administrator.
+    #[must_use]
+    pub fn context_file(&self) -> &Path {
+        &self.context
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Starts it (again) and waits until its admin API listens.
+    ///
+    /// # Errors
+    /// It ended at once; the message has the end of its log.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let mut process = Process::start(self.launch.clone()).context("start the hub")?;
+        let text = std::fs::read_to_string(&self.context).context("read the context file")?;
+        let context: driftless_protocol::api::Context =
+            serde_saphyr::from_str(&text).context("read the context file")?;
+        let address = context.address;
+        wait::until(Duration::from_secs(30), "the hub's admin API", || {
+            let obituary = process.obituary();
+            let address = address.clone();
+            async move {
+                match obituary {
+                    Some(text) => wait::Seen::Never(text),
+                    None => match tokio::net::TcpStream::connect(&address).await {
+                        Ok(_) => wait::Seen::Done(()),
+                        Err(error) => wait::Seen::NotYet(error.to_string()),
+                    },
+                }
+            }
+        })
+        .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Kills it where it stands.
+    ///
+    /// # Errors
+    /// It cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Errors
+    /// It cannot be ended.
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.stop(Duration::from_secs(15)).await?;
+        }
+        Ok(())
+    }
+
+    /// The end of its log.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        crate::process::tail(&self.launch.log, lines)
+    }
+
+    /// The log file.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.launch.log
+    }
+}
+
+/// The part of the start file that says what to mirror and where each cluster's root is.
+fn sources(git: &GitServer, world: &WorldOptions) -> Result<String> {
+    let mut text = String::new();
+    writeln!(text, "sources:")?;
+    writeln!(text, "  - name: flux-system/flux-system")?;
+    writeln!(text, "    url: {}", git.repo_url("fleet"))?;
+    writeln!(text, "    branch: main")?;
+    writeln!(text, "    pollSeconds: {}", world.hub.poll_seconds)?;
+    if !world.hub.roots.is_empty() {
+        writeln!(text, "clusters:")?;
+        for (name, path) in &world.hub.roots {
+            writeln!(text, "  {name}: {{ path: {path:?} }}")?;
+        }
+    }
+    Ok(text)
+}
