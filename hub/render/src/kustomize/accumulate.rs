@@ -1,16 +1,19 @@
 //! The pipeline of one folder, and the recursion into bases and components.
 
 use super::config::{self, Config, merge_shared};
+use super::decode::Mode;
 use super::error::{BuildError, ErrorKind, Origin, Warning};
 use super::fieldspec::FieldSpec;
 use super::file::{File, Var};
 use super::generate::What;
 use super::load::{Files, Found, refuse_remote, remote};
 use super::names::{Affix, NamespaceArgs, Subjects};
-use super::res::Objects;
-use super::decode::Mode;
 use super::provenance::{Provenance, clean_path};
+use super::res::Objects;
+use super::scope::scope_known;
+use super::smp_schema::Schemas;
 use super::{Options, generate, images, labels, names, patch, replicas};
+use driftless_yaml::Node;
 use std::sync::Arc;
 
 pub(crate) type Result<T> = std::result::Result<T, BuildError>;
@@ -54,6 +57,8 @@ pub(crate) struct Build<'a> {
     pub(crate) chain: Vec<(String, Origin)>,
     /// When `buildMetadata` asks for anything: the way from the root to the folder being built, as written.
     pub(crate) tracking: Option<String>,
+    /// What strategic merges go by.
+    pub(crate) schemas: Schemas,
 }
 
 impl Build<'_> {
@@ -65,7 +70,13 @@ impl Build<'_> {
     }
 
     /// Runs `body` with the way one step further down.
-    fn below<T>(&mut self, path: &str, full: &str, place: &Origin, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    fn below<T>(
+        &mut self,
+        path: &str,
+        full: &str,
+        place: &Origin,
+        body: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         let before = self.tracking.clone();
         if let Some(way) = &before {
             self.tracking = Some(clean_path(way, path));
@@ -88,6 +99,7 @@ impl Build<'_> {
             )
             .help("declare the chart as a Flux HelmRelease, or commit what `helm template` prints"));
         }
+        self.schema(dir, file)?;
         let mut acc = onto;
         for item in &file.resources {
             self.resource(dir, file, &item.value, &file.at(item.line), &mut acc)?;
@@ -134,6 +146,9 @@ impl Build<'_> {
                 let provenance = self.tracking.as_ref().map(|way| Arc::new(Provenance::of_file(clean_path(way, path))));
                 for mut res in self.files.objects(&at, &bytes)? {
                     res.provenance.clone_from(&provenance);
+                    if !scope_known(&res.api(), &res.kind()) {
+                        self.schemas.need();
+                    }
                     acc.objects.push(res)?;
                 }
                 Ok(())
@@ -214,6 +229,41 @@ impl Build<'_> {
         Ok(file)
     }
 
+    /// Takes the schema that `openapi` names, unless a folder further out has set one.
+    fn schema(&mut self, dir: &str, file: &File) -> Result<()> {
+        let Some(openapi) = &file.openapi else { return Ok(()) };
+        let place = file.at(openapi.line);
+        let (path, version) = &openapi.value;
+        let loaded = match path {
+            Some(path) => Some(self.files.load(&place, "openapi", dir, path)?),
+            None => None,
+        };
+        if self.schemas.fixed {
+            return Ok(());
+        }
+        let error = |attempt: String| BuildError::new(ErrorKind::Field, place.clone(), attempt);
+        match (loaded, version.as_deref()) {
+            (Some(_), Some(_)) => Err(error("openapi has both a path and a version".to_owned())),
+            (Some((path, bytes)), None) => {
+                let document = self.files.document(&path, &bytes)?;
+                if document.at(&["paths"]).and_then(Node::as_map).is_some_and(|m| !m.is_empty()) {
+                    self.warnings.push(Warning {
+                        place: Origin::new(path, 0),
+                        message: "openapi: which kinds are cluster-scoped is not taken from `paths`".to_owned(),
+                    });
+                }
+                self.schemas.set(document);
+                Ok(())
+            }
+            (None, Some("v1.21.2")) => {
+                self.schemas.fixed = true;
+                Ok(())
+            }
+            (None, Some(other)) => Err(error(format!("openapi.version {other:?} is not built in; only v1.21.2 is"))),
+            (None, None) => Ok(()),
+        }
+    }
+
     fn configuration(&self, dir: &str, file: &File) -> Result<Arc<Config>> {
         let default = config::default_config();
         let mut own: Option<Config> = None;
@@ -246,7 +296,8 @@ impl Build<'_> {
         for (what, list) in [(What::ConfigMap, &file.config_maps), (What::Secret, &file.secrets)] {
             for args in list {
                 let place = file.at(args.line);
-                let mut res = generate::generate(&self.files, dir, &place, what, args, file.generator_options.as_ref())?;
+                let mut res =
+                    generate::generate(&self.files, dir, &place, what, args, file.generator_options.as_ref())?;
                 res.provenance = self.builtin(file, what.builtin());
                 generate::absorb(&mut acc.objects, res)?;
             }
@@ -272,13 +323,14 @@ impl Build<'_> {
         let objects = &mut acc.objects;
         if !file.patches_strategic_merge.is_empty() {
             for patch in patch::strategic_merges(&self.files, dir, file)? {
-                patch::transform_legacy_merge(objects, &patch)?;
+                patch::transform_legacy_merge(objects, &patch, &self.schemas)?;
             }
             self.seen(file, "PatchStrategicMergeTransformer", objects);
         }
         for entry in &file.patches {
             let ready = patch::read(&self.files, dir, entry)?;
-            patch::transform(objects, &ready)?;
+            self.schemas.need();
+            patch::transform(objects, &ready, &self.schemas)?;
             self.seen(file, "PatchTransformer", objects);
         }
         if !file.namespace.value.is_empty() {
@@ -303,8 +355,9 @@ impl Build<'_> {
         }
         self.labels(file, &config, objects)?;
         if !file.common_annotations.is_empty() {
-            labels::add_pairs(objects, &file.common_annotations, &config.common_annotations)
-                .map_err(|e| transform_error(objects, &file.at(file.common_annotations_line), "commonAnnotations", e))?;
+            labels::add_pairs(objects, &file.common_annotations, &config.common_annotations).map_err(|e| {
+                transform_error(objects, &file.at(file.common_annotations_line), "commonAnnotations", e)
+            })?;
             self.seen(file, "AnnotationsTransformer", objects);
         }
         for entry in &file.patches_json6902 {

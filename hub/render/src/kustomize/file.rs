@@ -48,7 +48,8 @@ pub(crate) struct File {
     pub(crate) vars: Vec<Var>,
     pub(crate) sort: Option<At<Sort>>,
     pub(crate) build_metadata: Vec<String>,
-    pub(crate) openapi: Option<At<String>>,
+    /// `openapi`: path and version.
+    pub(crate) openapi: Option<At<(Option<String>, Option<String>)>>,
     /// Line of `helmCharts` or its older spelling, 0 when there is none.
     pub(crate) helm_line: u32,
     pub(crate) warnings: Vec<Warning>,
@@ -236,13 +237,9 @@ impl File {
         };
         file.build_metadata = f.texts("buildMetadata")?.into_iter().map(|a| a.value).collect();
         if let Some(o) = f.get("openapi") {
-            let _ = f.pairs("openapi")?;
-            file.openapi = o
-                .value
-                .as_map()
-                .and_then(|m| m.get("path"))
-                .and_then(Node::as_str)
-                .map(|p| At { value: p.to_owned(), line: o.line });
+            let pairs = f.pairs("openapi")?;
+            let text = |name: &str| pairs.iter().find(|(k, _)| &**k == name).map(|(_, v)| v.to_string());
+            file.openapi = Some(At { value: (text("path"), text("version")), line: o.line });
         }
         if let Some(e) = f.get("metadata") {
             let _ = Fields::new(doc, "metadata", &e.value, &["name", "namespace", "labels", "annotations"])?;

@@ -11,6 +11,9 @@ pub(crate) fn add_pairs(
     pairs: &[(Arc<str>, Arc<str>)],
     specs: &[FieldSpec],
 ) -> Result<(), (usize, String)> {
+    if pairs.is_empty() {
+        return Ok(());
+    }
     let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         let (api, kind) = (res.api(), res.kind());

@@ -5,14 +5,14 @@
 //! disappear and merging lists lose items that repeat a key.
 
 use super::fieldspec::means_more_in_yaml_1_1;
-use super::smp_schema::Schema;
+use super::smp_schema::{Schema, Schemas};
 use driftless_yaml::{Kind, Map, Node, Scalar, Seq};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Merges `patch` into `object`; `None` when the patch deletes it.
-pub(crate) fn merge(object: &Node, patch: &Node) -> Result<Option<Node>, String> {
-    Ok(match walk(Some(object), Some(patch), None)? {
+pub(crate) fn merge(schemas: &Schemas, object: &Node, patch: &Node) -> Result<Option<Node>, String> {
+    Ok(match walk(schemas, Some(object), Some(patch), None)? {
         Walked::Gone => None,
         Walked::Kept(node) | Walked::InPlace(node) => Some(node),
     })
@@ -64,33 +64,43 @@ fn name_of(shape: Shape) -> &'static str {
 }
 
 /// The schema of a value: what its parent says, else what its own `apiVersion` and `kind` say.
-fn schema_for(given: Option<Schema>, old: Option<&Node>, new: Option<&Node>) -> Option<Schema> {
+fn schema_for<'s>(
+    schemas: &'s Schemas,
+    given: Option<Schema<'s>>,
+    old: Option<&Node>,
+    new: Option<&Node>,
+) -> Option<Schema<'s>> {
     given.or_else(|| {
         [old, new].into_iter().flatten().find_map(|node| {
             let map = node.as_map()?;
             let api = map.get("apiVersion")?.scalar_text()?;
             let kind = map.get("kind")?.scalar_text()?;
-            Schema::of_object(api, kind)
+            schemas.of_object(api, kind)
         })
     })
 }
 
-fn walk(old: Option<&Node>, new: Option<&Node>, given: Option<Schema>) -> Result<Walked, String> {
+fn walk<'s>(
+    schemas: &'s Schemas,
+    old: Option<&Node>,
+    new: Option<&Node>,
+    given: Option<Schema<'s>>,
+) -> Result<Walked, String> {
     let (a, b) = (shape(old), shape(new));
     if a != Shape::Nothing && b != Shape::Nothing && a != b {
         return Err(format!("the patch has {} where the object has {}", name_of(b), name_of(a)));
     }
     let whole = if a == Shape::Nothing { b } else { a };
     match whole {
-        Shape::Nothing | Shape::Map => walk_map(old, new, schema_for(given, old, new)),
+        Shape::Nothing | Shape::Map => walk_map(schemas, old, new, schema_for(schemas, given, old, new)),
         Shape::Scalar => Ok(match (new, old) {
             (Some(n), _) if n.is_null() => Walked::Gone,
             (Some(n), _) => Walked::Kept(n.clone()),
             (None, Some(o)) => Walked::InPlace(o.clone()),
             (None, None) => Walked::Gone,
         }),
-        Shape::Seq => match schema_for(given, None, None) {
-            Some(schema) if schema.merge_keys.is_some() => walk_merging_list(old, new, schema),
+        Shape::Seq => match schema_for(schemas, given, None, None) {
+            Some(schema) if schema.merge_keys().is_some() => walk_merging_list(schemas, old, new, schema),
             _ => Ok(match (new, old) {
                 (Some(n), _) if n.is_null() => Walked::Gone,
                 (Some(n), _) => Walked::Kept(n.clone()),
@@ -131,7 +141,12 @@ fn map_directive(map: &Map) -> Result<(Directive, Map), String> {
     }
 }
 
-fn walk_map(old: Option<&Node>, new: Option<&Node>, schema: Option<Schema>) -> Result<Walked, String> {
+fn walk_map<'s>(
+    schemas: &'s Schemas,
+    old: Option<&Node>,
+    new: Option<&Node>,
+    schema: Option<Schema<'s>>,
+) -> Result<Walked, String> {
     let new_map = new.and_then(Node::as_map);
     let Some(old_map) = old.and_then(Node::as_map) else {
         // Nothing there, or null.
@@ -144,13 +159,13 @@ fn walk_map(old: Option<&Node>, new: Option<&Node>, schema: Option<Schema>) -> R
         };
         return match map_directive(map) {
             Ok((Directive::Delete, _)) => Ok(Walked::Gone),
-            Ok((_, rest)) => adopt_fields(rest, schema),
+            Ok((_, rest)) => adopt_fields(schemas, rest, schema),
             // The real program looks away here.
-            Err(_) => adopt_fields(map.clone(), schema),
+            Err(_) => adopt_fields(schemas, map.clone(), schema),
         };
     };
     match new {
-        None => Ok(match clean_map(old_map, schema)? {
+        None => Ok(match clean_map(schemas, old_map, schema)? {
             Some(map) => Walked::InPlace(Node::Map(map)),
             None => Walked::InPlace(Node::Map(old_map.clone())),
         }),
@@ -160,19 +175,21 @@ fn walk_map(old: Option<&Node>, new: Option<&Node>, schema: Option<Schema>) -> R
             let (found, rest) = map_directive(map)?;
             match found {
                 Directive::Delete => Ok(Walked::Gone),
-                Directive::Replace => Ok(adopt_fields(rest, schema)?.node().map_or(Walked::Gone, Walked::Kept)),
-                Directive::Merge => merge_fields(old_map, &rest, schema),
+                Directive::Replace => {
+                    Ok(adopt_fields(schemas, rest, schema)?.node().map_or(Walked::Gone, Walked::Kept))
+                }
+                Directive::Merge => merge_fields(schemas, old_map, &rest, schema),
             }
         }
     }
 }
 
-fn merge_fields(old: &Map, new: &Map, schema: Option<Schema>) -> Result<Walked, String> {
-    let mut out = clean_map_except(old, schema, |key| new.get(key).is_some())?.unwrap_or_else(|| old.clone());
+fn merge_fields<'s>(schemas: &'s Schemas, old: &Map, new: &Map, schema: Option<Schema<'s>>) -> Result<Walked, String> {
+    let mut out = clean_map_except(schemas, old, schema, |key| new.get(key).is_some())?.unwrap_or_else(|| old.clone());
     for entry in new {
         let field_schema = schema.and_then(|s| s.field(&entry.key));
         let before = old.get(&entry.key);
-        let after = walk(before, Some(&entry.value), field_schema).map_err(|why| under(&entry.key, why))?;
+        let after = walk(schemas, before, Some(&entry.value), field_schema).map_err(|why| under(&entry.key, why))?;
         match (after.node(), before) {
             (None, _) => {
                 out.remove(&entry.key);
@@ -214,11 +231,11 @@ fn fresh_style(node: Node) -> Node {
 }
 
 /// A map of the patch that has no counterpart: nulls and directives in it take effect on itself.
-fn adopt_fields(map: Map, schema: Option<Schema>) -> Result<Walked, String> {
+fn adopt_fields<'s>(schemas: &'s Schemas, map: Map, schema: Option<Schema<'s>>) -> Result<Walked, String> {
     let mut out = map.clone();
     for entry in &map {
         let field_schema = schema.and_then(|s| s.field(&entry.key));
-        match adopt(&entry.value, field_schema).map_err(|why| under(&entry.key, why))? {
+        match adopt(schemas, &entry.value, field_schema).map_err(|why| under(&entry.key, why))? {
             None => {
                 out.remove(&entry.key);
             }
@@ -233,7 +250,7 @@ fn adopt_fields(map: Map, schema: Option<Schema>) -> Result<Walked, String> {
 }
 
 /// A value of the patch merged with itself.
-fn adopt(node: &Node, given: Option<Schema>) -> Result<Option<Node>, String> {
+fn adopt<'s>(schemas: &'s Schemas, node: &Node, given: Option<Schema<'s>>) -> Result<Option<Node>, String> {
     match node {
         n if n.is_null() => Ok(None),
         Node::Scalar(_) => Ok(Some(node.clone())),
@@ -242,15 +259,15 @@ fn adopt(node: &Node, given: Option<Schema>) -> Result<Option<Node>, String> {
             if found == Directive::Delete {
                 return Ok(None);
             }
-            Ok(adopt_fields(rest, schema_for(given, Some(node), None))?.node())
+            Ok(adopt_fields(schemas, rest, schema_for(schemas, given, Some(node), None))?.node())
         }
         Node::Seq(seq) => match given {
-            Some(schema) if schema.merge_keys.is_some() => {
+            Some(schema) if schema.merge_keys().is_some() => {
                 let (found, rest) = list_directive(seq)?;
                 if found == Directive::Delete {
                     return Ok(None);
                 }
-                merge_items(&rest, Items::Same, schema).map(Some)
+                merge_items(schemas, &rest, Items::Same, schema).map(Some)
             }
             _ => Ok(Some(node.clone())),
         },
@@ -264,37 +281,42 @@ enum Cleaned {
     New(Node),
 }
 
-fn clean(node: &Node, given: Option<Schema>) -> Result<Cleaned, String> {
+fn clean<'s>(schemas: &'s Schemas, node: &Node, given: Option<Schema<'s>>) -> Result<Cleaned, String> {
     match node {
         Node::Scalar(s) if s.kind == Kind::Null && s.text.is_empty() => Ok(Cleaned::Gone),
         Node::Scalar(_) => Ok(Cleaned::Same),
-        Node::Map(map) => Ok(match clean_map(map, schema_for(given, Some(node), None))? {
+        Node::Map(map) => Ok(match clean_map(schemas, map, schema_for(schemas, given, Some(node), None))? {
             Some(map) => Cleaned::New(Node::Map(map)),
             None => Cleaned::Same,
         }),
         Node::Seq(seq) => match given {
-            Some(schema) if schema.merge_keys.is_some() => {
+            Some(schema) if schema.merge_keys().is_some() => {
                 if plain_list(seq, schema) {
-                    return clean_items(seq, schema);
+                    return clean_items(schemas, seq, schema);
                 }
-                Ok(Cleaned::New(merge_items(seq, Items::None, schema)?))
+                Ok(Cleaned::New(merge_items(schemas, seq, Items::None, schema)?))
             }
             _ => Ok(Cleaned::Same),
         },
     }
 }
 
-fn clean_map(map: &Map, schema: Option<Schema>) -> Result<Option<Map>, String> {
-    clean_map_except(map, schema, |_| false)
+fn clean_map<'s>(schemas: &'s Schemas, map: &Map, schema: Option<Schema<'s>>) -> Result<Option<Map>, String> {
+    clean_map_except(schemas, map, schema, |_| false)
 }
 
-fn clean_map_except(map: &Map, schema: Option<Schema>, skip: impl Fn(&str) -> bool) -> Result<Option<Map>, String> {
+fn clean_map_except<'s>(
+    schemas: &'s Schemas,
+    map: &Map,
+    schema: Option<Schema<'s>>,
+    skip: impl Fn(&str) -> bool,
+) -> Result<Option<Map>, String> {
     let mut out: Option<Map> = None;
     for entry in map {
         if skip(&entry.key) {
             continue;
         }
-        let cleaned = clean(&entry.value, schema.and_then(|s| s.field(&entry.key)));
+        let cleaned = clean(schemas, &entry.value, schema.and_then(|s| s.field(&entry.key)));
         match cleaned.map_err(|why| under(&entry.key, why))? {
             Cleaned::Same => {}
             Cleaned::Gone => {
@@ -309,8 +331,9 @@ fn clean_map_except(map: &Map, schema: Option<Schema>, skip: impl Fn(&str) -> bo
 }
 
 /// Whether every item is a map with a distinct, non-empty value under the one merge key: nothing to join or drop.
-fn plain_list(seq: &Seq, schema: Schema) -> bool {
-    let Some(&[key]) = schema.merge_keys else { return false };
+fn plain_list(seq: &Seq, schema: Schema<'_>) -> bool {
+    let keys = schema.merge_keys().unwrap_or_default();
+    let [key] = keys[..] else { return false };
     let mut seen = HashSet::with_capacity(seq.len());
     seq.iter().all(|item| {
         let value = item.as_map().and_then(|m| m.get(key)).and_then(Node::scalar_text);
@@ -318,10 +341,10 @@ fn plain_list(seq: &Seq, schema: Schema) -> bool {
     })
 }
 
-fn clean_items(seq: &Seq, schema: Schema) -> Result<Cleaned, String> {
+fn clean_items<'s>(schemas: &'s Schemas, seq: &Seq, schema: Schema<'s>) -> Result<Cleaned, String> {
     let mut out: Option<Seq> = None;
     for (at, item) in seq.iter().enumerate() {
-        match clean(item, schema.item())? {
+        match clean(schemas, item, schema.item())? {
             Cleaned::New(node) => out.get_or_insert_with(|| seq.clone()).items_mut()[at] = node,
             Cleaned::Same | Cleaned::Gone => {}
         }
@@ -329,23 +352,28 @@ fn clean_items(seq: &Seq, schema: Schema) -> Result<Cleaned, String> {
     Ok(out.map_or(Cleaned::Same, |seq| Cleaned::New(Node::Seq(seq))))
 }
 
-fn walk_merging_list(old: Option<&Node>, new: Option<&Node>, schema: Schema) -> Result<Walked, String> {
+fn walk_merging_list<'s>(
+    schemas: &'s Schemas,
+    old: Option<&Node>,
+    new: Option<&Node>,
+    schema: Schema<'s>,
+) -> Result<Walked, String> {
     let new_seq = new.and_then(Node::as_seq);
     let Some(old_seq) = old.and_then(Node::as_seq) else {
         return match new_seq {
-            Some(seq) => Ok(Walked::Kept(merge_items(seq, Items::Same, schema)?)),
+            Some(seq) => Ok(Walked::Kept(merge_items(schemas, seq, Items::Same, schema)?)),
             None => Ok(Walked::Gone),
         };
     };
     match (new, new_seq) {
-        (None, _) => Ok(Walked::Kept(merge_items(old_seq, Items::None, schema)?)),
+        (None, _) => Ok(Walked::Kept(merge_items(schemas, old_seq, Items::None, schema)?)),
         (Some(_), None) => Ok(Walked::Gone),
         (Some(_), Some(seq)) => {
             let (found, rest) = list_directive(seq)?;
             match found {
                 Directive::Delete => Ok(Walked::Gone),
-                Directive::Replace => Ok(Walked::Kept(merge_items(&rest, Items::Same, schema)?)),
-                Directive::Merge => Ok(Walked::Kept(merge_items(old_seq, Items::From(&rest), schema)?)),
+                Directive::Replace => Ok(Walked::Kept(merge_items(schemas, &rest, Items::Same, schema)?)),
+                Directive::Merge => Ok(Walked::Kept(merge_items(schemas, old_seq, Items::From(&rest), schema)?)),
             }
         }
     }
@@ -378,8 +406,9 @@ enum Items<'a> {
 type Values = Vec<Arc<str>>;
 
 /// Merges the items of two lists by key, those of the patch first.
-fn merge_items(old: &[Node], new: Items<'_>, schema: Schema) -> Result<Node, String> {
-    let keys: &[&str] = schema.merge_keys.unwrap_or(&[]);
+fn merge_items<'s>(schemas: &'s Schemas, old: &[Node], new: Items<'_>, schema: Schema<'s>) -> Result<Node, String> {
+    let keys = schema.merge_keys().unwrap_or_default();
+    let keys: &[&str] = &keys;
     let mut list: Vec<Node> = old.to_vec();
     let mut groups: Vec<Values> = Vec::new();
     let mut seen: HashSet<Values> = HashSet::new();
@@ -409,13 +438,13 @@ fn merge_items(old: &[Node], new: Items<'_>, schema: Schema) -> Result<Node, Str
             let before = place.map(|i| &list[i]);
             match new {
                 Items::Same => match before {
-                    Some(node) => adopt(node, schema.item())?.map_or(Walked::Gone, Walked::InPlace),
+                    Some(node) => adopt(schemas, node, schema.item())?.map_or(Walked::Gone, Walked::InPlace),
                     None => Walked::Gone,
                 },
-                Items::None => walk(before, None, schema.item())?,
+                Items::None => walk(schemas, before, None, schema.item())?,
                 Items::From(new) => {
                     let patch = find_item(new, &look, &look_values).map(|i| &new[i]);
-                    walk(before, patch, schema.item())?
+                    walk(schemas, before, patch, schema.item())?
                 }
             }
         };

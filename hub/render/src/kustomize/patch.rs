@@ -7,6 +7,7 @@ use super::load::Files;
 use super::merge::merge;
 use super::res::{Id, Objects, Res, metadata_mut};
 use super::selector::Matcher;
+use super::smp_schema::Schemas;
 use super::{Patch, Selector};
 use driftless_yaml::{Dialect, Node};
 use std::collections::HashSet;
@@ -98,7 +99,7 @@ pub(crate) fn json_operations(files: &Files<'_>, text: &[u8]) -> std::result::Re
 }
 
 /// Applies one entry of `patches`.
-pub(crate) fn transform(objects: &mut Objects, ready: &Ready) -> Result<()> {
+pub(crate) fn transform(objects: &mut Objects, ready: &Ready, schemas: &Schemas) -> Result<()> {
     match ready {
         Ready::Nothing => Ok(()),
         Ready::Merge { patches, target: Some(target), allow_name, allow_kind, place } => {
@@ -106,12 +107,12 @@ pub(crate) fn transform(objects: &mut Objects, ready: &Ready) -> Result<()> {
                 return Err(field(place, "a patch with a target holds several documents")
                     .help("split it into one patch per document"));
             };
-            merge_selected(objects, patch, target, *allow_name, *allow_kind, place)
+            merge_selected(objects, patch, schemas, target, *allow_name, *allow_kind, place)
         }
         Ready::Merge { patches, target: None, allow_name, allow_kind, .. } => {
             for patch in patches {
                 let at = find(objects, patch)?;
-                merge_into(objects, at, patch, *allow_name, *allow_kind)?;
+                merge_into(objects, at, patch, schemas, *allow_name, *allow_kind)?;
             }
             drop_deleted(objects);
             Ok(())
@@ -147,10 +148,10 @@ pub(crate) fn strategic_merges(files: &Files<'_>, dir: &str, file: &File) -> Res
 }
 
 /// Applies one of them.
-pub(crate) fn transform_legacy_merge(objects: &mut Objects, patch: &Res) -> Result<()> {
+pub(crate) fn transform_legacy_merge(objects: &mut Objects, patch: &Res, schemas: &Schemas) -> Result<()> {
     let at = find(objects, patch)?;
     let patch = prepared(patch, objects.get(at), true);
-    merge_into(objects, at, &patch, false, false)?;
+    merge_into(objects, at, &patch, schemas, false, false)?;
     drop_deleted(objects);
     Ok(())
 }
@@ -234,6 +235,7 @@ fn prepared(patch: &Res, target: &Res, copy_kind: bool) -> Res {
 fn merge_selected(
     objects: &mut Objects,
     patch: &Res,
+    schemas: &Schemas,
     target: &Matcher,
     allow_name: bool,
     allow_kind: bool,
@@ -248,7 +250,7 @@ fn merge_selected(
     for at in 0..objects.len() {
         if selected.contains(&at) {
             let patch = prepared(patch, objects.get(at), true);
-            merge_into(objects, at, &patch, allow_name, allow_kind)?;
+            merge_into(objects, at, &patch, schemas, allow_name, allow_kind)?;
         }
     }
     drop_deleted(objects);
@@ -256,7 +258,14 @@ fn merge_selected(
 }
 
 /// Merges a patch into one object. A deleted object becomes null, to be dropped later.
-fn merge_into(objects: &mut Objects, at: usize, patch: &Res, allow_name: bool, allow_kind: bool) -> Result<()> {
+fn merge_into(
+    objects: &mut Objects,
+    at: usize,
+    patch: &Res,
+    schemas: &Schemas,
+    allow_name: bool,
+    allow_kind: bool,
+) -> Result<()> {
     let res = if allow_name || allow_kind { &mut objects.list_mut()[at] } else { objects.get_mut_same_id(at) };
     if res.node.is_null() {
         return Ok(());
@@ -265,7 +274,7 @@ fn merge_into(objects: &mut Objects, at: usize, patch: &Res, allow_name: bool, a
     if allow_name || allow_kind {
         res.remember();
     }
-    let merged = merge(&res.node, &patch.node)
+    let merged = merge(schemas, &res.node, &patch.node)
         .map_err(|why| BuildError::new(ErrorKind::Target, patch.origin.clone(), format!("patching {before}: {why}")))?;
     let Some(node) = merged.filter(|n| !n.as_map().is_some_and(driftless_yaml::Map::is_empty)) else {
         res.node = Node::null();

@@ -15,9 +15,8 @@ use super::{images, labels, names, patch, replicas};
 use driftless_yaml::{Map, Node};
 use std::sync::Arc;
 
-const GENERATOR: &[&str] = &[
-    "metadata", "namespace", "name", "behavior", "literals", "files", "envs", "env", "options", "type",
-];
+const GENERATOR: &[&str] =
+    &["metadata", "namespace", "name", "behavior", "literals", "files", "envs", "env", "options", "type"];
 
 /// Reads the entries of `generators`, `transformers` or `validators`: an object as text, or the path of some.
 fn objects(build: &mut Build<'_>, dir: &str, file: &File, what: &str, list: &[At<String>]) -> Result<Vec<Res>> {
@@ -113,7 +112,10 @@ fn iam_policy(config: &Res, doc: &Doc) -> Result<Res> {
         return Err(field(config, "IAMPolicyGenerator: it is empty"));
     };
     if f.text("cloud")? != "gke" {
-        return Err(field(config, format!("IAMPolicyGenerator: cloud {:?} is not supported, only gke is", f.text("cloud")?)));
+        return Err(field(
+            config,
+            format!("IAMPolicyGenerator: cloud {:?} is not supported, only gke is", f.text("cloud")?),
+        ));
     }
     let text = |of: &str, name: &'static str| match f.sub(of, &["name", "namespace", "projectId"])? {
         Some(sub) => sub.text(name),
@@ -122,10 +124,8 @@ fn iam_policy(config: &Res, doc: &Doc) -> Result<Res> {
     let account = text("serviceAccount", "name")?;
     let project = text("serviceAccount", "projectId")?;
     let mut annotations = Map::new();
-    annotations.insert(
-        "iam.gke.io/gcp-service-account",
-        Node::string(format!("{account}@{project}.iam.gserviceaccount.com")),
-    );
+    annotations
+        .insert("iam.gke.io/gcp-service-account", Node::string(format!("{account}@{project}.iam.gserviceaccount.com")));
     let mut meta = Map::new();
     meta.insert("annotations", Node::Map(annotations));
     super::fieldspec::set_text(&mut meta, "name", &text("kubernetesService", "name")?);
@@ -240,7 +240,7 @@ fn transform(build: &Build<'_>, dir: &str, config: &Res, objects: &mut Objects) 
         "PatchTransformer" => {
             let Some(f) = fields(&["path", "patch", "target", "options"])? else { return Ok(()) };
             let entry = file::patch(&config.origin.file, &f, config.origin.line)?;
-            patch::transform(objects, &patch::read(&build.files, dir, &entry)?)
+            patch::transform(objects, &patch::read(&build.files, dir, &entry)?, &build.schemas)
         }
         "PatchJson6902Transformer" => {
             let Some(f) = fields(&["target", "path", "jsonOp"])? else { return Ok(()) };
@@ -264,13 +264,9 @@ fn transform(build: &Build<'_>, dir: &str, config: &Res, objects: &mut Objects) 
             if list.is_empty() {
                 return Err(field(config, "PatchStrategicMergeTransformer: neither paths nor patches"));
             }
-            let file = File {
-                path: config.origin.file.clone(),
-                patches_strategic_merge: list,
-                ..File::default()
-            };
+            let file = File { path: config.origin.file.clone(), patches_strategic_merge: list, ..File::default() };
             for patch in patch::strategic_merges(&build.files, dir, &file)? {
-                patch::transform_legacy_merge(objects, &patch)?;
+                patch::transform_legacy_merge(objects, &patch, &build.schemas)?;
             }
             Ok(())
         }
@@ -307,8 +303,7 @@ fn namespace(config: &Res, doc: &Doc, objects: &mut Objects) -> Result<()> {
         return Ok(());
     }
     let specs = field_specs(&f, "fieldSpecs")?;
-    let args =
-        NamespaceArgs { namespace: namespace.into(), specs: &specs, unset_only: f.bool("unsetOnly")?, subjects };
+    let args = NamespaceArgs { namespace: namespace.into(), specs: &specs, unset_only: f.bool("unsetOnly")?, subjects };
     names::set_namespace(objects, &args)
 }
 
@@ -322,7 +317,9 @@ fn value_add(build: &Build<'_>, dir: &str, config: &Res, doc: &Doc, objects: &mu
     }
     let decode = |t: &Fields<'_>, _: u32| -> Result<Target> {
         let matcher = match t.sub("selector", SELECTOR)? {
-            Some(s) => Some(Matcher::new(&selector(&s)?).map_err(|why| field(config, format!("ValueAddTransformer: {why}")))?),
+            Some(s) => {
+                Some(Matcher::new(&selector(&s)?).map_err(|why| field(config, format!("ValueAddTransformer: {why}")))?)
+            }
             None => None,
         };
         Ok(Target { matcher, path: t.text("fieldPath")?, position: t.int("filePathPosition")? })
@@ -347,7 +344,10 @@ fn value_add(build: &Build<'_>, dir: &str, config: &Res, doc: &Doc, objects: &mu
     }
     for target in &targets {
         if target.path.is_empty() || target.position < 0 {
-            return Err(field(config, "ValueAddTransformer: a target has no fieldPath, or a negative filePathPosition"));
+            return Err(field(
+                config,
+                "ValueAddTransformer: a target has no fieldPath, or a negative filePathPosition",
+            ));
         }
         for res in objects.list_mut() {
             let wrong = |why: String| field(config, format!("ValueAddTransformer: {why}"));

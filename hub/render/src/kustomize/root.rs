@@ -26,7 +26,14 @@ pub(crate) fn build(
         return Err(BuildError::new(ErrorKind::Refused, Origin::new(dir, 0), "this folder is outside the repository"));
     };
     let place = Origin::new(if dir.is_empty() { "." } else { dir.as_str() }, 0);
-    let mut build = Build { files: Files::new(tree, options.limits), options, warnings: Vec::new(), chain: Vec::new(), tracking: None };
+    let mut build = Build {
+        files: Files::new(tree, options.limits),
+        options,
+        warnings: Vec::new(),
+        chain: Vec::new(),
+        tracking: None,
+        schemas: Default::default(),
+    };
     let dir = match build.files.locate(&place, &dir)? {
         super::load::Found::Folder(dir) => dir,
         super::load::Found::File(_) => {

@@ -4,42 +4,144 @@
 //! `x-kubernetes-patch-merge-key`, `x-kubernetes-list-map-keys`). Only types that hold, or lead to, a merging list are
 //! kept. A kind that is not here has no schema: its lists are replaced whole.
 
+use driftless_yaml::Node;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// A type of the document, by a short name.
-pub(crate) type TypeName = &'static str;
+type TypeName = &'static str;
 
-/// What is known about the value of a field, or of an item of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Schema {
-    /// The type of the value, or of the items when it is a list; empty when nothing below it matters.
-    pub(crate) target: TypeName,
-    /// For a list that merges: by these fields of its items, or by value when there are none.
-    pub(crate) merge_keys: Option<&'static [&'static str]>,
+/// The schemas that a build merges by.
+#[derive(Debug, Default)]
+pub(crate) struct Schemas {
+    /// From an `openapi` field.
+    custom: Option<Node>,
+    /// Set by `openapi` in one way or another: a base no longer can.
+    pub(crate) fixed: bool,
+    /// Whether the built-in document has been needed before, so that it stays beside a custom one.
+    needed: bool,
 }
 
-impl Schema {
-    /// The schema of a whole object, `None` for kinds outside the table.
-    pub(crate) fn of_object(api: &str, kind: &str) -> Option<Self> {
-        let target = TYPES.kinds.get(&(api, kind)).copied()?;
-        Some(Self { target, merge_keys: None })
+impl Schemas {
+    /// Notes that something needs the built-in document.
+    pub(crate) fn need(&mut self) {
+        self.needed |= self.custom.is_none();
     }
 
+    /// Takes a document from an `openapi` field.
+    pub(crate) fn set(&mut self, document: Node) {
+        self.custom = Some(document);
+        self.fixed = true;
+    }
+
+    /// The schema of a whole object, `None` for kinds that no document knows.
+    pub(crate) fn of_object(&self, api: &str, kind: &str) -> Option<Schema<'_>> {
+        if let Some(custom) = &self.custom {
+            if let Some(node) = custom_kind(custom, api, kind) {
+                return Some(Schema::Custom { node, document: custom });
+            }
+            if !self.needed {
+                return None;
+            }
+        }
+        let target = TYPES.kinds.get(&(api, kind)).copied()?;
+        Some(Schema::BuiltIn { target, keys: None })
+    }
+}
+
+/// What is known about the value of a field, or of an item of a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Schema<'s> {
+    /// By the table.
+    BuiltIn {
+        /// The type of the value, or of the items when it is a list; empty when nothing below it matters.
+        target: TypeName,
+        /// For a list that merges: by these fields of its items, or by value when there are none.
+        keys: Option<&'static [&'static str]>,
+    },
+    /// By a document of the repository.
+    Custom {
+        /// The schema.
+        node: &'s Node,
+        /// The document it refers into.
+        document: &'s Node,
+    },
+}
+
+impl<'s> Schema<'s> {
     /// The schema of a field of this type.
     pub(crate) fn field(self, name: &str) -> Option<Self> {
-        TYPES.fields.get(&(self.target, name)).copied()
+        match self {
+            Self::BuiltIn { target, .. } => {
+                let &(target, keys) = TYPES.fields.get(&(target, name))?;
+                Some(Self::BuiltIn { target, keys })
+            }
+            Self::Custom { node, document } => {
+                let node = node
+                    .at(&["properties", name])
+                    .or_else(|| node.at(&["additionalProperties"]).filter(|n| n.as_map().is_some()))?;
+                Some(Self::Custom { node: resolve(node, document)?, document })
+            }
+        }
     }
 
     /// The schema of an item of this list.
     pub(crate) fn item(self) -> Option<Self> {
-        (!self.target.is_empty()).then_some(Self { target: self.target, merge_keys: None })
+        match self {
+            Self::BuiltIn { target, .. } => (!target.is_empty()).then_some(Self::BuiltIn { target, keys: None }),
+            Self::Custom { node, document } => {
+                if node.at(&["type"]).and_then(Node::as_str) != Some("array") {
+                    return None;
+                }
+                Some(Self::Custom { node: resolve(node.at(&["items"])?, document)?, document })
+            }
+        }
     }
+
+    /// The keys that items of this list merge by, none for merging by value; `None` for a list that is replaced whole.
+    pub(crate) fn merge_keys(self) -> Option<Vec<&'s str>> {
+        match self {
+            Self::BuiltIn { keys, .. } => keys.map(<[&'static str]>::to_vec),
+            Self::Custom { node, .. } => {
+                let strategy = node.at(&["x-kubernetes-patch-strategy"])?.as_str()?;
+                if !strategy.split(',').any(|s| s == "merge") {
+                    return None;
+                }
+                if let Some(Node::Seq(keys)) = node.at(&["x-kubernetes-list-map-keys"]) {
+                    return Some(keys.iter().filter_map(Node::as_str).collect());
+                }
+                let key = node.at(&["x-kubernetes-patch-merge-key"]).and_then(Node::as_str);
+                Some(key.into_iter().collect())
+            }
+        }
+    }
+}
+
+/// Follows `$ref` into the definitions of the document, a bounded number of times.
+fn resolve<'s>(mut node: &'s Node, document: &'s Node) -> Option<&'s Node> {
+    for _ in 0..32 {
+        let Some(reference) = node.at(&["$ref"]).and_then(Node::as_str) else { return Some(node) };
+        let name = reference.strip_prefix("#/definitions/")?.replace("~1", "/").replace("~0", "~");
+        node = document.at(&["definitions", &name])?;
+    }
+    None
+}
+
+fn custom_kind<'s>(document: &'s Node, api: &str, kind: &str) -> Option<&'s Node> {
+    let (group, version) = super::res::split_api(api);
+    let names = |entry: &Node| {
+        let text = |key: &str| entry.as_map().and_then(|m| m.get(key)).and_then(Node::as_str).unwrap_or_default();
+        text("group") == group && text("version") == version && text("kind") == kind
+    };
+    document.at(&["definitions"])?.as_map()?.iter().map(|e| &e.value).find(|definition| {
+        let kinds = definition.at(&["x-kubernetes-group-version-kind"]).and_then(Node::as_seq);
+        kinds.is_some_and(|list| list.iter().any(names))
+    })
 }
 
 struct Types {
     kinds: HashMap<(&'static str, &'static str), TypeName>,
-    fields: HashMap<(TypeName, &'static str), Schema>,
+    fields: HashMap<(TypeName, &'static str), (TypeName, Option<&'static [&'static str]>)>,
 }
 
 static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
@@ -48,10 +150,7 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
         .map(|&(api, kind, target)| ((api, kind), target))
         .chain(PLAIN_KINDS.iter().flat_map(|&(api, kinds)| kinds.iter().map(move |&kind| ((api, kind), "Plain"))))
         .collect(),
-    fields: FIELDS
-        .iter()
-        .map(|&(of, field, target, merge_keys)| ((of, field), Schema { target, merge_keys }))
-        .collect(),
+    fields: FIELDS.iter().map(|&(of, field, target, keys)| ((of, field), (target, keys))).collect(),
 });
 
 /// Kinds whose only merging lists are in their metadata.
@@ -273,10 +372,6 @@ const FIELDS: &[(TypeName, &str, TypeName, Option<&[&str]>)] = &[
 mod tests {
     use super::*;
 
-    fn at(api: &str, kind: &str, path: &[&str]) -> Option<Schema> {
-        path.iter().try_fold(Schema::of_object(api, kind)?, |s, field| s.field(field))
-    }
-
     #[test]
     fn lists_merge_by_their_keys() {
         let pod = &["spec", "template", "spec", "containers"];
@@ -287,7 +382,9 @@ mod tests {
             ("example.org/v1", "Deployment", &pod[..], None),
             ("v1", "Service", &["spec", "externalIPs"], None),
         ] {
-            assert_eq!(at(api, kind, path).and_then(|s| s.merge_keys), keys, "{api} {kind} {path:?}");
+            let schemas = Schemas::default();
+            let found = schemas.of_object(api, kind).and_then(|s| path.iter().try_fold(s, |s, field| s.field(field)));
+            assert_eq!(found.and_then(Schema::merge_keys).as_deref(), keys, "{api} {kind} {path:?}");
         }
     }
 }
