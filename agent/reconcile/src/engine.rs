@@ -53,6 +53,12 @@ pub struct Engine {
     discovered: bool,
     /// Workloads an autoscaler targets, by the autoscaler.
     autoscalers: BTreeMap<ObjectKey, ObjectKey>,
+    /// The workloads in [`Self::autoscalers`].
+    scaled: BTreeSet<ObjectKey>,
+    /// Objects whose intent is not stored yet: nothing may be applied.
+    unstored: BTreeSet<Ix>,
+    /// Objects that left Git and may be deleted now.
+    deletes: BTreeSet<Ix>,
     /// In the inventory and declared by no unit.
     leaving: BTreeSet<Ix>,
     /// Units that became held as an object left its own: it may have moved there.
@@ -95,6 +101,9 @@ impl Engine {
             kinds: BTreeMap::new(),
             discovered: false,
             autoscalers: BTreeMap::new(),
+            scaled: BTreeSet::new(),
+            unstored: BTreeSet::new(),
+            deletes: BTreeSet::new(),
             leaving: BTreeSet::new(),
             suspects: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -288,6 +297,25 @@ impl Engine {
         match &obj.want {
             Some(want) => Some(want.unit),
             None => self.by_unit.get(&self.inventory.get(&obj.key)?.unit).copied(),
+        }
+    }
+
+    /// A request of a unit came back. While it has others on the way it is looked at now and then, not after each: a unit
+    /// may have thousands of objects.
+    fn touch_soon(&mut self, unit: UnitIx, now: Millis) {
+        match self.unit_mut(unit) {
+            Some(slot) if slot.work > 0 => {
+                if slot.wake.is_none_or(|wake| wake > now + run::LOOK_SOON) {
+                    let old = slot.wake.replace(now + run::LOOK_SOON);
+                    if let Some(old) = old {
+                        self.timers.remove(&(old, unit));
+                    }
+                    self.timers.insert((now + run::LOOK_SOON, unit));
+                }
+                self.report_dirty.insert(unit);
+            }
+            Some(_) => self.touch(unit),
+            None => {}
         }
     }
 

@@ -64,10 +64,17 @@ pub struct UnitRecord {
     pub deletion_policy: DeletionPolicy,
 }
 
+/// An entry with the hash that says its shard.
+#[derive(Clone, Debug)]
+struct Kept {
+    hash: u32,
+    entry: Entry,
+}
+
 /// The inventory of a cluster. Every change marks the shard it falls into; [`Inventory::take_writes`] writes those.
 #[derive(Clone, Debug)]
 pub struct Inventory {
-    entries: BTreeMap<Arc<ObjectKey>, Entry>,
+    entries: BTreeMap<Arc<ObjectKey>, Kept>,
     units: BTreeMap<Arc<UnitId>, UnitRecord>,
     /// Unix minute -> deletes made in it; the last hour only. Kept in shard 0.
     deletes: BTreeMap<u64, u32>,
@@ -113,12 +120,12 @@ impl Inventory {
     /// An entry.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<&Entry> {
-        self.entries.get(key)
+        self.entries.get(key).map(|kept| &kept.entry)
     }
 
     /// All entries, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<ObjectKey>, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(key, kept)| (key, &kept.entry))
     }
 
     /// How a unit's objects are to be deleted.
@@ -134,23 +141,31 @@ impl Inventory {
 
     /// Adds or replaces an entry. Nothing is marked when it is the same.
     pub fn put(&mut self, key: &Arc<ObjectKey>, entry: Entry) {
-        if self.entries.get(key) != Some(&entry) {
-            self.dirty.insert(text::shard_of(key, self.shards));
-            self.entries.insert(Arc::clone(key), entry);
+        match self.entries.get_mut(key) {
+            Some(kept) if kept.entry == entry => {}
+            Some(kept) => {
+                self.dirty.insert(kept.hash & (self.shards - 1));
+                kept.entry = entry;
+            }
+            None => {
+                let hash = text::hash_of(key);
+                self.dirty.insert(hash & (self.shards - 1));
+                self.entries.insert(Arc::clone(key), Kept { hash, entry });
+            }
         }
     }
 
     /// Removes an entry: the object is gone, or no longer ours.
     pub fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
-        let entry = self.entries.remove(key)?;
-        self.dirty.insert(text::shard_of(key, self.shards));
-        Some(entry)
+        let kept = self.entries.remove(key)?;
+        self.dirty.insert(kept.hash & (self.shards - 1));
+        Some(kept.entry)
     }
 
     /// Writes down how a unit's objects are to be deleted.
     pub fn put_unit(&mut self, unit: &Arc<UnitId>, record: UnitRecord) {
         if self.units.get(unit) != Some(&record) {
-            self.dirty.insert(text::shard_of_unit(unit, self.shards));
+            self.dirty.insert(text::hash_of_unit(unit) & (self.shards - 1));
             self.units.insert(Arc::clone(unit), record);
         }
     }
@@ -158,7 +173,7 @@ impl Inventory {
     /// Forgets a unit; only when it has no objects left.
     pub fn remove_unit(&mut self, unit: &UnitId) {
         if self.units.remove(unit).is_some() {
-            self.dirty.insert(text::shard_of_unit(unit, self.shards));
+            self.dirty.insert(text::hash_of_unit(unit) & (self.shards - 1));
         }
     }
 
@@ -193,10 +208,7 @@ impl Inventory {
     /// [`Inventory::rewrite`] for those whose write failed.
     pub fn take_writes(&mut self, frozen: &BTreeSet<u32>) -> Vec<ShardWrite> {
         // With a damaged shard the number of shards stays: doubling would copy entries we cannot read.
-        while frozen.is_empty()
-            && self.dirty.iter().any(|s| self.shard_bytes(*s) > SHARD_BYTES)
-            && self.shards < 1 << 12
-        {
+        while frozen.is_empty() && self.shards < text::MOST_SHARDS && self.largest_shard() > SHARD_BYTES {
             let old = self.shards;
             self.shards *= 2;
             self.dirty = (0..self.shards).collect();
@@ -211,13 +223,14 @@ impl Inventory {
                 order.push(shard);
             }
         }
-        order.into_iter().map(|shard| ShardWrite { shard, text: Some(self.encode(shard)) }).collect()
+        let mut texts = self.encode(&order);
+        order.into_iter().map(|shard| ShardWrite { shard, text: texts.remove(&shard) }).collect()
     }
 
     /// These writes did not arrive: they are due again, in this order.
     pub fn rewrite(&mut self, shards: impl IntoIterator<Item = u32>) {
         let mut again: Vec<u32> = shards.into_iter().collect();
-        again.extend(self.doubling.drain(..));
+        again.append(&mut self.doubling);
         let mut seen = BTreeSet::new();
         again.retain(|shard| *shard < self.shards && seen.insert(*shard));
         self.doubling = again;
@@ -226,6 +239,6 @@ impl Inventory {
     /// Which shard an object belongs to.
     #[must_use]
     pub fn shard_of(&self, key: &ObjectKey) -> u32 {
-        text::shard_of(key, self.shards)
+        text::hash_of(key) & (self.shards - 1)
     }
 }

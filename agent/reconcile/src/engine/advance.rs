@@ -7,7 +7,7 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{Ready, Waiting, reason};
 
 use super::Engine;
-use super::state::{Full, Ix, Live, Obj, Pace, State, Status, UnitIx, Validated};
+use super::state::{Full, Ix, Live, Obj, Pace, State, Status, UnitIx};
 use crate::fold::Folded;
 use crate::health::Health;
 use crate::input::{GroupKind, Millis};
@@ -30,8 +30,10 @@ pub(super) enum Progress {
     InSync,
     /// As declared, but for drift that stays for now.
     Drifted,
-    /// Something is to be done, or is being done.
+    /// Something is to be done, and waits for something else.
     Pending(String),
+    /// Something is queued or on its way.
+    Started(String),
     /// The last request failed.
     Failed,
     /// The cluster does not serve its kind.
@@ -142,7 +144,6 @@ impl Engine {
         let mut tally = Tally::default();
         let mut gate: Option<String> = None;
         let mut gate_stage = Stage::Definitions;
-        let validating = self.unit(unit).is_some_and(|slot| slot.validated == Validated::No);
         let mut unvalidated = 0;
         for ix in &ixs {
             let Some(stage) = self.obj(*ix).and_then(|obj| obj.want.as_ref()).map(|want| want.stage) else { continue };
@@ -159,10 +160,7 @@ impl Engine {
             if let Some(again) = again {
                 soonest(again);
             }
-            if validating
-                && matches!(progress, Progress::Pending(_))
-                && self.obj(*ix).is_some_and(|o| o.probed.is_none())
-            {
+            if matches!(progress, Progress::Started(_)) && self.obj(*ix).is_some_and(|obj| obj.probed.is_none()) {
                 unvalidated += 1;
             }
             let Some(obj) = self.obj(*ix) else { continue };
@@ -187,7 +185,7 @@ impl Engine {
                         }
                     }
                 }
-                Progress::Pending(why) => {
+                Progress::Pending(why) | Progress::Started(why) => {
                     tally.pending += 1;
                     if tally.first_pending.is_none() {
                         tally.first_pending = Some(why.clone());
@@ -219,12 +217,13 @@ impl Engine {
                 }
             }
         }
-        if validating
-            && unvalidated == 0
+        if unvalidated == 0
+            && tally.failed == 0
             && blocked.is_none()
             && let Some(slot) = self.unit_mut(unit)
+            && slot.must_validate(slot.stage)
         {
-            slot.validated = Validated::Yes;
+            slot.validated = Some(slot.stage);
             // Look again at once: writes may start.
             self.dirty.insert(unit);
         }
@@ -320,7 +319,7 @@ impl Engine {
             }
             Need::Apply(..) | Need::DryRun => {
                 if obj.busy.is_some() {
-                    return (Progress::Pending(format!("the API server's answer for {shown}")), None);
+                    return (Progress::Started(format!("the API server's answer for {shown}")), None);
                 }
                 if let Some(trouble) = &obj.trouble {
                     if trouble.next > now {
@@ -344,7 +343,7 @@ impl Engine {
                     );
                 }
                 self.enqueue(ix, now);
-                (Progress::Pending(format!("{shown} to be applied")), None)
+                (Progress::Started(format!("{shown} to be applied")), None)
             }
         }
     }
@@ -428,7 +427,7 @@ impl Engine {
         if !slot.open && !heal_only {
             return;
         }
-        let validating = slot.validated == Validated::No && !heal_only;
+        let validating = !heal_only && slot.must_validate(want.stage);
         if !known && !validating {
             let (key, frozen) = (Arc::clone(&obj.key), self.frozen.contains(&self.inventory.shard_of(&obj.key)));
             let entry = Entry {
@@ -439,14 +438,44 @@ impl Engine {
             };
             self.inventory.put(&key, entry);
             // An intent in a damaged shard cannot be stored; it would be lost anyway, and is nothing to delete by.
-            if !frozen && let Some(obj) = self.obj_mut(ix) {
-                obj.unstored = true;
+            if !frozen {
+                self.unstored.insert(ix);
             }
         }
+        if self.unstored.contains(&ix) {
+            return;
+        }
         let Some(obj) = self.obj_mut(ix) else { return };
-        if !obj.queued && !obj.unstored && obj.busy.is_none() {
+        if !obj.queued && obj.busy.is_none() {
             obj.queued = true;
             self.queue.push_back(ix);
+            self.work_begins(ix);
+        }
+    }
+
+    /// An object is queued: its unit has work under way.
+    fn work_begins(&mut self, ix: Ix) {
+        let unit = self.unit_of(ix);
+        if let Some(obj) = self.obj_mut(ix) {
+            let before = std::mem::replace(&mut obj.work_of, unit);
+            self.count_work(before, unit);
+        }
+    }
+
+    /// It is neither queued nor busy any more.
+    pub(super) fn work_ends(&mut self, ix: Ix) {
+        if let Some(obj) = self.obj_mut(ix) {
+            let before = obj.work_of.take();
+            self.count_work(before, None);
+        }
+    }
+
+    fn count_work(&mut self, before: Option<UnitIx>, after: Option<UnitIx>) {
+        if let Some(slot) = before.and_then(|unit| self.unit_mut(unit)) {
+            slot.work = slot.work.saturating_sub(1);
+        }
+        if let Some(slot) = after.and_then(|unit| self.unit_mut(unit)) {
+            slot.work += 1;
         }
     }
 

@@ -22,7 +22,6 @@ impl Engine {
         }
         let before: BTreeMap<UnitIx, Vec<HeldDelete>> =
             (0..).zip(&mut self.units).map(|(unit, slot)| (unit, std::mem::take(&mut slot.held_deletes))).collect();
-        let mut forgotten = false;
         let (mut go, mut approved) = (Vec::new(), 0u32);
         for ix in self.leaving.clone() {
             let Some((verdict, by_approval)) = self.verdict(ix) else { continue };
@@ -32,7 +31,6 @@ impl Engine {
                     approved += u32::from(by_approval);
                 }
                 Verdict::Forget { why } => {
-                    forgotten = true;
                     self.forget(ix, why, now);
                 }
                 Verdict::Keep { .. } => {}
@@ -47,8 +45,14 @@ impl Engine {
         let over = asked > 0 && asked.saturating_add(used) > budget;
         let over_cap =
             self.rules.approved_delete_cap.is_some_and(|cap| approved > 0 && approved.saturating_add(used) > cap);
+        // Those on their way stay among the deletes, so that what must go after them waits.
+        self.deletes
+            .retain(|ix| self.objects.get(*ix as usize).and_then(Option::as_ref).is_some_and(|obj| obj.busy.is_some()));
         for ix in go {
             let by_approval = self.is_approved(ix);
+            if !((by_approval && over_cap) || (!by_approval && over)) {
+                self.deletes.insert(ix);
+            }
             if (by_approval && over_cap) || (!by_approval && over) {
                 let why = if by_approval {
                     format!(
@@ -69,9 +73,6 @@ impl Engine {
             .map(|(unit, _)| unit)
             .collect();
         self.report_dirty.extend(changed);
-        if forgotten {
-            self.forget_unused(now);
-        }
     }
 
     fn hold(&mut self, ix: Ix, why: String) {
@@ -82,12 +83,6 @@ impl Engine {
         if let Some(slot) = self.unit_mut(unit) {
             slot.held_deletes.push(held);
         }
-    }
-
-    fn is_held(&self, ix: Ix) -> bool {
-        let Some(obj) = self.obj(ix) else { return false };
-        let slot = self.unit_of(ix).and_then(|unit| self.unit(unit));
-        slot.is_some_and(|slot| slot.held_deletes.iter().any(|held| held.key == *obj.key))
     }
 
     fn is_approved(&self, ix: Ix) -> bool {
@@ -139,14 +134,11 @@ impl Engine {
 
     /// Starts what may be deleted: what was applied last goes first, and the next kind only when that is accepted.
     pub(super) fn start_deletes(&mut self, steps: &mut Vec<Step>, now: Millis) {
-        if self.leaving.is_empty() {
-            return;
-        }
         let mut last: BTreeMap<UnitIx, (order::Stage, u8)> = BTreeMap::new();
         let mut ready = Vec::new();
-        for ix in &self.leaving {
+        for ix in &self.deletes {
             let Some(obj) = self.obj(*ix) else { continue };
-            if obj.delete_sent || self.is_held(*ix) {
+            if obj.delete_sent {
                 continue;
             }
             let go = matches!(self.verdict(*ix), Some((Verdict::Delete, _)));
@@ -205,8 +197,10 @@ impl Engine {
                 obj.trouble = None;
                 obj.delete_sent = true;
                 obj.since = now;
+                let gone = matches!(obj.live, Live::Absent);
+                self.deletes.remove(&ix);
                 // The watch may have told already.
-                if matches!(obj.live, Live::Absent) {
+                if gone {
                     self.pruned(ix, now);
                 }
             }
@@ -219,7 +213,6 @@ impl Engine {
     /// An object is gone after our delete.
     pub(super) fn pruned(&mut self, ix: Ix, now: Millis) {
         self.drop_entry(ix, EventKind::Pruned, "deleted, since it left Git".to_owned(), now);
-        self.forget_unused(now);
     }
 
     fn forget(&mut self, ix: Ix, why: Option<String>, now: Millis) {
@@ -246,6 +239,19 @@ impl Engine {
                 slot.remember(RecentEvent { at: now, what, key: (*key).clone(), detail, took_ms: None });
             }
             self.touch(unit);
+        }
+        if self.obj(ix).is_some_and(|obj| obj.busy.is_none()) {
+            self.forget_object(ix);
+        }
+        // The last of a unit that left takes its record along.
+        let left = unit
+            .and_then(|unit| self.unit(unit))
+            .filter(|slot| matches!(slot.state, State::Left))
+            .map(|s| Arc::clone(&s.id));
+        if let Some(id) = left
+            && !self.inventory.iter().any(|(_, entry)| entry.unit == id)
+        {
+            self.inventory.remove_unit(&id);
         }
     }
 }

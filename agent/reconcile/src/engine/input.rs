@@ -9,7 +9,7 @@ use driftless_protocol::object::{ObjectKey, group_of};
 use serde_json::Value;
 
 use super::Engine;
-use super::state::{Drift, Full, Ix, Live, Look, Obj, Slot, State, UnitIx, Validated, Want};
+use super::state::{Drift, Full, Ix, Live, Look, Obj, Slot, State, UnitIx, Want};
 use crate::drift::{self, Baseline};
 use crate::fold;
 use crate::input::{Desired, GroupKind, Millis, Observation, ServedKind};
@@ -138,10 +138,8 @@ impl Engine {
             if !same {
                 slot.started = now;
                 slot.settled = None;
-                slot.validated = match body {
-                    Some((_, _, Validation::Server)) => Validated::No,
-                    _ => Validated::Yes,
-                };
+                slot.validate = matches!(body, Some((_, _, Validation::Server)));
+                slot.validated = None;
             }
             slot.state = state;
             slot.looks = looks;
@@ -154,6 +152,7 @@ impl Engine {
             if before.get(&ix).is_none_or(|old| old.mark != want.mark) {
                 obj.trouble = None;
                 obj.drift = None;
+                obj.probed = None;
                 obj.since = now;
             }
         }
@@ -197,6 +196,7 @@ impl Engine {
                     .and_then(scale_target)
             {
                 self.autoscalers.insert((*key).clone(), target);
+                self.retarget();
             }
             let mark = Mark::of_bytes(&self.rules.hash_key, entry.blob.digest.as_bytes());
             let want = Want {
@@ -277,25 +277,17 @@ impl Engine {
 
     /// Drops objects that are neither declared nor owned, and unit records without objects.
     pub(super) fn forget_unused(&mut self, now: Millis) {
-        let unused: Vec<(Arc<ObjectKey>, Ix)> = self
+        let unused: Vec<Ix> = self
             .by_key
             .iter()
             .filter(|(key, ix)| {
                 let idle = self.obj(**ix).is_none_or(|obj| obj.want.is_none() && obj.busy.is_none());
                 idle && self.inventory.get(key).is_none()
             })
-            .map(|(key, ix)| (Arc::clone(key), *ix))
+            .map(|(_, ix)| *ix)
             .collect();
-        for (key, ix) in unused {
-            self.by_key.remove(&key);
-            self.autoscalers.remove(&*key);
-            if let Some(slot) = self.objects.get_mut(ix as usize) {
-                *slot = None;
-                self.free.push(ix);
-            }
-            self.leaving.remove(&ix);
-            self.suspects.remove(&ix);
-            self.queue.retain(|queued| *queued != ix);
+        for ix in unused {
+            self.forget_object(ix);
         }
         if self.generation.is_none() || !self.inventory_read {
             return;
@@ -315,6 +307,22 @@ impl Engine {
             self.inventory.remove_unit(&id);
         }
         self.unwritten(now);
+    }
+
+    /// Drops one object that is neither declared nor owned.
+    pub(super) fn forget_object(&mut self, ix: Ix) {
+        self.work_ends(ix);
+        let Some(obj) = self.objects.get_mut(ix as usize).and_then(Option::take) else { return };
+        self.free.push(ix);
+        self.by_key.remove(&obj.key);
+        self.autoscaler_gone(&obj.key);
+        self.leaving.remove(&ix);
+        self.suspects.remove(&ix);
+        self.unstored.remove(&ix);
+        self.deletes.remove(&ix);
+        if obj.queued {
+            self.queue.retain(|queued| *queued != ix);
+        }
     }
 
     /// All kinds the cluster serves, each time discovery is read. `complete` is false when an aggregated API did not
@@ -456,7 +464,7 @@ impl Engine {
             return;
         }
         self.touch_object(ix);
-        self.autoscalers.remove(&*key);
+        self.autoscaler_gone(&key);
         if namespace {
             self.touch_all();
         }
@@ -484,11 +492,16 @@ impl Engine {
     }
 
     fn autoscaler_gone(&mut self, key: &ObjectKey) {
-        if let Some(target) = self.autoscalers.remove(key)
-            && let Some(ix) = self.by_key.get(&target).copied()
-        {
-            self.touch_object(ix);
+        if let Some(target) = self.autoscalers.remove(key) {
+            self.retarget();
+            if let Some(ix) = self.by_key.get(&target).copied() {
+                self.touch_object(ix);
+            }
         }
+    }
+
+    fn retarget(&mut self) {
+        self.scaled = self.autoscalers.values().cloned().collect();
     }
 
     fn see(&mut self, live: &Value, blobs: &dyn Blobs, now: Millis) {
@@ -502,6 +515,7 @@ impl Engine {
                         self.touch_object(ix);
                     }
                     self.autoscalers.insert(key.clone(), target);
+                    self.retarget();
                 }
             }
         }
@@ -649,7 +663,7 @@ impl Engine {
 
     /// An autoscaler, declared or live, targets this workload.
     pub(super) fn autoscaled(&self, key: &ObjectKey) -> bool {
-        scalable(key) && self.autoscalers.values().any(|target| target == key)
+        !self.scaled.is_empty() && scalable(key) && self.scaled.contains(key)
     }
 
     /// What the agent changes in an object's bytes now.

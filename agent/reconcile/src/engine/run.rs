@@ -8,7 +8,7 @@ use driftless_protocol::report::{EventKind, RecentEvent};
 use serde_json::Value;
 
 use super::Engine;
-use super::state::{Ix, State, Trouble, UnitIx, Validated, Want};
+use super::state::{Ix, State, Trouble, UnitIx, Want};
 use crate::drift::Baseline;
 use crate::fold;
 use crate::health;
@@ -22,6 +22,8 @@ use crate::step::{Action, Apply, Edit, Failure, Outcome, Purpose, ShardWrite, St
 /// How long changes of the inventory that nothing waits for may gather: UIDs and baselines of a burst of applies go out
 /// in few writes. Losing them costs a comparison, never an object.
 pub(super) const WRITE_DELAY: Millis = 1000;
+/// How long after an answer a unit is looked at again at the latest, while it has more requests on the way.
+pub(super) const LOOK_SOON: Millis = 25;
 /// How often an object of a health check that is not ours is read while a unit waits for it.
 const LOOK_EVERY: Millis = 5_000;
 
@@ -102,60 +104,12 @@ impl Engine {
     fn start_queued(&mut self, steps: &mut Vec<Step>, now: Millis) {
         while self.room() {
             let Some(ix) = self.queue.pop_front() else { return };
-            let need = self.need(ix, now);
             let Some(obj) = self.obj_mut(ix) else { continue };
             obj.queued = false;
-            if obj.busy.is_some() || obj.unstored || obj.trouble.as_ref().is_some_and(|t| t.next > now) {
+            // What is closed, done or paused since it was queued is queued again by its unit when that changes.
+            let Some((action, flight)) = self.prepare(ix, now) else {
+                self.work_ends(ix);
                 continue;
-            }
-            let Some(want) = obj.want.clone() else { continue };
-            let key = Arc::clone(&obj.key);
-            let noticed = obj.drift.as_ref().map_or(obj.since, |drift| drift.since);
-            let Some(slot) = self.unit(want.unit) else { continue };
-            let heal = matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun);
-            if !heal && (!slot.open || want.stage > slot.stage) {
-                // Closed since it was queued; its unit queues it again.
-                continue;
-            }
-            let validate = slot.validated == Validated::No && !heal;
-            let Some(full) = slot.full() else { continue };
-            let edits = self.edits(ix);
-            let apply = |purpose, take_over| Apply {
-                unit: (*slot.id).clone(),
-                key: (*key).clone(),
-                api_version: want.api_version.to_string(),
-                blob: want.blob,
-                edits: edits.clone(),
-                account: full.spec.service_account.clone(),
-                purpose,
-                take_over,
-            };
-            let (action, flight) = match need {
-                Need::Apply(purpose, _) if validate => (
-                    Action::DryRun(apply(purpose, TakeOver::No)),
-                    Flight::DryRun { ix, blob: want.blob, mark: want.mark, edits: edits.clone() },
-                ),
-                Need::Apply(purpose, take_over) => {
-                    let detail = self.detail(ix, purpose);
-                    (
-                        Action::Apply(apply(purpose, take_over)),
-                        Flight::Apply {
-                            ix,
-                            blob: want.blob,
-                            mark: want.mark,
-                            edits: edits.clone(),
-                            purpose,
-                            unit: want.unit,
-                            detail,
-                            noticed,
-                        },
-                    )
-                }
-                Need::DryRun => (
-                    Action::DryRun(apply(Purpose::Heal, TakeOver::No)),
-                    Flight::DryRun { ix, blob: want.blob, mark: want.mark, edits: edits.clone() },
-                ),
-                _ => continue,
             };
             let step = self.step(action);
             self.flights.insert(step.id, flight);
@@ -164,6 +118,53 @@ impl Engine {
             }
             steps.push(step);
         }
+    }
+
+    /// The request an object needs now, if it may be made.
+    fn prepare(&self, ix: Ix, now: Millis) -> Option<(Action, Flight)> {
+        let obj = self.obj(ix)?;
+        if obj.busy.is_some() || self.unstored.contains(&ix) || obj.trouble.as_ref().is_some_and(|t| t.next > now) {
+            return None;
+        }
+        let need = self.need(ix, now);
+        let want = obj.want.as_ref()?;
+        let slot = self.unit(want.unit)?;
+        let full = slot.full()?;
+        let heal = matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun);
+        if !heal && (!slot.open || want.stage > slot.stage) {
+            return None;
+        }
+        let edits = self.edits(ix);
+        let apply = |purpose, take_over| Apply {
+            unit: (*slot.id).clone(),
+            key: (*obj.key).clone(),
+            api_version: want.api_version.to_string(),
+            blob: want.blob,
+            edits: edits.clone(),
+            account: full.spec.service_account.clone(),
+            purpose,
+            take_over,
+        };
+        let (blob, mark, unit) = (want.blob, want.mark, want.unit);
+        Some(match need {
+            Need::Apply(purpose, _) if !heal && slot.must_validate(want.stage) => {
+                (Action::DryRun(apply(purpose, TakeOver::No)), Flight::DryRun { ix, blob, mark, edits: edits.clone() })
+            }
+            Need::Apply(purpose, take_over) => {
+                let detail = self.detail(ix, purpose);
+                let noticed = obj.drift.as_ref().map_or(obj.since, |drift| drift.since);
+                let edits = edits.clone();
+                (
+                    Action::Apply(apply(purpose, take_over)),
+                    Flight::Apply { ix, blob, mark, edits, purpose, unit, detail, noticed },
+                )
+            }
+            Need::DryRun => (
+                Action::DryRun(apply(Purpose::Heal, TakeOver::No)),
+                Flight::DryRun { ix, blob, mark, edits: edits.clone() },
+            ),
+            _ => return None,
+        })
     }
 
     /// `spec.replicas 5 -> 3 (manager kubectl)`.
@@ -225,11 +226,7 @@ impl Engine {
         if self.writing || !self.inventory.is_dirty(&self.frozen) || !self.can_write() || now < self.write_after {
             return;
         }
-        let intents: Vec<Ix> = (0..)
-            .zip(&self.objects)
-            .filter(|(_, obj)| obj.as_ref().is_some_and(|o| o.unstored))
-            .map(|(ix, _)| ix)
-            .collect();
+        let intents: Vec<Ix> = self.unstored.iter().copied().collect();
         let quiet = self.flights.is_empty() && self.queue.is_empty() && steps.is_empty();
         let waited = self.unwritten_since.is_some_and(|since| now >= since.saturating_add(WRITE_DELAY));
         if intents.is_empty() && !quiet && !waited {
@@ -271,7 +268,12 @@ impl Engine {
                     },
                     _ => self.deleted(ix, outcome, now),
                 }
-                self.touch_object(ix);
+                let unit = self.obj(ix).and_then(|obj| obj.work_of).or_else(|| self.unit_of(ix));
+                self.work_ends(ix);
+                if let Some(unit) = unit {
+                    self.touch_soon(unit, now);
+                }
+                self.deletes_dirty |= self.leaving.contains(&ix);
             }
             Flight::Look { unit, key } => {
                 let verdict = match outcome {
@@ -317,9 +319,7 @@ impl Engine {
         self.write_tries = 0;
         let mut units = BTreeSet::new();
         for ix in intents {
-            if let Some(obj) = self.obj_mut(*ix) {
-                obj.unstored = false;
-            }
+            self.unstored.remove(ix);
             units.extend(self.unit_of(*ix));
         }
         for unit in units {

@@ -37,8 +37,8 @@ pub(super) struct Obj {
     pub(super) busy: Option<StepId>,
     /// It stands in the run queue.
     pub(super) queued: bool,
-    /// Its intent is not stored yet: nothing may be applied.
-    pub(super) unstored: bool,
+    /// The unit whose work it counts as, while queued or busy.
+    pub(super) work_of: Option<UnitIx>,
     /// A delete was accepted; waiting until it is gone.
     pub(super) delete_sent: bool,
     pub(super) pace: Pace,
@@ -135,13 +135,18 @@ pub(super) struct Slot {
     pub(super) open: bool,
     /// Stages up to this one may be applied.
     pub(super) stage: Stage,
-    pub(super) validated: Validated,
+    /// Every object of a stage is dry-run before its first is written.
+    pub(super) validate: bool,
+    /// The last stage whose dry runs all passed.
+    pub(super) validated: Option<Stage>,
     pub(super) status: Status,
     pub(super) held_deletes: Vec<HeldDelete>,
     pub(super) recent: VecDeque<RecentEvent>,
     /// Mark of the last report handed out.
     pub(super) reported: Mark,
     pub(super) wake: Option<Millis>,
+    /// Objects of it that are queued or busy.
+    pub(super) work: u32,
     /// Objects of its health checks that are not declared anywhere: last verdict and when to look again.
     pub(super) looks: Vec<Look>,
 }
@@ -169,15 +174,6 @@ pub(super) struct Full {
     pub(super) unusable: Vec<(ObjectKey, &'static str, String)>,
     /// It depends on itself.
     pub(super) cycle: Option<String>,
-}
-
-/// Server-side validation before the first write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Validated {
-    /// Not asked for, or done.
-    Yes,
-    /// Dry runs are due.
-    No,
 }
 
 /// An object of a health check that is not ours.
@@ -225,12 +221,14 @@ impl Slot {
             settled: None,
             open: false,
             stage: Stage::Definitions,
-            validated: Validated::Yes,
+            validate: false,
+            validated: None,
             status: Status::default(),
             held_deletes: Vec::new(),
             recent: VecDeque::new(),
             reported: Mark::NONE,
             wake: None,
+            work: 0,
             looks: Vec::new(),
         }
     }
@@ -240,6 +238,11 @@ impl Slot {
             State::Full(full) => Some(full),
             _ => None,
         }
+    }
+
+    /// Dry runs of this stage come before its writes.
+    pub(super) fn must_validate(&self, stage: Stage) -> bool {
+        self.validate && self.validated.is_none_or(|done| done < stage)
     }
 
     pub(super) fn remember(&mut self, event: RecentEvent) {
@@ -259,7 +262,7 @@ impl Obj {
             trouble: None,
             busy: None,
             queued: false,
-            unstored: false,
+            work_of: None,
             delete_sent: false,
             pace: Pace::default(),
             probed: None,

@@ -7,14 +7,14 @@ use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Inventory, UnitRecord};
+use super::{Entry, Inventory, Kept, UnitRecord};
 use crate::drift::Baseline;
 use crate::mark::Uid;
 
 /// First line: this, a space, the hex digest of the rest.
 const MAGIC: &str = "driftless-inventory/1";
 /// Most shards: 2 GiB of inventory is a mistake, not a cluster.
-const MOST_SHARDS: u32 = 1 << 12;
+pub(super) const MOST_SHARDS: u32 = 1 << 12;
 
 /// Why an inventory cannot be read whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,19 +83,19 @@ struct ObjectLine {
     b: Option<Baseline>,
 }
 
-/// The shard of a key. A plain hash, not keyed: it must be the same after the key is lost.
-pub(super) fn shard_of(key: &ObjectKey, of: u32) -> u32 {
+/// The hash of a key, whose low bits are its shard. Plain, not keyed: it must be the same after the key is lost.
+pub(super) fn hash_of(key: &ObjectKey) -> u32 {
     let mut hasher = blake3::Hasher::new();
     for part in [&key.group, &key.kind, &key.namespace, &key.name] {
         hasher.update(part.as_bytes()).update(&[0]);
     }
-    first_u32(&hasher) & (of - 1)
+    first_u32(&hasher)
 }
 
-pub(super) fn shard_of_unit(unit: &UnitId, of: u32) -> u32 {
+pub(super) fn hash_of_unit(unit: &UnitId) -> u32 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(unit.to_string().as_bytes());
-    first_u32(&hasher) & (of - 1)
+    first_u32(&hasher)
 }
 
 fn first_u32(hasher: &blake3::Hasher) -> u32 {
@@ -104,22 +104,32 @@ fn first_u32(hasher: &blake3::Hasher) -> u32 {
     u32::from_le_bytes([b[0], b[1], b[2], b[3]])
 }
 
+/// A shard as it is being put together.
+#[derive(Default)]
+struct Draft<'a> {
+    positions: BTreeMap<&'a UnitId, usize>,
+    units: Vec<UnitLine>,
+    objects: Vec<ObjectLine>,
+}
+
 impl Inventory {
-    /// The text of one shard.
-    pub(super) fn encode(&self, shard: u32) -> String {
-        let mut units: BTreeMap<&UnitId, usize> = BTreeMap::new();
-        let mut lines = Vec::new();
-        for (id, record) in self.units.iter().filter(|(id, _)| shard_of_unit(id, self.shards) == shard) {
-            units.insert(id, lines.len());
-            lines.push(UnitLine { id: (**id).clone(), record: Some(record.clone()) });
+    /// The texts of these shards, in one pass over the entries.
+    pub(super) fn encode(&self, shards: &[u32]) -> BTreeMap<u32, String> {
+        let mut drafts: BTreeMap<u32, Draft<'_>> = shards.iter().map(|shard| (*shard, Draft::default())).collect();
+        let mask = self.shards - 1;
+        for (id, record) in &self.units {
+            let Some(draft) = drafts.get_mut(&(hash_of_unit(id) & mask)) else { continue };
+            draft.positions.insert(id, draft.units.len());
+            draft.units.push(UnitLine { id: (**id).clone(), record: Some(record.clone()) });
         }
-        let mut objects = Vec::new();
-        for (key, entry) in self.entries.iter().filter(|(key, _)| shard_of(key, self.shards) == shard) {
-            let unit = *units.entry(&entry.unit).or_insert_with(|| {
-                lines.push(UnitLine { id: (*entry.unit).clone(), record: None });
-                lines.len() - 1
+        for (key, Kept { hash, entry }) in &self.entries {
+            let Some(draft) = drafts.get_mut(&(hash & mask)) else { continue };
+            let units = &mut draft.units;
+            let unit = *draft.positions.entry(&entry.unit).or_insert_with(|| {
+                units.push(UnitLine { id: (*entry.unit).clone(), record: None });
+                units.len() - 1
             });
-            objects.push(ObjectLine {
+            draft.objects.push(ObjectLine {
                 k: (key.group.clone(), key.kind.clone(), key.namespace.clone(), key.name.clone()),
                 u: unit,
                 v: entry.api_version.to_string(),
@@ -127,28 +137,36 @@ impl Inventory {
                 b: entry.baseline.clone(),
             });
         }
-        let deletes = if shard == 0 { self.deletes.clone() } else { BTreeMap::new() };
-        let shard = Shard { shard, of: self.shards, deletes, units: lines, objects };
-        // Strings, numbers and maps with string or integer keys: serialising them cannot fail.
-        let body = serde_json::to_string(&shard).unwrap_or_default();
-        format!("{MAGIC} {}\n{body}", Digest::of(body.as_bytes()))
+        let text = |(shard, draft): (u32, Draft<'_>)| {
+            let deletes = if shard == 0 { self.deletes.clone() } else { BTreeMap::new() };
+            let body = Shard { shard, of: self.shards, deletes, units: draft.units, objects: draft.objects };
+            // Strings, numbers and maps with string or integer keys: serialising them cannot fail.
+            let body = serde_json::to_string(&body).unwrap_or_default();
+            (shard, format!("{MAGIC} {}\n{body}", Digest::of(body.as_bytes())))
+        };
+        drafts.into_iter().map(text).collect()
     }
 
-    /// About how long a shard's text is, without making it.
-    pub(super) fn shard_bytes(&self, shard: u32) -> usize {
-        let objects = self.entries.iter().filter(|(key, _)| shard_of(key, self.shards) == shard).map(|(key, entry)| {
+    /// About how long the longest text is, without making it.
+    pub(super) fn largest_shard(&self) -> usize {
+        let mask = self.shards - 1;
+        let mut bytes = vec![512usize; self.shards as usize];
+        let mut add = |hash: u32, len: usize| {
+            if let Some(sum) = bytes.get_mut((hash & mask) as usize) {
+                *sum += len;
+            }
+        };
+        for (key, Kept { hash, entry }) in &self.entries {
             let overlay = entry.baseline.as_ref().and_then(|b| b.overlay.as_ref());
             let overlay: usize = overlay.map_or(0, |o| o.paths().map(|p| p.len() + 40).sum());
-            key.group.len()
-                + key.kind.len()
-                + key.namespace.len()
-                + key.name.len()
-                + entry.api_version.len()
-                + overlay
-                + 200
-        });
-        let units = self.units.keys().filter(|id| shard_of_unit(id, self.shards) == shard);
-        512 + objects.sum::<usize>() + units.map(|id| id.namespace.len() + id.name.len() + 200).sum::<usize>()
+            let names =
+                key.group.len() + key.kind.len() + key.namespace.len() + key.name.len() + entry.api_version.len();
+            add(*hash, names + overlay + 200);
+        }
+        for id in self.units.keys() {
+            add(hash_of_unit(id), id.namespace.len() + id.name.len() + 200);
+        }
+        bytes.into_iter().max().unwrap_or_default()
     }
 }
 
@@ -239,7 +257,8 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
                 uid: line.uid.clone(),
                 baseline: line.b.clone(),
             };
-            inventory.entries.insert(key, entry);
+            let hash = hash_of(&key);
+            inventory.entries.insert(key, Kept { hash, entry });
         }
         if shard.shard == 0 {
             inventory.deletes = shard.deletes.clone();
