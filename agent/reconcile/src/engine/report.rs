@@ -1,5 +1,8 @@
 //! Reports: how a unit stands, whole.
 
+use std::collections::BTreeSet;
+
+use driftless_protocol::id::UnitId;
 use driftless_protocol::report::{Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport};
 
 use super::Engine;
@@ -29,6 +32,16 @@ impl Engine {
             }
         }
         out
+    }
+
+    /// The units that are in the index or still own something. One that is no longer here is gone for good.
+    #[must_use]
+    pub fn units(&self) -> Vec<UnitId> {
+        let owners: BTreeSet<UnitIx> = self.leaving.iter().filter_map(|ix| self.unit_of(*ix)).collect();
+        let stays = |unit: UnitIx| {
+            owners.contains(&unit) || self.unit(unit).is_some_and(|slot| !matches!(slot.state, State::Left))
+        };
+        self.by_unit.iter().filter(|(_, unit)| stays(**unit)).map(|(id, _)| (**id).clone()).collect()
     }
 
     /// A unit's report; `None` for a unit that is neither in the index nor owns anything.
