@@ -38,7 +38,7 @@ impl Schemas {
     pub(crate) fn of_object(&self, api: &str, kind: &str) -> Option<Schema<'_>> {
         if let Some(custom) = &self.custom {
             if let Some(node) = custom_kind(custom, api, kind) {
-                return Some(Schema::Custom { node, document: custom });
+                return Some(Schema::Custom { node, document: custom, fall_back: self.needed });
             }
             if !self.needed {
                 return None;
@@ -65,6 +65,8 @@ pub(crate) enum Schema<'s> {
         node: &'s Node,
         /// The document it refers into.
         document: &'s Node,
+        /// Whether what that lacks is looked for in the table.
+        fall_back: bool,
     },
 }
 
@@ -76,11 +78,11 @@ impl<'s> Schema<'s> {
                 let &(target, keys) = TYPES.fields.get(&(target, name))?;
                 Some(Self::BuiltIn { target, keys })
             }
-            Self::Custom { node, document } => {
+            Self::Custom { node, document, fall_back } => {
                 let node = node
                     .at(&["properties", name])
                     .or_else(|| node.at(&["additionalProperties"]).filter(|n| n.as_map().is_some()))?;
-                Some(Self::Custom { node: resolve(node, document)?, document })
+                resolve(node, document, fall_back)
             }
         }
     }
@@ -89,11 +91,11 @@ impl<'s> Schema<'s> {
     pub(crate) fn item(self) -> Option<Self> {
         match self {
             Self::BuiltIn { target, .. } => (!target.is_empty()).then_some(Self::BuiltIn { target, keys: None }),
-            Self::Custom { node, document } => {
+            Self::Custom { node, document, fall_back } => {
                 if node.at(&["type"]).and_then(Node::as_str) != Some("array") {
                     return None;
                 }
-                Some(Self::Custom { node: resolve(node.at(&["items"])?, document)?, document })
+                resolve(node.at(&["items"])?, document, fall_back)
             }
         }
     }
@@ -118,13 +120,29 @@ impl<'s> Schema<'s> {
 }
 
 /// Follows `$ref` into the definitions of the document, a bounded number of times.
-fn resolve<'s>(mut node: &'s Node, document: &'s Node) -> Option<&'s Node> {
+fn resolve<'s>(mut node: &'s Node, document: &'s Node, fall_back: bool) -> Option<Schema<'s>> {
     for _ in 0..32 {
-        let Some(reference) = node.at(&["$ref"]).and_then(Node::as_str) else { return Some(node) };
+        let Some(reference) = node.at(&["$ref"]).and_then(Node::as_str) else {
+            return Some(Schema::Custom { node, document, fall_back });
+        };
         let name = reference.strip_prefix("#/definitions/")?.replace("~1", "/").replace("~0", "~");
-        node = document.at(&["definitions", &name])?;
+        match document.at(&["definitions", &name]) {
+            Some(found) => node = found,
+            None if fall_back => return built_in(&name),
+            None => return None,
+        }
     }
     None
+}
+
+/// A type of the table by its full name, `io.k8s.api.core.v1.PodSpec`.
+fn built_in<'s>(name: &str) -> Option<Schema<'s>> {
+    let short = match name {
+        "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" => "ObjectMeta",
+        name => name.rmatch_indices('.').nth(2).map_or(name, |(at, _)| &name[at + 1..]),
+    };
+    let (target, ..) = FIELDS.iter().find(|(of, ..)| *of == short)?;
+    Some(Schema::BuiltIn { target, keys: None })
 }
 
 fn custom_kind<'s>(document: &'s Node, api: &str, kind: &str) -> Option<&'s Node> {
