@@ -88,22 +88,29 @@ fn is_cluster_scoped(key: &ObjectKey) -> bool {
 /// API versions no supported Kubernetes serves any more, and what took their place (the deprecation guide of Kubernetes).
 fn removed_version(unit: &RenderedUnit, object: &RenderedObject, out: &mut Vec<Problem>) {
     let replacement = match (object.api_version.as_str(), object.key.kind.as_str()) {
-        ("extensions/v1beta1" | "apps/v1beta1" | "apps/v1beta2", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") => {
-            "apps/v1"
-        }
+        (
+            "extensions/v1beta1" | "apps/v1beta1" | "apps/v1beta2",
+            "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet",
+        ) => "apps/v1",
         ("extensions/v1beta1" | "networking.k8s.io/v1beta1", "Ingress" | "IngressClass" | "NetworkPolicy") => {
             "networking.k8s.io/v1"
         }
-        ("rbac.authorization.k8s.io/v1alpha1" | "rbac.authorization.k8s.io/v1beta1", _) => "rbac.authorization.k8s.io/v1",
+        ("rbac.authorization.k8s.io/v1alpha1" | "rbac.authorization.k8s.io/v1beta1", _) => {
+            "rbac.authorization.k8s.io/v1"
+        }
         ("apiextensions.k8s.io/v1beta1", _) => "apiextensions.k8s.io/v1",
         ("admissionregistration.k8s.io/v1beta1", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
             "admissionregistration.k8s.io/v1"
         }
         ("batch/v1beta1" | "batch/v2alpha1", "CronJob") => "batch/v1",
         ("policy/v1beta1", "PodDisruptionBudget") => "policy/v1",
-        ("policy/v1beta1" | "extensions/v1beta1", "PodSecurityPolicy") => "a namespace label pod-security.kubernetes.io/enforce",
+        ("policy/v1beta1" | "extensions/v1beta1", "PodSecurityPolicy") => {
+            "a namespace label pod-security.kubernetes.io/enforce"
+        }
         ("autoscaling/v2beta1" | "autoscaling/v2beta2", _) => "autoscaling/v2",
-        ("storage.k8s.io/v1beta1", "CSIDriver" | "CSINode" | "StorageClass" | "VolumeAttachment") => "storage.k8s.io/v1",
+        ("storage.k8s.io/v1beta1", "CSIDriver" | "CSINode" | "StorageClass" | "VolumeAttachment") => {
+            "storage.k8s.io/v1"
+        }
         ("scheduling.k8s.io/v1beta1", "PriorityClass") => "scheduling.k8s.io/v1",
         ("coordination.k8s.io/v1beta1", "Lease") => "coordination.k8s.io/v1",
         ("discovery.k8s.io/v1beta1", "EndpointSlice") => "discovery.k8s.io/v1",

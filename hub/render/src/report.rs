@@ -73,6 +73,8 @@ codes! {
     UnitCycle = Error,
     /// `substituteFrom` names an object that Git does not hold in plain.
     SubstitutionInputMissing = Error,
+    /// `substituteFrom` names an optional object that Git does not hold: rendered without it.
+    SubstitutionInputSkipped = Warning,
     /// Substitution failed: an undefined variable, bad syntax, or a result that is no YAML.
     SubstitutionFailed = Error,
     /// One object stands twice, in one unit or in two.

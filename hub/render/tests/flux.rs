@@ -632,6 +632,7 @@ fn inputs_only_the_cluster_has_hold_the_unit_unless_optional_or_told_as_facts() 
         flux-system/flux-system
         flux-system/web
           ConfigMap default/a
+          ! SubstitutionInputSkipped clusters/c/web.yaml:14
         ",
     );
     assert!(json(&rendered, "a").contains("north"));
@@ -759,6 +760,7 @@ fn fluxs_own_controllers_are_left_alone_but_for_their_namespace() {
         "
         flux-system/flux-system
           Namespace flux-system
+        ! FlagNotHonoured
         ",
     );
     assert!(rendered.lockdown.no_cross_namespace_refs);
@@ -928,11 +930,12 @@ fn a_report_counts_grades_and_lints() {
     assert_eq!((totals.units, totals.held, totals.objects, totals.handed_through), (4, 1, 3, 1));
     assert_eq!((totals.errors, totals.warnings), (1, 3));
     let said: Vec<String> = report.units[1].problems.iter().map(ToString::to_string).collect();
+    assert!(said[0].starts_with("apps/b/r.yaml:1: HandedThrough: 1 HelmRelease"), "{said:?}");
     assert!(
-        said[0].starts_with("apps/b/old.yaml:1: NamespaceMissing: PodDisruptionBudget.policy p has no namespace"),
+        said[1].starts_with("apps/b/old.yaml:1: NamespaceMissing: PodDisruptionBudget.policy p has no namespace"),
         "{said:?}"
     );
-    assert!(said[1].contains("use policy/v1"), "{said:?}");
+    assert!(said[2].contains("use policy/v1"), "{said:?}");
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<ClusterReport>(&json).unwrap(), report);
 }
@@ -957,4 +960,110 @@ fn what_the_source_ignores_no_build_sees() {
           ConfigMap default/a
         ",
     );
+}
+
+#[test]
+fn suspended_wins_over_broken() {
+    check(
+        &[("clusters/c/web.yaml", &unit("web", "suspend: true")), ("apps/web/a.yaml", "broken: [\n")],
+        "
+        flux-system/flux-system
+        flux-system/web suspended
+          ! BuildFailed apps/web/a.yaml:2
+        not whole
+        ",
+    );
+}
+
+#[test]
+fn an_optional_input_that_git_does_not_hold_is_skipped_and_said() {
+    check(
+        &[
+            (
+                "clusters/c/web.yaml",
+                &unit(
+                    "web",
+                    "postBuild: {substituteFrom: [{kind: Secret, name: s, optional: true}], substitute: {a: b}}",
+                ),
+            ),
+            ("apps/web/a.yaml", &config("a")),
+        ],
+        "
+        flux-system/flux-system
+        flux-system/web
+          ConfigMap default/a
+          ! SubstitutionInputSkipped clusters/c/web.yaml:11
+        ",
+    );
+}
+
+#[test]
+fn a_secret_that_git_holds_encrypted_is_not_skipped_though_optional() {
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: flux-system}\nstringData: {a: 'ENC[AES256_GCM,data:x,type:str]'}\n\
+                  sops: {mac: 'ENC[AES256_GCM,data:y,type:str]'}\n";
+    let rendered = check(
+        &[
+            ("clusters/c/s.yaml", secret),
+            (
+                "clusters/c/web.yaml",
+                &unit("web", "postBuild: {substituteFrom: [{kind: Secret, name: s, optional: true}]}"),
+            ),
+            ("apps/web/a.yaml", &config("a")),
+        ],
+        "
+        flux-system/flux-system
+          - Secret flux-system/s Encrypted
+          ! Encrypted clusters/c/s.yaml:1
+        flux-system/web held SubstitutionInputMissing clusters/c/web.yaml:11
+        ",
+    );
+    problem(&rendered, "which Git holds encrypted (clusters/c/s.yaml:1)");
+}
+
+#[test]
+fn a_unit_may_take_variables_from_what_it_produces_itself() {
+    let settings = config("settings").replace("default", "flux-system");
+    let rendered = check(
+        &[
+            ("clusters/c/web.yaml", &unit("web", "postBuild: {substituteFrom: [{kind: ConfigMap, name: settings}]}")),
+            ("apps/web/settings.yaml", &settings),
+            ("apps/web/a.yaml", &config("a").replace("k: v", "own: '${k}'")),
+        ],
+        "
+        flux-system/flux-system
+        flux-system/web
+          ConfigMap default/a
+          ConfigMap flux-system/settings
+        ",
+    );
+    assert!(json(&rendered, "a").contains(r#""own":"v""#));
+}
+
+#[test]
+fn under_lock_down_a_tenant_does_not_get_the_roots_repository_by_its_address() {
+    let components = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: kustomize-controller, namespace: flux-system, labels: {app.kubernetes.io/part-of: flux, app.kubernetes.io/instance: flux-system}}\n\
+        spec: {template: {spec: {containers: [{name: manager, args: [--no-cross-namespace-refs]}]}}}\n";
+    let git = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: mine, namespace: tenant}\n\
+               spec: {interval: 1h, url: 'https://example.org/fleet', ref: {branch: main}}\n";
+    let web = unit("web", "")
+        .replace("namespace: flux-system", "namespace: tenant")
+        .replace("name: flux-system}", "name: mine}");
+    for (components, expected) in [
+        ("", "flux-system/flux-system\ntenant/web\n  ConfigMap default/a\n"),
+        (
+            components,
+            "flux-system/flux-system\n  - GitRepository.source.toolkit.fluxcd.io tenant/mine SourceNotSent\n\
+             tenant/web held SourceNotReady clusters/c/web.yaml:10\nnot whole\n",
+        ),
+    ] {
+        check(
+            &[
+                ("clusters/c/f.yaml", components),
+                ("clusters/c/git.yaml", git),
+                ("clusters/c/web.yaml", &web),
+                ("apps/web/a.yaml", &config("a")),
+            ],
+            expected,
+        );
+    }
 }

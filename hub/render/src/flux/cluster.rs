@@ -128,7 +128,7 @@ pub(crate) fn walk(sources: &dyn Sources, target: &Target, lockdown: &Lockdown, 
         Err(message) => walk.no_root(message),
     }
     walk.want();
-    walk.found.lockdown = lockdown::read(walk.found.units.values().flat_map(|u| &u.output.controllers));
+    walk.flags();
     walk.found
 }
 
@@ -284,7 +284,11 @@ impl Walk<'_> {
             }
         };
         let variables = match self.variables(&unit, settled) {
-            Ok(variables) => variables,
+            Ok(Some((variables, skipped))) => {
+                worked.problems.extend(skipped.into_iter().map(problem));
+                Some(variables)
+            }
+            Ok(None) => None,
             Err(Wait::Later) => return Err(()),
             Err(Wait::Never(note)) => {
                 worked.held = Some(problem(note));
@@ -386,9 +390,17 @@ impl Walk<'_> {
 
     fn is_root(&self, decl: &SourceDecl) -> bool {
         let root = self.sources.root();
+        if self.sources.is_alias(decl) {
+            return true;
+        }
+        // Where tenants may not refer to each other's sources, naming the address of the root's must not give it to them.
+        let namespace = |id: &str| id.split('/').next().unwrap_or_default().to_owned();
+        let at_home = self.root_ids.iter().any(|id| namespace(id) == namespace(&decl.id));
+        if self.lockdown.no_cross_namespace_refs && !at_home {
+            return false;
+        }
         let same = |url: &str, reference: &GitRef| same_repository(url, &decl.url) && *reference == decl.reference;
         same(&root.url, &root.reference)
-            || self.sources.is_alias(decl)
             || self.root_ids.iter().any(|id| {
                 self.declared
                     .get(&("GitRepository".to_owned(), id.clone()))
@@ -410,11 +422,22 @@ impl Walk<'_> {
         }
     }
 
+    /// Reads the flags of Flux's controllers, and names those that are not known.
+    fn flags(&mut self) {
+        let lockdown = lockdown::read(self.found.units.values().flat_map(|u| &u.output.controllers));
+        for flag in &lockdown.other_flags {
+            let message = format!("flag {flag} of kustomize-controller is not known here and changes nothing");
+            let at = lockdown.found_at.clone();
+            self.found.problems.push(Problem { code: Code::FlagNotHonoured, message, at, unit: None });
+        }
+        self.found.lockdown = lockdown;
+    }
+
     /// A unit's variables; `None` for a unit without `postBuild`.
-    fn variables(&self, unit: &Kustomization, settled: bool) -> Result<Option<Variables>, Wait> {
+    fn variables(&self, unit: &Kustomization, settled: bool) -> Result<Option<(Variables, Vec<Note>)>, Wait> {
         let Some(post_build) = &unit.post_build else { return Ok(None) };
         match substitute::resolve(post_build, &unit.id.namespace, self.target, &self.inputs, settled) {
-            Resolution::Ready(variables) => Ok(Some(variables)),
+            Resolution::Ready(variables, notes) => Ok(Some((variables, notes))),
             Resolution::Waiting => Err(Wait::Later),
             Resolution::Unavailable(note) => Err(Wait::Never(note)),
         }
@@ -429,7 +452,7 @@ impl Walk<'_> {
             inputs.add(*secret, &unit::namespace_or_default(key), &key.name, produced);
         }
         match substitute::resolve(post_build, &unit.id.namespace, self.target, &inputs, true) {
-            Resolution::Ready(variables) => Some(variables),
+            Resolution::Ready(variables, _) => Some(variables),
             _ => None,
         }
     }
@@ -508,6 +531,10 @@ impl Walk<'_> {
                 "Kustomization {child} is defined here by unit {parent} and in {at} {by}; the latter is used; remove one of the two"
             );
             worked.problems.push(Problem::new(Code::DuplicateUnit, parent, Some(place.at), message));
+            return;
+        }
+        if !substituted && (child.name.contains('$') || child.namespace.contains('$')) {
+            // A name that is not known yet is no name to show.
             return;
         }
         worked.children.push(child.clone());

@@ -219,11 +219,15 @@ fn unit_of(
         unit_spec.service_account = None;
     }
     let (state, items) = match held {
+        // Suspended is suspended, buildable or not: nothing is healed either.
+        why if suspended => {
+            problems.extend(why);
+            (RenderState::Suspended, None)
+        }
         Some(why) => {
             problems.push(why.clone());
             (RenderState::Held { why }, None)
         }
-        None if suspended => (RenderState::Suspended, None),
         None => (RenderState::Full { objects: Vec::new(), withheld: Vec::new() }, Some(output.clone())),
     };
     let reads = output.reads.clone();
@@ -297,6 +301,14 @@ fn state(
             }
         }
         objects.push(object.clone());
+    }
+    let mut controllers: BTreeMap<String, (usize, &Location)> = BTreeMap::new();
+    for object in objects.iter().filter(|o| o.handed_through) {
+        controllers.entry(format!("{}.{}", object.key.kind, object.key.group)).or_insert((0, &object.origin)).0 += 1;
+    }
+    for (kind, (count, first)) in controllers {
+        let message = format!("{count} {kind} handed through: the controller of that kind must run in the cluster");
+        problems.push(Problem::new(Code::HandedThrough, id, Some(first.clone()), message));
     }
     RenderState::Full { objects, withheld }
 }

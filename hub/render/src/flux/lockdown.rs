@@ -48,7 +48,8 @@ pub(crate) fn read<'a>(controllers: impl Iterator<Item = &'a (Node, Location)>) 
                     flag(arg, at, &mut out);
                 }
             }
-            Some("FluxInstance") => instance(node, at, &mut out),
+            Some("FluxInstance") => instance(node.at(&["spec"]), at, &mut out),
+            Some("HelmRelease") => instance(node.at(&["spec", "values", "instance"]), at, &mut out),
             _ => {}
         }
     }
@@ -93,16 +94,18 @@ fn flag(text: &str, at: &Location, out: &mut Lockdown) {
     }
 }
 
-/// A FluxInstance: its multi-tenancy switch, and flags its patches add to kustomize-controller.
-fn instance(node: &Node, at: &Location, out: &mut Lockdown) {
-    let cluster = |key: &str| node.at(&["spec", "cluster", key]).and_then(Node::as_scalar);
+/// The spec of a FluxInstance, its own or in the values of its chart: the multi-tenancy switch, and flags its patches add
+/// to kustomize-controller.
+fn instance(spec: Option<&Node>, at: &Location, out: &mut Lockdown) {
+    let Some(spec) = spec else { return };
+    let cluster = |key: &str| spec.at(&["cluster", key]).and_then(Node::as_scalar);
     if cluster("multitenant").and_then(driftless_yaml::Scalar::boolean) == Some(true) {
         let account = cluster("tenantDefaultServiceAccount").map_or("default", |s| &s.text);
         flag(&format!("--default-service-account={account}"), at, out);
         flag("--no-cross-namespace-refs=true", at, out);
         flag("--no-remote-bases=true", at, out);
     }
-    for patch in node.at(&["spec", "kustomize", "patches"]).and_then(Node::as_seq).into_iter().flatten() {
+    for patch in spec.at(&["kustomize", "patches"]).and_then(Node::as_seq).into_iter().flatten() {
         let target = patch.at(&["target", "name"]).and_then(Node::as_str).unwrap_or_default();
         if !target.is_empty() && !target.contains("kustomize-controller") {
             continue;

@@ -16,8 +16,8 @@ pub(crate) type Variables = BTreeMap<String, String>;
 /// Whether a unit's variables are known.
 #[derive(Clone, Debug)]
 pub(crate) enum Resolution {
-    /// All of them.
-    Ready(Variables),
+    /// All of them, and what was left out.
+    Ready(Variables, Vec<Note>),
     /// Some unit not rendered yet may still produce what is missing.
     Waiting,
     /// What is missing is out of reach.
@@ -35,6 +35,7 @@ pub(crate) fn resolve(
     settled: bool,
 ) -> Resolution {
     let mut variables = target.variables.clone();
+    let mut skipped = Vec::new();
     for reference in &post_build.from {
         let kind = if reference.secret { "Secret" } else { "ConfigMap" };
         let name = format!("{namespace}/{}", reference.name);
@@ -52,7 +53,14 @@ pub(crate) fn resolve(
             continue;
         }
         let why = match produced {
-            None if reference.optional => continue,
+            None if reference.optional => {
+                let message = format!(
+                    "optional {kind} {name} of substituteFrom is not in Git: rendered without it; should the cluster have one, \
+                     Flux would use it"
+                );
+                skipped.push(Note { code: Code::SubstitutionInputSkipped, at: reference.at.clone(), message });
+                continue;
+            }
             None => "which only the cluster has: Git does not produce it for this cluster".to_owned(),
             Some(p) => match p.known {
                 Known::Encrypted => format!("which Git holds encrypted ({}), and the hub has no key", p.at),
@@ -88,7 +96,7 @@ pub(crate) fn resolve(
             *value = changed;
         }
     }
-    Resolution::Ready(variables)
+    Resolution::Ready(variables, skipped)
 }
 
 /// Substitutes in the object's text and reads it again, so that a value may change its type, as with Flux.

@@ -287,7 +287,8 @@ fn item(
             return Ok(None);
         }
     }
-    if key.kind == "FluxInstance" {
+    let instance_chart = key.kind == "HelmRelease" && node.at(&["spec", "values", "instance"]).is_some();
+    if key.kind == "FluxInstance" || instance_chart {
         output.controllers.push((node.clone(), at.clone()));
     }
     let handed_through = is_handed_through(&key);
