@@ -5,6 +5,8 @@
 //! With `DRIFTLESS_KUSTOMIZE` naming the real program, expectations are checked against it. With `DRIFTLESS_BLESS` set,
 //! `expected-error` files are rewritten.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use driftless_render::kustomize::{Options, build};
 use driftless_render::tree::MemTree;
 use std::fmt::Write as _;

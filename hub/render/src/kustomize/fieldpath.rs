@@ -149,7 +149,7 @@ fn walk(
     }
     if let Some(condition) = condition(part) {
         let (key, value) = condition?;
-        let regex = Regex::new(value).map_err(|_| format!("{value:?} is no regular expression"))?;
+        let regex = super::selector::regex(value).ok_or_else(|| format!("{value:?} is no regular expression"))?;
         list(node)?;
         let found = matching(node, key, &regex, rest, make, set)?;
         if found > 0 {

@@ -11,8 +11,8 @@ use regex::Regex;
 pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpec]) -> Result<(), (usize, String)> {
     // The name goes into the expression as it is: the real program does not escape it.
     let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
-    let matcher =
-        Regex::new(&pattern).map_err(|e| (0, format!("name {:?} is no regular expression: {e}", image.name)))?;
+    let matcher = super::selector::regex(&pattern)
+        .ok_or_else(|| (0, format!("name {:?} is no regular expression", image.name)))?;
     let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         let kind = res.kind();

@@ -1,11 +1,12 @@
 //! Labels and annotations for all objects.
 
 use super::fieldspec::{Create, FieldSpec, set_string, split_path, visit, wrong_shape};
-use super::res::{Objects, split_api};
-use driftless_yaml::Node;
+use super::res::{Objects, is_shared, split_api};
+use driftless_yaml::{Node, Scalar};
 use std::sync::Arc;
 
-/// Puts pairs into every map that the field specs name.
+/// Puts pairs into every map that the field specs name. A value that is new in several places of an object is one node
+/// to the real program from then on.
 pub(crate) fn add_pairs(
     objects: &mut Objects,
     pairs: &[(Arc<str>, Arc<str>)],
@@ -18,33 +19,64 @@ pub(crate) fn add_pairs(
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         let (api, kind) = (res.api(), res.kind());
         let (group, version) = split_api(&api);
+        let mut own: Vec<Own> = pairs
+            .iter()
+            .map(|(key, value)| Own { key, value, fresh: Arc::from(&**value), made: 0, overwritten: Vec::new() })
+            .collect();
         for (spec, path) in specs.iter().zip(&paths) {
             if !spec.matches(group, version, &kind) {
                 continue;
             }
             let create = if spec.create { Create::Map } else { Create::Nothing };
-            visit(&mut res.node, path, create, &mut |node| set_pairs(node, pairs))
+            let shared = &res.shared;
+            visit(&mut res.node, path, create, &mut |node| set_pairs(node, &mut own, shared))
                 .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
+        }
+        for Own { value, fresh, made, overwritten, .. } in own {
+            for old in overwritten {
+                res.share(&old, &Scalar::string(value.clone()));
+            }
+            if made > 1 {
+                res.shared.push(fresh);
+            }
         }
     }
     Ok(())
 }
 
-fn set_pairs(node: &mut Node, pairs: &[(Arc<str>, Arc<str>)]) -> Result<(), String> {
+/// One pair on its way into one object.
+struct Own<'p> {
+    key: &'p Arc<str>,
+    value: &'p Arc<str>,
+    /// The text of the places where it is new.
+    fresh: Arc<str>,
+    /// How many these are.
+    made: usize,
+    /// Shared texts that it took the place of.
+    overwritten: Vec<Arc<str>>,
+}
+
+fn set_pairs(node: &mut Node, pairs: &mut [Own<'_>], shared: &[Arc<str>]) -> Result<(), String> {
     let map = match node {
         Node::Map(map) => map,
         other if other.is_null() => return Ok(()),
         other => return Err(wrong_shape(other, "a map")),
     };
-    for (key, value) in pairs {
-        match map.get(key) {
+    for pair in pairs {
+        match map.get(pair.key) {
+            Some(Node::Scalar(s)) if is_shared(shared, &s.text) => {
+                if !is_shared(&pair.overwritten, &s.text) {
+                    pair.overwritten.push(s.text.clone());
+                }
+            }
             Some(Node::Scalar(_)) => {
-                if let Some(old) = map.get_mut(key) {
-                    set_string(old, value)?;
+                if let Some(old) = map.get_mut(pair.key) {
+                    set_string(old, pair.value)?;
                 }
             }
             _ => {
-                map.insert(key.clone(), Node::string(value.clone()));
+                pair.made += 1;
+                map.insert(pair.key.clone(), Node::string(pair.fresh.clone()));
             }
         }
     }

@@ -14,6 +14,9 @@ use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, BuildError>;
 
+/// A file's path from the root, links followed, and its bytes.
+pub(crate) type Loaded = (Arc<str>, Arc<[u8]>);
+
 /// How many symbolic links one path may lead through.
 const LINKS: usize = 32;
 
@@ -176,7 +179,7 @@ impl<'t> Files<'t> {
     }
 
     /// The path and bytes of a file named in a kustomization file. `what` is the field.
-    pub(crate) fn load(&self, place: &Origin, what: &str, dir: &str, path: &str) -> Result<(Arc<str>, Arc<[u8]>)> {
+    pub(crate) fn load(&self, place: &Origin, what: &str, dir: &str, path: &str) -> Result<Loaded> {
         if path.starts_with("http://") || path.starts_with("https://") {
             return Err(refuse_remote(place.clone(), what, path));
         }
@@ -229,7 +232,7 @@ impl<'t> Files<'t> {
     }
 
     /// The kustomization file of a folder: its path and bytes. `None` when it has none.
-    pub(crate) fn kustomization(&self, place: &Origin, dir: &str) -> Result<Option<(Arc<str>, Arc<[u8]>)>> {
+    pub(crate) fn kustomization(&self, place: &Origin, dir: &str) -> Result<Option<Loaded>> {
         let mut found: Option<String> = None;
         for name in file::NAMES {
             let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };

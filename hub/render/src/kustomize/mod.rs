@@ -21,6 +21,7 @@ mod json_patch;
 mod labels;
 mod load;
 mod merge;
+mod merge_list;
 mod names;
 mod order;
 mod patch;

@@ -162,7 +162,7 @@ fn set_subjects(
         if map.get(key).and_then(Node::scalar_text) != Some(wanted) {
             continue;
         }
-        if !map.get("namespace").is_some_and(|n| !n.is_null()) {
+        if map.get("namespace").is_none_or(Node::is_null) {
             map.insert("namespace", Node::string(""));
         }
         if let Some(field) = map.get_mut("namespace") {

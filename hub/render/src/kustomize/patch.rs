@@ -280,7 +280,8 @@ fn merge_into(
         res.node = Node::null();
         return Ok(());
     };
-    res.node = node;
+    let old = std::mem::replace(&mut res.node, node);
+    res.share_after_merge(&old);
     let api_changed = res.api() != before.api;
     if let Some(map) = res.node.as_map_mut()
         && !allow_kind
@@ -320,6 +321,7 @@ fn json_selected(
         if remember {
             res.remember();
         }
+        res.shared.clear();
         let mut node = super::json::normalize(&res.node);
         // Where the real program keeps history in annotations, there is an annotations map to add to.
         let borrowed = res.has_history()

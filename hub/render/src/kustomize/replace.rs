@@ -8,7 +8,7 @@ use super::fieldpath::{Make, each, lookup, split};
 use super::fieldspec::resolve;
 use super::file::{File, SELECTOR, selector};
 use super::load::Files;
-use super::res::{Id, Objects, Res};
+use super::res::{Id, Objects, Res, is_shared};
 use super::selector::Matcher;
 use driftless_yaml::{Kind, Map, Node, Scalar};
 use std::sync::Arc;
@@ -254,9 +254,21 @@ fn copy(res: &mut Res, value: &Node, to: &Target) -> std::result::Result<(), Str
         if super::structured::set(&mut res.node, &parts, value, make) {
             continue;
         }
-        let mut set = |node: &mut Node, fresh: bool| put(node, value, to.options.as_ref(), fresh);
+        let shared = res.shared.clone();
+        let mut overwritten: Vec<(Arc<str>, Scalar)> = Vec::new();
+        let mut set = |node: &mut Node, fresh: bool| {
+            let old = node.as_scalar().map(|s| s.text.clone()).filter(|t| is_shared(&shared, t));
+            put(node, value, to.options.as_ref(), fresh)?;
+            if let (Some(old), Node::Scalar(new)) = (old, &*node) {
+                overwritten.push((old, new.clone()));
+            }
+            Ok(())
+        };
         // A failed walk leaves nothing half done: the whole build stops.
         let found = each(&mut res.node, &parts, make, &mut set).map_err(|why| format!("{path:?}: {why}"))?;
+        for (old, new) in overwritten {
+            res.share(&old, &new);
+        }
         if found == 0 {
             let verb = if create { "find or create" } else { "find" };
             return Err(format!("cannot {verb} the field {path:?}"));

@@ -6,7 +6,7 @@
 use super::error::{BuildError, ErrorKind, Origin};
 use super::provenance::Provenance;
 use super::scope::cluster_scoped;
-use driftless_yaml::{Map, Node};
+use driftless_yaml::{Map, Node, Scalar};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -105,6 +105,9 @@ pub(crate) struct Res {
     pub(crate) transformed: Vec<Arc<Provenance>>,
     /// Variables that read from this object.
     pub(crate) variables: Vec<Arc<str>>,
+    /// Values that stand in several places of this object and are one node to the real program, known by their text's
+    /// address: what is written to one of them is written to all.
+    pub(crate) shared: Vec<Arc<str>>,
 }
 
 fn empty() -> Arc<str> {
@@ -126,6 +129,7 @@ impl Res {
             provenance: None,
             transformed: Vec::new(),
             variables: Vec::new(),
+            shared: Vec::new(),
         }
     }
 
@@ -242,6 +246,74 @@ impl Res {
                 super::fieldspec::set_text(meta, "namespace", namespace);
             }
         }
+    }
+}
+
+/// Whether a text is one of the shared ones, by address.
+pub(crate) fn is_shared(shared: &[Arc<str>], text: &Arc<str>) -> bool {
+    shared.iter().any(|s| Arc::ptr_eq(s, text))
+}
+
+impl Res {
+    /// Writes a value to all places that share the node `old` was in.
+    pub(crate) fn share(&mut self, old: &Arc<str>, new: &Scalar) {
+        let new = Scalar { text: Arc::from(&*new.text), ..new.clone() };
+        replace_shared(&mut self.node, old, &new);
+        self.shared.retain(|s| !Arc::ptr_eq(s, old));
+        self.shared.push(new.text);
+    }
+
+    /// Does for a strategic merge what [`Res::share`] does for one value: of the places that changed, the last counts.
+    pub(crate) fn share_after_merge(&mut self, before: &Node) {
+        for old in self.shared.clone() {
+            let mut changed = None;
+            compare_shared(before, &self.node, &old, &mut changed);
+            if let Some((new, places)) = changed {
+                for place in places {
+                    replace_shared(&mut self.node, &place, &new);
+                }
+                self.share(&old, &new);
+            }
+        }
+    }
+}
+
+fn replace_shared(node: &mut Node, old: &Arc<str>, new: &Scalar) {
+    fn holds(node: &Node, old: &Arc<str>) -> bool {
+        match node {
+            Node::Scalar(s) => Arc::ptr_eq(&s.text, old),
+            Node::Seq(seq) => seq.iter().any(|n| holds(n, old)),
+            Node::Map(map) => map.iter().any(|e| holds(&e.value, old)),
+        }
+    }
+    if !holds(node, old) {
+        return;
+    }
+    match node {
+        Node::Scalar(s) => *s = new.clone(),
+        Node::Seq(seq) => seq.items_mut().iter_mut().for_each(|n| replace_shared(n, old, new)),
+        Node::Map(map) => map.entries_mut().iter_mut().for_each(|e| replace_shared(&mut e.value, old, new)),
+    }
+}
+
+/// Finds the places in maps that held `old` and hold something else now: the last value, and the texts of all.
+fn compare_shared(before: &Node, after: &Node, old: &Arc<str>, changed: &mut Option<(Scalar, Vec<Arc<str>>)>) {
+    match (before, after) {
+        (Node::Scalar(b), Node::Scalar(a)) if Arc::ptr_eq(&b.text, old) && !Arc::ptr_eq(&a.text, old) => {
+            let places = changed.get_or_insert_with(|| (a.clone(), Vec::new()));
+            places.0 = a.clone();
+            places.1.push(a.text.clone());
+        }
+        (Node::Map(b), Node::Map(a)) => {
+            let mut keys: Vec<&Arc<str>> = b.iter().map(|e| &e.key).collect();
+            keys.sort();
+            for key in keys {
+                if let (Some(b), Some(a)) = (b.get(key), a.get(key)) {
+                    compare_shared(b, a, old, changed);
+                }
+            }
+        }
+        _ => {}
     }
 }
 

@@ -199,7 +199,8 @@ fn drop_local(objects: &mut Objects) -> Result<()> {
     if objects.iter().any(|res| res.meta_pair("annotations", LOCAL).is_some_and(|v| &*v != "false")) {
         objects.list_mut().retain(|res| res.meta_pair("annotations", LOCAL).is_none_or(|v| &*v == "false"));
     }
-    Ok(())
+    // Prefixes and replacements may have made two objects one.
+    objects.check_unique()
 }
 
 /// The object as it leaves: annotations are text, an empty annotations map is gone.
@@ -251,7 +252,7 @@ fn walk(
         ));
     }
     let join = |a: &str, b: &str| if a.is_empty() { b.to_owned() } else { format!("{a}/{b}") };
-    for (name, entry) in files.names(place, &join(root, below).trim_end_matches('/').to_owned())? {
+    for (name, entry) in files.names(place, join(root, below).trim_end_matches('/'))? {
         let relative = join(below, &name);
         let full = join(root, &relative);
         match entry {

@@ -21,9 +21,9 @@ impl Pattern {
         if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'/' || b == b'_') {
             return Ok(Self::Literal(text.to_owned()));
         }
-        Regex::new(&format!("^(?:{text})$"))
+        regex(&format!("^(?:{text})$"))
             .map(Self::Expression)
-            .map_err(|_| format!("{text:?} is no regular expression"))
+            .ok_or_else(|| format!("{text:?} is no regular expression"))
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
@@ -33,6 +33,65 @@ impl Pattern {
             Self::Expression(regex) => regex.is_match(text),
         }
     }
+}
+
+/// A regular expression as Go reads it: a brace that starts no repetition, and a bracket inside brackets, are themselves.
+pub(crate) fn regex(text: &str) -> Option<Regex> {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut in_class = false;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let after = &rest[c.len_utf8()..];
+        let mut taken = c.len_utf8();
+        match c {
+            '\\' => {
+                taken += after.chars().next().map_or(0, char::len_utf8);
+                out.push_str(&rest[..taken]);
+            }
+            '{' if !in_class && !is_repetition(after) => out.push_str("\\{"),
+            '[' if in_class && !after.starts_with(':') => out.push_str("\\["),
+            '&' | '~' | '-' if in_class && after.starts_with(c) => {
+                out.push('\\');
+                out.push(c);
+            }
+            '[' if !in_class => {
+                in_class = true;
+                out.push(c);
+                // A bracket right at the start of a class belongs to it.
+                for lead in ['^', ']'] {
+                    if rest[taken..].starts_with(lead) {
+                        if lead == ']' {
+                            out.push('\\');
+                        }
+                        out.push(lead);
+                        taken += 1;
+                    }
+                }
+            }
+            ']' if in_class => {
+                in_class = false;
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+        if in_class && rest.starts_with("[:") {
+            // A named class inside brackets, as it stands.
+            if let Some(end) = rest.find(":]") {
+                out.push_str(&rest[taken..end + 2]);
+                taken = end + 2;
+            }
+        }
+        rest = &rest[taken..];
+    }
+    Regex::new(&out).ok()
+}
+
+/// Whether what follows a brace makes it a repetition: `3}`, `3,}`, `3,5}`.
+fn is_repetition(after: &str) -> bool {
+    let Some((inner, _)) = after.split_once('}') else { return false };
+    let (low, high) = inner.split_once(',').unwrap_or((inner, "0"));
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    !low.is_empty() && digits(low) && digits(high)
 }
 
 /// A selector made ready.
@@ -184,10 +243,7 @@ impl<'a> Parser<'a> {
 
     fn word(&mut self) -> &'a str {
         self.space();
-        let end = self
-            .rest
-            .find(|c: char| matches!(c, ' ' | '\t' | '\r' | '\n' | '=' | '!' | '(' | ')' | ',' | '>' | '<'))
-            .unwrap_or(self.rest.len());
+        let end = self.rest.find([' ', '\t', '\r', '\n', '=', '!', '(', ')', ',', '>', '<']).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word
@@ -283,6 +339,23 @@ fn valid_value(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn expressions_are_read_as_go_reads_them() {
+        for (text, subject, expected) in [
+            ("${.*", "$", false),
+            (r"\${APP}", "${APP}", true),
+            ("a{2}", "aa", true),
+            ("[[a]", "[", true),
+            ("[[:alpha:]]x", "bx", true),
+            ("[]a]", "]", true),
+            ("[^]a]", "b", true),
+            ("[a&&b]", "&", true),
+        ] {
+            let regex = regex(&format!("^(?:{text})$"));
+            assert_eq!(regex.is_some_and(|r| r.is_match(subject)), expected, "{text} on {subject}");
+        }
+    }
 
     #[test]
     fn selectors_hold_or_not() {

@@ -157,9 +157,12 @@ fn custom_kind<'s>(document: &'s Node, api: &str, kind: &str) -> Option<&'s Node
     })
 }
 
+/// The keys of a merging list, `None` for one that is replaced.
+type MergeKeys = Option<&'static [&'static str]>;
+
 struct Types {
     kinds: HashMap<(&'static str, &'static str), TypeName>,
-    fields: HashMap<(TypeName, &'static str), (TypeName, Option<&'static [&'static str]>)>,
+    fields: HashMap<(TypeName, &'static str), (TypeName, MergeKeys)>,
 }
 
 static TYPES: LazyLock<Types> = LazyLock::new(|| Types {
