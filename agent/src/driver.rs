@@ -93,6 +93,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         to_hub: setup.to_hub,
         kinds_changed: setup.kinds_changed,
         discovery_due: None,
+        watches_due: true,
         report: ClusterReport {
             agent_version: env!("CARGO_PKG_VERSION").into(),
             leader: setup.pod,
@@ -142,6 +143,8 @@ struct Driver {
     to_hub: mpsc::Sender<ToHub>,
     kinds_changed: watch::Receiver<u64>,
     discovery_due: Option<Instant>,
+    /// Which kinds are watched may have changed: a look at every object, so not after every event.
+    watches_due: bool,
     /// The cluster report as it stands, without its time.
     report: ClusterReport,
     clock: fn() -> Millis,
@@ -155,9 +158,12 @@ impl Driver {
     async fn drive(&mut self, cancel: &CancellationToken) -> Result<(), ApiError> {
         loop {
             self.start_steps();
-            self.set_watches();
+            if std::mem::take(&mut self.watches_due) {
+                self.set_watches();
+            }
             self.collect_reports();
             let wake = self.wake();
+            let (to_hub, has_report) = (self.to_hub.clone(), self.has_report());
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 changed = self.leadership.changed() => {
@@ -175,10 +181,12 @@ impl Driver {
                     }
                 }
                 Some(done) = self.steps.join_next() => {
+                    let owned = self.engine.inventory_len();
                     self.done(done);
                     while let Some(done) = self.steps.try_join_next() {
                         self.done(done);
                     }
+                    self.watches_due |= owned != self.engine.inventory_len();
                 }
                 from_hub = self.from_hub.recv() => match from_hub {
                     Some(FromHub::Bundle(stored)) => self.take_bundle(stored),
@@ -189,7 +197,7 @@ impl Driver {
                     }
                     None => return Ok(()), // the link ended: the caller decides
                 },
-                permit = self.to_hub.reserve(), if self.has_report() => match permit {
+                permit = to_hub.reserve(), if has_report => match permit {
                     Ok(permit) => if let Some(message) = next_report(
                         &mut self.cluster, &mut self.pending, &mut self.gone, &mut self.all_known,
                     ) { permit.send(message) },
@@ -295,6 +303,7 @@ impl Driver {
         self.engine.set_bundle(desired, &*stored.blobs, now);
         self.report.generation = Some(head.generation);
         self.report.index = Some(head.index.digest);
+        self.watches_due = true;
         self.stored = Some(stored);
     }
 
@@ -303,9 +312,7 @@ impl Driver {
         for wanted in self.engine.wanted() {
             let resource = match &wanted.version {
                 Some(version) if wanted.kind.group.is_empty() => self.served.resource(version, &wanted.kind.kind),
-                Some(version) => {
-                    self.served.resource(&format!("{}/{version}", wanted.kind.group), &wanted.kind.kind)
-                }
+                Some(version) => self.served.resource(&format!("{}/{version}", wanted.kind.group), &wanted.kind.kind),
                 None => None,
             };
             let resource = resource.or_else(|| self.served.any_version(&wanted.kind.group, &wanted.kind.kind));
@@ -327,6 +334,7 @@ impl Driver {
                 self.served = Arc::new(served);
                 let now = self.now();
                 self.engine.set_discovery(&served_kinds(&self.served), true, now);
+                self.watches_due = true;
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot read which kinds are served; trying again");

@@ -1,3 +1,14 @@
-//! The Driftless agent: verifies, applies, watches, heals, reports.
+//! The Driftless agent: verifies, applies, watches, heals, reports. See `ARCHITECTURE.md`.
+
+pub mod agent;
+pub mod cli;
 pub mod cluster;
+pub mod driver;
+pub mod execute;
+pub mod health;
+pub mod identity;
+pub mod kinds;
 pub mod leader;
+pub mod ledger;
+pub mod link;
+pub mod records;

@@ -1,0 +1,305 @@
+//! What is made, in which order, who awaits whom, and in which order it ends.
+//!
+//! ```text
+//! always:          leader (Lease), health (/healthz, /readyz)
+//! while leading:   identity -> ledger -> { link, driver, kinds }, ended in the order driver, link, kinds
+//! ```
+//!
+//! A vital task that ends ends its scope: the leading tasks end the leading, which begins again; leader or health end
+//! the process, so that the kubelet starts a fresh one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use driftless_protocol::bundle::ServiceAccount;
+use driftless_reconcile::input::Millis;
+use driftless_reconcile::rules::Rules;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Args;
+use crate::cluster::api::{Actor, Api, ApiError, account_user, chain, connect, namespaces};
+use crate::health::{self, Readiness};
+use crate::identity::{self, IdentityError};
+use crate::leader::{self, Leadership, Timing};
+use crate::ledger::{Ledger, LedgerError};
+use crate::link::{self, FromHub, ToHub};
+use crate::{driver, kinds};
+
+/// Bundles and hints that wait for the driver, which takes them at once.
+const FROM_HUB: usize = 8;
+/// Reports that wait for the link, which keeps the newest per unit.
+const TO_HUB: usize = 64;
+/// Pause before leading is tried again after an error, so that a broken cluster is not hammered.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Deadline of every request: shorter than the margin of the lease.
+const DEADLINE: Duration = Duration::from_secs(7);
+
+/// Why the agent ends, or leading begins again.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The kubeconfig, or the pod's service account, cannot be used.
+    #[error("cannot use {what}")]
+    Config {
+        /// Which.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The join token file.
+    #[error("cannot use the join token in {}: {reason}", path.display())]
+    JoinToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The cluster itself cannot be told apart.
+    #[error("cannot read the namespace kube-system as {account}; give it the right to read namespaces")]
+    KubeUid {
+        /// The applier.
+        account: String,
+        /// What the API server said.
+        #[source]
+        source: ApiError,
+    },
+    /// Identity or enrolment.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The stored bundle.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Records or discovery.
+    #[error("cannot begin to lead")]
+    Begin(#[source] ApiError),
+    /// A listener.
+    #[error("cannot serve health on {address}")]
+    Health {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A task panicked.
+    #[error("the {0} task ended unexpectedly")]
+    Ended(&'static str),
+    /// Signals cannot be listened to.
+    #[error("cannot listen to signals")]
+    Signal(#[source] std::io::Error),
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+pub async fn run_until_signal(args: Args) -> Result<(), AgentError> {
+    let cancel = CancellationToken::new();
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(AgentError::Signal)?;
+    let running = run(args, cancel.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return ended,
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("asked to end");
+    cancel.cancel();
+    running.await
+}
+
+/// Runs until cancelled.
+pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError> {
+    let config = kube_config(&args).await?;
+    let applier = driver::applier(&args.applier);
+    let client = connect(config.clone()).map_err(|e| config_error("the kubeconfig", e))?;
+    let api = Api::new(client, DEADLINE);
+    let mut as_applier = config;
+    as_applier.auth_info.impersonate = Some(account_user(&applier));
+    let applier_client = connect(as_applier).map_err(|e| config_error("the kubeconfig", e))?;
+
+    let (leading, leadership) = watch::channel(Leadership::Follower);
+    let (ready, readiness) = watch::channel(Readiness { ready: false, message: "starting".into() });
+    let mut vital = JoinSet::new();
+    let lease = leader::run(api.clone(), args.pod_name.clone(), Timing::default(), leading, cancel.child_token());
+    vital.spawn(async move {
+        lease.await;
+        Ok::<_, AgentError>("leader")
+    });
+    let (address, stop) = (args.health_address, cancel.child_token());
+    vital.spawn(async move {
+        let served = health::serve(address, readiness, stop).await;
+        served.map(|()| "health").map_err(|source| AgentError::Health { address, source })
+    });
+
+    let parts = Parts { args, api, applier, applier_client, leadership, ready };
+    let result = tokio::select! {
+        ended = vital.join_next() => match ended {
+            Some(Ok(Err(error))) => Err(error),
+            Some(Ok(Ok(name))) if !cancel.is_cancelled() => Err(AgentError::Ended(name)),
+            Some(Err(_)) => Err(AgentError::Ended("leader or health")),
+            _ => Ok(()),
+        },
+        () = lead_again_and_again(&parts, &cancel) => Ok(()),
+    };
+    // Last of all the lease is given up: nothing of ours writes any more.
+    cancel.cancel();
+    while let Some(ended) = vital.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(error = chain(&error), "while ending");
+        }
+    }
+    result
+}
+
+struct Parts {
+    args: Args,
+    api: Api,
+    applier: ServiceAccount,
+    applier_client: kube::Client,
+    leadership: watch::Receiver<Leadership>,
+    ready: watch::Sender<Readiness>,
+}
+
+/// Leads whenever this pod may, until cancelled.
+async fn lead_again_and_again(parts: &Parts, cancel: &CancellationToken) {
+    let mut leadership = parts.leadership.clone();
+    while !cancel.is_cancelled() {
+        parts.ready.send_replace(Readiness { ready: true, message: "another pod leads".into() });
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            led = leadership.wait_for(|l| matches!(l, Leadership::Leader { .. })) => if led.is_err() { return },
+        }
+        let scope = cancel.child_token();
+        let ended = lead(parts, &scope).await;
+        scope.cancel();
+        if let Err(error) = ended {
+            let message = chain(&error);
+            tracing::error!(error = message, "cannot lead; trying again");
+            parts.ready.send_replace(Readiness { ready: false, message });
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+    }
+}
+
+/// Leads until leadership is lost, a leading task ends, or cancelled.
+async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError> {
+    let kube_uid = kube_uid(parts).await?;
+    let join = join_token(&parts.args)?;
+    let identity = identity::load_or_enrol(&parts.api, join, &kube_uid, scope).await?;
+    let ledger = Ledger::load(parts.api.clone(), &identity, &kube_uid, u64::from(parts.args.ledger_mib) << 20).await?;
+    tracing::info!(cluster = %identity.name, id = %identity.cluster, "leading");
+    parts.ready.send_replace(Readiness { ready: true, message: "leading".into() });
+
+    let stored = ledger.current();
+    let rules = rules(&parts.args, identity.hash_key());
+    let (to_driver, from_hub) = mpsc::channel::<FromHub>(FROM_HUB);
+    let (to_hub, from_driver) = mpsc::channel::<ToHub>(TO_HUB);
+    let (changed, kinds_changed) = watch::channel(0);
+
+    let mut tasks = JoinSet::new();
+    // Each ends before the next when the scope ends: first who writes to the cluster, then who tells of it.
+    let (driver_stop, link_stop) = (scope.child_token(), CancellationToken::new());
+    let setup = driver::Setup {
+        api: parts.api.clone(),
+        applier_client: parts.applier_client.clone(),
+        applier: parts.applier.clone(),
+        rules,
+        leadership: parts.leadership.clone(),
+        stored,
+        from_hub,
+        to_hub,
+        kinds_changed,
+        pod: parts.args.pod_name.clone(),
+        clock: unix_millis,
+    };
+    tasks.spawn(async move { driver::run(setup, driver_stop).await.map_err(AgentError::Begin) });
+    let link = link::run(
+        link::Setup { api: parts.api.clone(), identity, ledger, kube_uid, pod: parts.args.pod_name.clone() },
+        from_driver,
+        to_driver,
+        link_stop.clone(),
+    );
+    tasks.spawn(async move {
+        link.await;
+        Ok(())
+    });
+    let watching = kinds::run(parts.applier_client.clone(), changed);
+    let watching = tasks.spawn(async move {
+        watching.await;
+        Ok(())
+    });
+
+    let first = tasks.join_next().await;
+    scope.cancel();
+    watching.abort();
+    link_stop.cancel();
+    let mut result = flatten(first);
+    while let Some(ended) = tasks.join_next().await {
+        let ended = flatten(Some(ended));
+        if result.is_ok() {
+            result = ended;
+        }
+    }
+    result
+}
+
+fn flatten(ended: Option<Result<Result<(), AgentError>, tokio::task::JoinError>>) -> Result<(), AgentError> {
+    match ended {
+        Some(Ok(result)) => result,
+        Some(Err(error)) if error.is_panic() => Err(AgentError::Ended("leading")),
+        _ => Ok(()),
+    }
+}
+
+fn rules(args: &Args, hash_key: [u8; 32]) -> Rules {
+    let mut rules = Rules::new(hash_key);
+    rules.shadow = args.shadow;
+    rules.approved_delete_cap = args.approved_delete_cap;
+    rules
+}
+
+async fn kube_config(args: &Args) -> Result<kube::Config, AgentError> {
+    let Some(file) = &args.kubeconfig else {
+        return kube::Config::incluster().map_err(|e| config_error("the pod's service account", e));
+    };
+    let what = format!("the kubeconfig {}", file.display());
+    let kubeconfig = kube::config::Kubeconfig::read_from(file).map_err(|e| config_error(&what, e))?;
+    kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+        .await
+        .map_err(|e| config_error(&what, e))
+}
+
+fn config_error(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> AgentError {
+    AgentError::Config { what: what.to_owned(), source: Box::new(source) }
+}
+
+/// The UID of `kube-system`: what tells this cluster from a copy of it.
+async fn kube_uid(parts: &Parts) -> Result<String, AgentError> {
+    let refused = |source| AgentError::KubeUid { account: account_user(&parts.applier), source };
+    let actor = Actor::Account(parts.applier.clone());
+    let namespace = parts.api.get(&actor, &namespaces(), "", "kube-system").await.map_err(refused)?;
+    let uid = namespace.as_ref().and_then(|n| n.pointer("/metadata/uid")).and_then(Value::as_str);
+    uid.map(str::to_owned).ok_or_else(|| refused(ApiError::Answer("kube-system has no UID".into())))
+}
+
+fn join_token(args: &Args) -> Result<Option<driftless_protocol::token::JoinToken>, AgentError> {
+    let Some(path) = &args.join_token_file else { return Ok(None) };
+    let wrong = |reason: String| AgentError::JoinToken { path: path.clone(), reason };
+    match std::fs::read_to_string(path) {
+        Ok(text) => text.trim().parse().map(Some).map_err(|e| wrong(format!("{e}"))),
+        // The Secret may be gone once the cluster has its identity.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+/// The clock of the agent, in Unix milliseconds.
+#[must_use]
+pub fn unix_millis() -> Millis {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
