@@ -17,9 +17,9 @@ pub(crate) fn suffix(res: &Res) -> Result<String, WriteError> {
     let secret = &*res.kind() == "Secret";
     let mut json = Vec::with_capacity(1024);
     json.push(b'{');
-    if !secret && let Some(data @ Node::Map(_)) = field("binaryData") {
+    if !secret && let Some(data @ (Node::Map(_) | Node::Seq(_))) = field("binaryData") {
         json.extend_from_slice(b"\"binaryData\":");
-        value(&mut json, data)?;
+        top(&mut json, Some(data))?;
         json.push(b',');
     }
     json.extend_from_slice(b"\"data\":");
@@ -27,9 +27,9 @@ pub(crate) fn suffix(res: &Res) -> Result<String, WriteError> {
     json.extend_from_slice(if secret { b",\"kind\":\"Secret\"" } else { b",\"kind\":\"ConfigMap\"" });
     json.extend_from_slice(b",\"name\":\"\"");
     if secret {
-        if let Some(data @ Node::Map(_)) = field("stringData") {
+        if let Some(data @ (Node::Map(_) | Node::Seq(_))) = field("stringData") {
             json.extend_from_slice(b",\"stringData\":");
-            value(&mut json, data)?;
+            top(&mut json, Some(data))?;
         }
         json.extend_from_slice(b",\"type\":");
         top(&mut json, field("type"))?;
@@ -58,6 +58,8 @@ fn top(out: &mut Vec<u8>, node: Option<&Node>) -> Result<(), WriteError> {
     match node {
         None => string(out, ""),
         Some(Node::Scalar(s)) => string(out, &s.text),
+        // The real program fails to read a list here, and looks away.
+        Some(Node::Seq(_)) => out.extend_from_slice(b"null"),
         Some(node) => return value(out, node),
     }
     Ok(())

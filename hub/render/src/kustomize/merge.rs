@@ -286,6 +286,9 @@ enum Cleaned {
 fn clean<'s>(schemas: &'s Schemas, node: &Node, given: Option<Schema<'s>>) -> Result<Cleaned, String> {
     match node {
         Node::Scalar(s) if s.kind == Kind::Null && s.text.is_empty() => Ok(Cleaned::Gone),
+        Node::Scalar(s) if s.kind == Kind::Str && !s.quoted && means_more_in_yaml_1_1(&s.text) => {
+            Ok(Cleaned::New(Node::Scalar(Scalar { quoted: true, ..s.clone() })))
+        }
         Node::Scalar(_) => Ok(Cleaned::Same),
         Node::Map(map) => Ok(match clean_map(schemas, map, schema_for(schemas, given, Some(node), None))? {
             Some(map) => Cleaned::New(Node::Map(map)),

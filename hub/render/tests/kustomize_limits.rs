@@ -1,0 +1,174 @@
+//! Limits at the limit and one beyond, links, and what a Flux Kustomization adds to the file at the top.
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use driftless_render::kustomize::{
+    BuildError, ErrorKind, Image, Limits, Options, Order, Origin, Overlay, Patch, Selector, build, build_generated,
+    generate,
+};
+use driftless_render::tree::MemTree;
+
+fn tree(files: &[(&str, &str)]) -> MemTree {
+    let mut tree = MemTree::new();
+    for (path, text) in files {
+        match text.strip_prefix("-> ") {
+            Some(target) => tree.insert_link(*path, target),
+            None => tree.insert(*path, text.as_bytes()),
+        }
+    }
+    tree
+}
+
+fn config_map(name: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n")
+}
+
+fn text(tree: &MemTree, dir: &str, options: &Options) -> Result<String, BuildError> {
+    let built = build(tree, dir, options)?;
+    Ok(driftless_yaml::to_stream(built.resources.iter().map(|r| &r.node)).unwrap())
+}
+
+/// Builds with these limits; the class of the failure, if it fails.
+fn failure(tree: &MemTree, limits: Limits) -> Option<ErrorKind> {
+    build(tree, "", &Options { limits, ..Options::default() }).err().map(|e| e.kind)
+}
+
+#[test]
+fn limits_hold_at_the_limit_and_stop_one_beyond() {
+    let documents: Vec<String> = (0..10).map(|i| config_map(&format!("c{i}"))).collect();
+    let file = documents.join("---\n");
+    let flat = tree(&[("kustomization.yaml", "resources: [a.yaml]\n"), ("a.yaml", &file)]);
+    let mut deep = MemTree::new();
+    let mut dir = String::new();
+    for i in 0..5 {
+        let below = format!("d{i}");
+        deep.insert(format!("{dir}kustomization.yaml"), format!("resources: [{below}]\n").as_bytes());
+        dir = format!("{dir}{below}/");
+    }
+    deep.insert(format!("{dir}kustomization.yaml"), b"resources: [a.yaml]\n".as_slice());
+    deep.insert(format!("{dir}a.yaml"), config_map("a").as_bytes());
+    let len = file.len() as u64;
+    let all = len + "resources: [a.yaml]\n".len() as u64;
+    let base = Limits::default();
+    for (what, tree, at, beyond) in [
+        ("objects", &flat, Limits { objects: 10, ..base }, Limits { objects: 9, ..base }),
+        ("bytes of a file", &flat, Limits { file_bytes: len, ..base }, Limits { file_bytes: len - 1, ..base }),
+        ("bytes of a build", &flat, Limits { read_bytes: all, ..base }, Limits { read_bytes: all - 1, ..base }),
+        ("depth", &deep, Limits { base_depth: 5, ..base }, Limits { base_depth: 4, ..base }),
+    ] {
+        assert_eq!(failure(tree, at), None, "{what} at the limit");
+        assert_eq!(failure(tree, beyond), Some(ErrorKind::Limit), "{what} beyond the limit");
+    }
+}
+
+#[test]
+fn nothing_leaves_the_tree() {
+    let kustomization = |resource: &str| format!("resources:\n- {resource}\n");
+    for (resource, extra, kind) in [
+        ("../../x.yaml", None, ErrorKind::Refused),
+        ("/etc/passwd", None, ErrorKind::Refused),
+        ("link.yaml", Some(("d/link.yaml", "-> ../../x.yaml")), ErrorKind::Refused),
+        ("link.yaml", Some(("d/link.yaml", "-> /etc/passwd")), ErrorKind::Refused),
+        ("link.yaml", Some(("d/link.yaml", "-> link.yaml")), ErrorKind::Refused),
+        ("link.yaml", Some(("d/link.yaml", "-> nothing.yaml")), ErrorKind::Missing),
+    ] {
+        let file = kustomization(resource);
+        let mut files = vec![("d/kustomization.yaml", file.as_str())];
+        files.extend(extra);
+        let error = build(&tree(&files), "d", &Options::default()).unwrap_err();
+        assert_eq!(error.kind, kind, "{resource} {extra:?}: {error}");
+        assert_eq!(error.place, Origin::new("d/kustomization.yaml", 2), "{resource}");
+    }
+}
+
+#[test]
+fn objects_know_where_they_were_written() {
+    let tree = tree(&[
+        ("o/kustomization.yaml", "resources: [../b]\nnamePrefix: p-\n"),
+        ("b/kustomization.yaml", "resources: [a.yaml]\nconfigMapGenerator:\n- name: g\n  literals: [a=b]\n"),
+        ("b/a.yaml", &format!("# comment\n{}---\n{}", config_map("one"), config_map("two"))),
+    ]);
+    let built = build(&tree, "o", &Options::default()).unwrap();
+    let found: Vec<String> = built.resources.iter().map(|r| r.origin.to_string()).collect();
+    assert_eq!(found, ["b/a.yaml:2", "b/a.yaml:7", "b/kustomization.yaml:3"]);
+    assert_eq!(built.resources[2].hashed_base_name.as_deref(), Some("p-g"));
+}
+
+#[test]
+fn legacy_order_sorts() {
+    let file = format!("{}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: z}}\n", config_map("a"));
+    let tree = tree(&[("kustomization.yaml", "resources: [a.yaml]\n"), ("a.yaml", &file)]);
+    let built = build(&tree, "", &Options { order: Order::Legacy, ..Options::default() }).unwrap();
+    assert_eq!(built.resources[0].node.at(&["kind"]).and_then(|n| n.as_str()), Some("Namespace"));
+}
+
+#[test]
+fn flux_settings_are_merged_into_the_file_at_the_top() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - {name: a, image: nginx:1}\n  - {name: b, image: redis:1}\n";
+    let tree = tree(&[
+        (
+            "app/kustomization.yaml",
+            "namespace: file\nnamePrefix: file-\nunknown: 1\nresources: [pod.yaml]\nimages:\n- {name: nginx, newName: mirror/nginx, newTag: 5}\n",
+        ),
+        ("app/pod.yaml", pod),
+        (
+            "c/kustomization.yaml",
+            "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\ncommonAnnotations: {c: d}\n",
+        ),
+    ]);
+    let overlay = Overlay {
+        target_namespace: Some("flux".to_owned()),
+        name_suffix: Some("-s".to_owned()),
+        patches: vec![Patch {
+            patch: Some("[{\"op\": \"add\", \"path\": \"/spec/hostNetwork\", \"value\": true}]".to_owned()),
+            target: Some(Selector { kind: "Pod".to_owned(), ..Selector::default() }),
+            ..Patch::default()
+        }],
+        components: vec!["../c".to_owned(), "../gone".to_owned()],
+        ignore_missing_components: true,
+        images: vec![
+            Image { name: "nginx".to_owned(), digest: "sha256:ab".to_owned(), ..Image::default() },
+            Image { name: "redis".to_owned(), new_tag: "7".to_owned(), ..Image::default() },
+        ],
+        place: Origin::new("clusters/a/app.yaml", 3),
+        ..Overlay::default()
+    };
+    let options = Options { overlay, ..Options::default() };
+    let built = build(&tree, "app", &options).unwrap();
+    assert!(
+        built.warnings.iter().any(|w| w.to_string().starts_with("app/kustomization.yaml:3: unknown field")),
+        "{:?}",
+        built.warnings
+    );
+    assert_eq!(
+        text(&tree, "app", &options).unwrap(),
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n    c: d\n  name: file-p-s\n  namespace: flux\nspec:\n  containers:\n  \
+         - image: mirror/nginx@sha256:ab\n    name: a\n  - image: redis:7\n    name: b\n  hostNetwork: true\n"
+    );
+    let strict =
+        Options { overlay: Overlay { ignore_missing_components: false, ..options.overlay }, ..Options::default() };
+    let error = build(&tree, "app", &strict).unwrap_err();
+    assert!(error.attempt.contains("../gone"), "{error}");
+}
+
+#[test]
+fn a_folder_without_a_kustomization_file_is_walked() {
+    let tree = tree(&[
+        ("app/b.yaml", &config_map("b")),
+        ("app/a/x.yml", &config_map("x")),
+        ("app/a/readme.md", "no"),
+        ("app/own/kustomization.yaml", "resources: [y.yaml]\nnamePrefix: own-\n"),
+        ("app/own/y.yaml", &config_map("y")),
+        ("app/skipped/z.yaml", "not: an object\n"),
+    ]);
+    let file = generate(&tree, "app", &|path, _| path == "app/skipped").unwrap();
+    assert_eq!(file.resources, ["a/x.yml", "b.yaml", "own"]);
+    let built = build_generated(&tree, "app", &file, &Options::default()).unwrap();
+    assert_eq!(built.resources.len(), 3);
+    let error = generate(&tree, "app", &|_, _| false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "app/skipped/z.yaml:1: this document has no kind, so it is no Kubernetes object (if it is not meant to be one (values, a patch), do not list it under resources)"
+    );
+    let nothing = build_generated(&tree, "app", &Default::default(), &Options::default()).unwrap();
+    assert!(nothing.resources.is_empty());
+}
