@@ -151,7 +151,8 @@ impl Engine {
     }
 
     /// The watches that are needed now: kinds that the cluster serves and the bundle or the inventory names, and
-    /// autoscalers where a workload is declared.
+    /// autoscalers where a workload is declared. Looks at every object: ask after `set_inventory`, `set_bundle` and
+    /// `set_discovery`, nothing else adds to it.
     #[must_use]
     pub fn wanted(&self) -> Vec<Wanted> {
         let mut wanted: BTreeMap<GroupKind, Option<String>> = BTreeMap::new();
@@ -250,10 +251,8 @@ impl Engine {
     /// Nothing is in flight, nothing can be started, nothing is to be written.
     #[must_use]
     pub fn idle(&self) -> bool {
-        self.flights.is_empty()
-            && self.queue.is_empty()
-            && self.dirty.is_empty()
-            && !self.inventory.is_dirty(&self.frozen)
+        let written = !self.can_write() || !self.inventory.is_dirty(&self.frozen);
+        self.flights.is_empty() && self.queue.is_empty() && self.dirty.is_empty() && written
     }
 
     /// A step with a fresh id.

@@ -39,6 +39,8 @@ pub struct View<'a> {
     pub damping: Millis,
     /// A dry run has looked at exactly this.
     pub probed: bool,
+    /// It was read for a comparison in exactly this state.
+    pub looked: bool,
 }
 
 /// Drift of one object, in short.
@@ -65,6 +67,9 @@ pub enum Need {
     Apply(Purpose, TakeOver),
     /// A dry run: the live object differs, and nobody claims the difference.
     DryRun,
+    /// It changed while its content was not compared (its unit was held or suspended): it is read first, so that what is
+    /// healed can be told.
+    Read,
     /// It drifted, and its unit's mode says to leave it.
     Leave,
     /// It drifted, and is healed at this time, or when the unit is healthy (`None`).
@@ -93,7 +98,8 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
         None => TakeOver::No,
         Some(live) if live.owned == baseline.owned && live.added == Mark::NONE => return Need::Nothing,
         Some(live) => match view.drift {
-            // Not compared yet: the bytes were not at hand. The apply settles it.
+            None if !view.looked => return Need::Read,
+            // The declared bytes were not at hand: the apply settles it.
             None => TakeOver::Humans,
             Some(drift) if drift.fields == 0 && live.applied_by_us => return Need::Nothing,
             Some(drift) if drift.unclaimed && !drift.added && !view.probed && live.applied_by_us => {

@@ -423,3 +423,103 @@ fn a_fight_with_a_controller_is_damped_and_ends_by_itself() {
     w.run_until(w.now + 120_000, &mut |_: &driftless_reconcile::step::Step| None);
     assert_eq!(w.cluster.get(&x).unwrap()["data"]["k"], "1");
 }
+
+#[test]
+fn what_changed_while_suspended_is_healed_after_it_and_told_field_by_field() {
+    let mut w = World::new();
+    let app = || unit("a", vec![deployment("my-app", 3)]);
+    w.commit(&[app()]);
+    w.settle();
+    w.commit(&[app().suspended()]);
+    w.settle();
+    w.writes();
+    let key = key("apps", "Deployment", "default", "my-app");
+    w.cluster.update_through(&key, "kubectl", "scale", &[("spec|replicas", Some(json!(5)))]);
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    let report = w.report("a");
+    assert!(report.suspended && report.objects.is_empty(), "{report:#?}");
+    w.commit(&[app()]);
+    w.settle();
+    assert_eq!(w.writes(), ["Heal Deployment.apps default/my-app"]);
+    assert_eq!(w.report("a").recent[0].detail, "spec.replicas 5 -> 3 (manager kubectl)");
+}
+
+#[test]
+fn a_validated_unit_writes_nothing_before_all_of_a_stage_passed() {
+    let mut w = World::new();
+    let of = || {
+        unit("a", vec![config_map("bad", "1"), config_map("good", "1"), namespace("new")])
+            .with(|s| s.validation = driftless_protocol::bundle::Validation::Server)
+    };
+    w.cluster.refuse.insert("ConfigMap default/bad".into(), failure(422, "Invalid", "data.k: Invalid value: no"));
+    w.commit(&[of()]);
+    w.settle();
+    let writes: Vec<String> = w.writes().into_iter().filter(|line| !line.starts_with("DryRun")).collect();
+    assert_eq!(writes, ["Create Namespace new"], "the first stage passed, the second did not");
+    assert_eq!(w.report("a").reason, "ReconciliationFailed");
+    w.cluster.refuse.clear();
+    w.engine.reconcile(None, w.now);
+    w.settle();
+    let writes: Vec<String> = w.writes().into_iter().filter(|line| !line.starts_with("DryRun")).collect();
+    assert_eq!(writes, ["Create ConfigMap default/bad", "Create ConfigMap default/good"]);
+}
+
+#[test]
+fn a_short_failure_is_no_alarm_and_a_long_one_is() {
+    let mut w = World::new();
+    w.cluster.refuse.insert("ConfigMap default/x".into(), failure(503, "ServiceUnavailable", "etcd is away"));
+    w.commit(&[unit("a", vec![config_map("x", "1")])]);
+    w.run_until(w.now + 200, &mut |_: &driftless_reconcile::step::Step| None);
+    let report = w.report("a");
+    assert_eq!((report.ready, report.counts.failed), (Ready::Unknown, 0));
+    assert!(report.message.contains("etcd is away"), "{}", report.message);
+    w.run_until(w.now + 20_000, &mut |_: &driftless_reconcile::step::Step| None);
+    assert_eq!((w.report("a").ready, w.report("a").counts.failed), (Ready::False, 1));
+}
+
+#[test]
+fn a_version_the_cluster_does_not_serve_is_named() {
+    let mut w = World::new();
+    let mut old = deployment("web", 1);
+    old["apiVersion"] = "apps/v1beta1".into();
+    w.commit(&[unit("a", vec![old])]);
+    w.settle();
+    let report = w.report("a");
+    assert_eq!(report.objects[0].state, ObjectState::NotServed);
+    assert!(report.objects[0].message.contains("serves Deployment as v1, and not as v1beta1"), "{report:#?}");
+    assert_eq!(w.writes(), [""; 0]);
+}
+
+#[test]
+fn the_agents_own_objects_are_never_deleted_whatever_is_approved() {
+    let own = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "driftless-head", "namespace": "driftless-system"}, "data": {"k": "1"}});
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "driftless-agent"}});
+    let mut w = World::new();
+    let keep = || config_map("keep", "1");
+    w.commit(&[unit("a", vec![own.clone(), role, namespace("driftless-system"), keep()])]);
+    w.settle();
+    let approved: Vec<_> = w
+        .cluster
+        .keys()
+        .map(|key| ApprovedDelete {
+            key: key.clone(),
+            uid: w.cluster.get(key).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned(),
+        })
+        .collect();
+    w.writes();
+    w.commit_index(&[unit("a", vec![keep()])], true, &approved);
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    assert_eq!(w.report("a").recent.iter().filter(|e| e.detail.contains("left alone")).count(), 3);
+}
+
+#[test]
+fn a_unit_of_four_thousand_objects_is_applied_once_each() {
+    let mut w = World::new();
+    w.commit(&[unit("a", (0..4000).map(|i| config_map(&format!("c{i}"), "1")).collect())]);
+    w.settle();
+    assert_eq!(w.writes().len(), 4000);
+    assert_eq!(w.report("a").counts.in_sync, 4000);
+}

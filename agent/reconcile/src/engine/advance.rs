@@ -15,6 +15,7 @@ use crate::inventory::Entry;
 use crate::order::Stage;
 use crate::plan::{self, DriftView, Need, View};
 use crate::retry;
+use crate::step::Purpose;
 
 /// Window in which heals against a controller count as one contest (security.md P-23).
 const CONTEST_WINDOW: Millis = 600_000;
@@ -74,7 +75,9 @@ impl Engine {
                 (Status { ready: Ready::Unknown, reason: reason::SUSPENDED, message, waiting: None }, None)
             }
             Some(State::Left) => {
+                let owns = self.leaving.iter().any(|ix| self.unit_of(*ix) == Some(unit));
                 let message = match self.index_whole {
+                    true if !owns => "it left Git, and nothing of it is left in the cluster",
                     true => "it left Git; what it owned is being deleted, or kept as told below",
                     false => "it is not in the bundle, but the hub could not build everything; what it owned is kept",
                 };
@@ -110,6 +113,8 @@ impl Engine {
         let is_ready = Some((slot.status.ready, slot.applied));
         if was_ready != is_ready {
             self.wake_dependents(unit);
+            // Heals that wait for a healthy unit.
+            self.dirty.insert(unit);
             self.deletes_dirty = true;
         }
     }
@@ -208,10 +213,7 @@ impl Engine {
                     if obj.want.as_ref().is_some_and(|want| !want.handed_through) {
                         tally.missing_kinds += 1;
                         if tally.missing_kinds == 1 {
-                            tally.errors.push(format!(
-                                "{}: the cluster does not serve the kind {}; it is applied as soon as it does",
-                                obj.key, obj.key.kind
-                            ));
+                            tally.errors.push(format!("{}: {}", obj.key, self.unserved(*ix).unwrap_or_default()));
                         }
                     }
                 }
@@ -279,6 +281,27 @@ impl Engine {
         self.by_unit.get(id).is_some_and(|unit| self.dirty.contains(unit))
     }
 
+    /// The cluster does not serve an object's kind, or not in its version: why, for people.
+    pub(super) fn unserved(&self, ix: Ix) -> Option<String> {
+        let obj = self.obj(ix)?;
+        let want = obj.want.as_ref()?;
+        if !self.discovered {
+            return None;
+        }
+        let Some(versions) = self.kinds.get(&GroupKind::of(&obj.key)).and_then(|kind| kind.served.as_ref()) else {
+            let kind = &obj.key.kind;
+            return Some(format!(
+                "the cluster does not serve the kind {kind} ({}); it is applied as soon as it does",
+                want.api_version
+            ));
+        };
+        let version = super::version_of(&want.api_version);
+        (!versions.iter().any(|served| served == version)).then(|| {
+            let (kind, served) = (&obj.key.kind, versions.join(", "));
+            format!("the cluster serves {kind} as {served}, and not as {version}; change its apiVersion in Git")
+        })
+    }
+
     /// Why an object has no place to be applied to, if so.
     pub(super) fn unplaced(&self, key: &ObjectKey) -> Option<String> {
         let kind = self.kinds.get(&GroupKind::of(key))?;
@@ -295,8 +318,7 @@ impl Engine {
         let need = self.need(ix, now);
         let Some(obj) = self.obj(ix) else { return (Progress::InSync, None) };
         let kind = GroupKind::of(&obj.key);
-        let served = self.kinds.get(&kind).is_some_and(|kind| kind.served.is_some());
-        if self.discovered && !served {
+        if self.unserved(ix).is_some() {
             return (Progress::NotServed, None);
         }
         if self.unplaced(&obj.key).is_some() {
@@ -317,24 +339,31 @@ impl Engine {
                 };
                 (Progress::Pending(why), None)
             }
-            Need::Apply(..) | Need::DryRun => {
+            Need::Apply(..) | Need::DryRun | Need::Read => {
                 if obj.busy.is_some() {
                     return (Progress::Started(format!("the API server's answer for {shown}")), None);
                 }
                 if let Some(trouble) = &obj.trouble {
-                    if trouble.next > now {
-                        return (Progress::Failed, Some(trouble.next));
+                    let (_, why) = retry::explain(trouble.class, &trouble.failure, &obj.key);
+                    let (lasting, next) = (trouble.lasting(), trouble.next);
+                    let progress =
+                        if lasting { Progress::Failed } else { Progress::Pending(format!("{shown}: {why}")) };
+                    if next > now {
+                        return (progress, Some(next));
                     }
                     self.enqueue(ix, now);
-                    return (Progress::Failed, None);
+                    return (progress, None);
                 }
                 // A heal does not wait for stages or dependencies: its place was there before.
-                let heal = matches!(need, Need::Apply(crate::step::Purpose::Heal, _) | Need::DryRun);
+                let heal = heals(need);
                 if !heal && let Some(closed) = closed {
                     return (Progress::Pending(format!("{closed} before {shown}")), None);
                 }
                 if !heal && let Some(why) = self.missing_namespace(ix) {
                     return (Progress::Pending(why), None);
+                }
+                if !heal && self.passed_validation(ix) {
+                    return (Progress::Pending(format!("the dry runs of the other objects before {shown}")), None);
                 }
                 if self.rules.shadow {
                     return (
@@ -346,6 +375,14 @@ impl Engine {
                 (Progress::Started(format!("{shown} to be applied")), None)
             }
         }
+    }
+
+    /// Its dry run passed, and its unit waits for those of the others.
+    fn passed_validation(&self, ix: Ix) -> bool {
+        let Some(obj) = self.obj(ix) else { return false };
+        let Some(want) = &obj.want else { return false };
+        let must = self.unit(want.unit).is_some_and(|slot| slot.must_validate(want.stage));
+        must && obj.probed.is_some_and(|(_, mark)| mark == want.mark)
     }
 
     /// What an object needs by itself, without regard to its unit's stages.
@@ -382,6 +419,7 @@ impl Engine {
                 unit_healthy: slot.status.ready == Ready::True,
                 last_heal: obj.pace.last,
                 damping,
+                looked: of.is_some() && obj.looked == of,
                 probed: obj.probed == of.map(|(owned, _, desired)| (owned, desired)),
             },
             now,
@@ -423,7 +461,7 @@ impl Engine {
         let Some(want) = &obj.want else { return };
         let Some(slot) = self.unit(want.unit) else { return };
         let known = self.inventory.get(&obj.key).is_some();
-        let heal_only = matches!(self.need(ix, now), Need::Apply(crate::step::Purpose::Heal, _) | Need::DryRun);
+        let heal_only = heals(self.need(ix, now));
         if !slot.open && !heal_only {
             return;
         }
@@ -588,6 +626,11 @@ impl Engine {
         let of = (obj.live.folded()?.owned, obj.live.folded()?.added, obj.want.as_ref()?.mark);
         obj.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())
     }
+}
+
+/// Concerns an object whose content was applied before: neither stages nor dependencies hold it up.
+pub(super) fn heals(need: Need) -> bool {
+    matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun | Need::Read)
 }
 
 /// The pause a contest asks for. Rights and admission are never damped: there every second counts.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{EventKind, HeldDelete, RecentEvent};
 
 use super::Engine;
 use super::run::Flight;
 use super::state::{Ix, Live, Slot, State, UnitIx};
-use crate::input::Millis;
+use crate::input::{GroupKind, Millis};
 use crate::mark::Mark;
 use crate::order;
 use crate::prune::{self, Candidate, Seen, Standing, Verdict};
@@ -173,7 +174,7 @@ impl Engine {
             let delete = Delete {
                 unit: (*entry.unit).clone(),
                 key: (*obj.key).clone(),
-                api_version: entry.api_version.to_string(),
+                api_version: self.served_as(&obj.key, &entry.api_version),
                 uid: live.uid.to_string(),
                 resource_version: live.version.to_string(),
                 account: record.and_then(|record| record.account.clone()),
@@ -186,6 +187,18 @@ impl Engine {
             self.inventory.count_delete(now);
             self.unwritten(now);
             steps.push(step);
+        }
+    }
+
+    /// The `apiVersion` to use for an object that was applied as this one: a cluster upgrade may have removed it.
+    fn served_as(&self, key: &ObjectKey, applied: &str) -> String {
+        let versions = self.kinds.get(&GroupKind::of(key)).and_then(|kind| kind.served.as_ref());
+        match versions
+            .and_then(|versions| versions.first().filter(|_| !versions.iter().any(|v| v == super::version_of(applied))))
+        {
+            Some(version) if key.group.is_empty() => version.clone(),
+            Some(version) => format!("{}/{version}", key.group),
+            None => applied.to_owned(),
         }
     }
 

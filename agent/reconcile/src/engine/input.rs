@@ -138,11 +138,20 @@ impl Engine {
             if !same {
                 slot.started = now;
                 slot.settled = None;
-                slot.validate = matches!(body, Some((_, _, Validation::Server)));
+                // A dry run is a schema check and more, so `client` is honoured by one too.
+                slot.validate = matches!(body, Some((_, _, Validation::Server | Validation::Client)));
                 slot.validated = None;
             }
             slot.state = state;
             slot.looks = looks;
+        }
+
+        for slot in &mut self.units {
+            // What was said of a unit that is gone was said with the last bundle.
+            let owns = || self.inventory.iter().any(|(_, entry)| entry.unit == slot.id);
+            if matches!(slot.state, State::Left) && !slot.recent.is_empty() && !owns() {
+                slot.recent.clear();
+            }
         }
 
         // New content is tried at once, whatever failed before.
@@ -590,7 +599,7 @@ impl Engine {
     }
 
     /// Compares a live object with what was applied, when the marks do not already say that nothing differs.
-    fn compare(&mut self, ix: Ix, live: &Value, blobs: &dyn Blobs, now: Millis) {
+    pub(super) fn compare(&mut self, ix: Ix, live: &Value, blobs: &dyn Blobs, now: Millis) {
         let Some(obj) = self.obj(ix) else { return };
         let (Some(want), Live::Present(folded)) = (&obj.want, &obj.live) else { return };
         let entry = self.inventory.get(&obj.key);

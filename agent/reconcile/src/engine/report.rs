@@ -8,7 +8,7 @@ use driftless_protocol::report::{Counts, DriftClass, FieldDrift, ObjectReport, O
 use super::Engine;
 use super::state::{Ix, Live, Obj, Slot, State, UnitIx};
 use crate::health::Health;
-use crate::input::{GroupKind, Millis};
+use crate::input::Millis;
 use crate::mark::Mark;
 use crate::plan::Need;
 use crate::prune::Verdict;
@@ -112,10 +112,8 @@ impl Engine {
             let (key, reason) = ((*obj.key).clone(), reason.to_owned());
             report.objects.push(ObjectReport { key, state, reason, message, since });
         };
-        let served = self.kinds.get(&GroupKind::of(&obj.key)).is_some_and(|kind| kind.served.is_some());
-        if self.discovered && !served {
+        if let Some(message) = self.unserved(ix) {
             report.counts.not_served += 1;
-            let message = format!("the cluster does not serve the kind {}; applied as soon as it does", obj.key.kind);
             say(ObjectState::NotServed, "KindNotServed", message, slot.started);
             return;
         }
@@ -124,7 +122,7 @@ impl Engine {
             say(ObjectState::Failed, "NamespaceNotSpecified", message, slot.started);
             return;
         }
-        if let Some(trouble) = &obj.trouble {
+        if let Some(trouble) = obj.trouble.as_ref().filter(|trouble| trouble.lasting()) {
             report.counts.failed += 1;
             let (reason, mut message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
             if trouble.tries > 1 {
@@ -178,7 +176,7 @@ impl Engine {
                 );
                 return;
             }
-            Need::Apply(..) | Need::DryRun => {
+            Need::Apply(..) | Need::DryRun | Need::Read => {
                 let message = slot
                     .status
                     .waiting
@@ -217,7 +215,10 @@ impl Engine {
             say("Deleting", format!("it left Git and is being deleted{by}"), obj.since);
             return;
         }
-        if let Some((Verdict::Keep { reason, why }, _)) = self.verdict(ix) {
+        // Of a held or suspended unit the unit says it, not each of its objects.
+        if let Some((Verdict::Keep { reason, why }, _)) = self.verdict(ix)
+            && !matches!(reason, "Held" | "Suspended")
+        {
             say(reason, format!("not declared any more; kept: {why}"), obj.since);
         }
     }

@@ -8,7 +8,7 @@ use driftless_protocol::report::{EventKind, RecentEvent};
 use serde_json::Value;
 
 use super::Engine;
-use super::state::{Ix, State, Trouble, UnitIx, Want};
+use super::state::{Ix, Live, State, Trouble, UnitIx, Want};
 use crate::drift::Baseline;
 use crate::fold;
 use crate::health;
@@ -51,6 +51,9 @@ pub(super) enum Flight {
         edits: Vec<Edit>,
     },
     Delete {
+        ix: Ix,
+    },
+    Read {
         ix: Ix,
     },
     Look {
@@ -130,7 +133,7 @@ impl Engine {
         let want = obj.want.as_ref()?;
         let slot = self.unit(want.unit)?;
         let full = slot.full()?;
-        let heal = matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun);
+        let heal = super::advance::heals(need);
         if !heal && (!slot.open || want.stage > slot.stage) {
             return None;
         }
@@ -163,6 +166,10 @@ impl Engine {
                 Action::DryRun(apply(Purpose::Heal, TakeOver::No)),
                 Flight::DryRun { ix, blob, mark, edits: edits.clone() },
             ),
+            Need::Read => {
+                let api_version = Some(want.api_version.to_string());
+                (Action::Get { key: (*obj.key).clone(), api_version }, Flight::Read { ix })
+            }
             _ => return None,
         })
     }
@@ -173,7 +180,8 @@ impl Engine {
         match (purpose, Self::drift_of(obj)) {
             (Purpose::Create, _) => "created".to_owned(),
             (Purpose::Change, _) => "changed as declared".to_owned(),
-            (Purpose::Heal, None) => "it was gone, made anew".to_owned(),
+            (Purpose::Heal, None) if obj.live.folded().is_none() => "it was gone, made anew".to_owned(),
+            (Purpose::Heal, None) => "made as declared".to_owned(),
             (Purpose::Heal, Some(drift)) => {
                 let mut parts: Vec<String> = drift
                     .fields
@@ -250,7 +258,7 @@ impl Engine {
         let Some(flight) = self.flights.remove(&step) else { return };
         match flight {
             Flight::Write { shards, intents } => self.written(shards, &intents, &outcome, now),
-            Flight::Apply { ix, .. } | Flight::DryRun { ix, .. } | Flight::Delete { ix } => {
+            Flight::Apply { ix, .. } | Flight::DryRun { ix, .. } | Flight::Delete { ix } | Flight::Read { ix } => {
                 if let Some(obj) = self.obj_mut(ix) {
                     obj.busy = None;
                 }
@@ -266,6 +274,7 @@ impl Engine {
                         Outcome::Object(answer) => self.probed(ix, (blob, mark), &edits, answer, blobs, now),
                         other => self.failed(ix, mark, other, now),
                     },
+                    Flight::Read { .. } => self.was_read(ix, outcome, blobs, now),
                     _ => self.deleted(ix, outcome, now),
                 }
                 let unit = self.obj(ix).and_then(|obj| obj.work_of).or_else(|| self.unit_of(ix));
@@ -385,6 +394,36 @@ impl Engine {
             let took_ms = (purpose == Purpose::Heal).then(|| now.saturating_sub(noticed));
             if changed && let Some(slot) = self.unit_mut(unit) {
                 slot.remember(RecentEvent { at: now, what, key: (*key).clone(), detail, took_ms });
+            }
+        }
+    }
+
+    /// An object was read to be compared.
+    fn was_read(&mut self, ix: Ix, outcome: Outcome<'_>, blobs: &dyn Blobs, now: Millis) {
+        match outcome {
+            Outcome::Object(live) => {
+                let Some(folded) = fold::fold(live, &self.rules) else { return };
+                self.absorb(ix, folded, live, blobs, now);
+                self.compare(ix, live, blobs, now);
+                if let Some(obj) = self.obj_mut(ix) {
+                    obj.trouble = None;
+                    obj.looked = match (&obj.live, &obj.want) {
+                        (Live::Present(folded), Some(want)) => Some((folded.owned, folded.added, want.mark)),
+                        _ => None,
+                    };
+                }
+            }
+            // The watch has not told yet.
+            Outcome::NotFound => {
+                if let Some(obj) = self.obj_mut(ix) {
+                    obj.live = Live::Absent;
+                    obj.drift = None;
+                    obj.since = now;
+                }
+            }
+            other => {
+                let mark = self.obj(ix).and_then(|obj| obj.want.as_ref()).map_or(Mark::NONE, |want| want.mark);
+                self.failed(ix, mark, other, now);
             }
         }
     }

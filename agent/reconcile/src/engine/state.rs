@@ -44,6 +44,8 @@ pub(super) struct Obj {
     pub(super) pace: Pace,
     /// A dry run has looked at this state: (owned, desired).
     pub(super) probed: Option<(Mark, Mark)>,
+    /// It was read for a comparison in this state: live ownership, live additions, declared content.
+    pub(super) looked: Option<(Mark, Mark, Mark)>,
     /// When its health last changed.
     pub(super) health_since: Millis,
     /// When what is reported of it last changed.
@@ -208,6 +210,13 @@ pub(super) struct Kind {
     pub(super) blind: Option<String>,
 }
 
+impl Trouble {
+    /// Worth a word to people: it does not go away by itself, or it has not for a while.
+    pub(super) fn lasting(&self) -> bool {
+        self.tries > 3 || !matches!(self.class, Class::Throttled | Class::Unavailable | Class::Conflict)
+    }
+}
+
 impl Slot {
     pub(super) fn new(id: Arc<UnitId>, state: State, now: Millis) -> Self {
         Self {
@@ -266,6 +275,7 @@ impl Obj {
             delete_sent: false,
             pace: Pace::default(),
             probed: None,
+            looked: None,
             health_since: now,
             since: now,
         }

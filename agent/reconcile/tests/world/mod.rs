@@ -184,7 +184,8 @@ impl Cluster {
         if let Some(refusal) = self.refuse.get(&key.to_string()) {
             return Err(refusal.clone());
         }
-        if !key.namespace.is_empty() && !self.objects.keys().any(|k| k.kind == "Namespace" && k.name == key.namespace) {
+        let home = self::key("", "Namespace", "", &key.namespace);
+        if !key.namespace.is_empty() && !self.objects.contains_key(&home) {
             return Err(failure(404, "NotFound", &format!("namespaces \"{}\" not found", key.namespace)));
         }
         let had_label = self.labelled(&key);
@@ -668,7 +669,7 @@ impl World {
 
     /// Drives everything until nothing more happens before `until` (Unix ms).
     pub fn run_until(&mut self, until: u64, faults: &mut dyn Faults) {
-        for _ in 0..100_000 {
+        for _ in 0..20_000 {
             self.deliver();
             self.watch();
             let steps = self.engine.poll(self.now);
