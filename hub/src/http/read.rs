@@ -1,0 +1,147 @@
+//! What can be asked.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use driftless_protocol::api::{
+    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, List, SourceRow, UnitDetail, UnitRow, Why,
+};
+use driftless_protocol::id::{UnitId, UnitKind};
+use serde::Deserialize;
+
+use crate::http::error::{Answer, Refusal};
+use crate::shared::Shared;
+use crate::view::{Fleet, detail, rows, why};
+
+type Hub = State<Arc<Shared>>;
+
+/// Rows of the audit log in one answer.
+const AUDIT_ROWS: u64 = 1000;
+
+pub(crate) async fn status(State(shared): Hub) -> Answer<FleetStatus> {
+    let fleet = Fleet::load(&shared).await?;
+    Ok(Json(rows::status(&fleet)))
+}
+
+pub(crate) async fn clusters(State(shared): Hub) -> Answer<List<ClusterRow>> {
+    let fleet = Fleet::load(&shared).await?;
+    Ok(Json(List { items: fleet.clusters.iter().map(|c| rows::cluster(&fleet, c)).collect() }))
+}
+
+pub(crate) async fn cluster(State(shared): Hub, Path(name): Path<String>) -> Answer<ClusterDetail> {
+    let fleet = Fleet::load(&shared).await?;
+    Ok(Json(detail::cluster(&fleet, fleet.cluster(&name)?)))
+}
+
+pub(crate) async fn sources(State(shared): Hub) -> Answer<List<SourceRow>> {
+    let fleet = Fleet::load(&shared).await?;
+    Ok(Json(List { items: rows::sources(&fleet) }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct UnitQuery {
+    cluster: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+pub(crate) async fn units(State(shared): Hub, Query(query): Query<UnitQuery>) -> Answer<List<UnitRow>> {
+    let fleet = Fleet::load(&shared).await?;
+    if let Some(name) = &query.cluster {
+        fleet.cluster(name)?;
+    }
+    let wanted = |want: &Option<String>, is: &str| want.as_ref().is_none_or(|w| w == is);
+    let mut items = Vec::new();
+    for cluster in fleet.clusters.iter().filter(|c| wanted(&query.cluster, c.name.as_str())) {
+        let units = rows::units(&fleet, cluster);
+        items.extend(
+            units
+                .into_iter()
+                .filter(|u| wanted(&query.namespace, &u.unit.namespace) && wanted(&query.name, &u.unit.name)),
+        );
+    }
+    Ok(Json(List { items }))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct KindQuery {
+    kind: Option<UnitKind>,
+}
+
+type UnitPath = Path<(String, String, String)>;
+
+fn unit_id(namespace: String, name: String, kind: &KindQuery) -> UnitId {
+    UnitId { namespace, name, kind: kind.kind.unwrap_or(UnitKind::Kustomization) }
+}
+
+pub(crate) async fn unit(
+    State(shared): Hub,
+    Path((cluster, namespace, name)): UnitPath,
+    Query(kind): Query<KindQuery>,
+) -> Answer<UnitDetail> {
+    let fleet = Fleet::load(&shared).await?;
+    let cluster = fleet.cluster(&cluster)?;
+    let id = unit_id(namespace, name, &kind);
+    detail::unit(&fleet, cluster, &id).map(Json).ok_or_else(|| no_unit(&fleet, cluster, &id))
+}
+
+pub(crate) async fn why(
+    State(shared): Hub,
+    Path((cluster, namespace, name)): UnitPath,
+    Query(kind): Query<KindQuery>,
+) -> Answer<Why> {
+    let fleet = Fleet::load(&shared).await?;
+    let cluster = fleet.cluster(&cluster)?;
+    let id = unit_id(namespace, name, &kind);
+    if fleet.render(cluster).is_some() && detail::unit(&fleet, cluster, &id).is_none() {
+        return Err(no_unit(&fleet, cluster, &id));
+    }
+    Ok(Json(why::why(&fleet, cluster, &id)))
+}
+
+fn no_unit(fleet: &Fleet<'_>, cluster: &driftless_store::Cluster, unit: &UnitId) -> Refusal {
+    let namesakes: Vec<String> = rows::units(fleet, cluster)
+        .into_iter()
+        .filter(|u| u.unit.name == unit.name)
+        .map(|u| u.unit.to_string())
+        .collect();
+    let hint = if namesakes.is_empty() {
+        format!("`driftless get units --cluster {}` lists what it has", cluster.name)
+    } else {
+        format!("it has {}", namesakes.join(", "))
+    };
+    Refusal::not_found(format!("cluster {} has no unit {unit}; {hint}", cluster.name))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(crate) struct AuditQuery {
+    after: u64,
+    limit: u64,
+}
+
+impl Default for AuditQuery {
+    fn default() -> Self {
+        Self { after: 0, limit: AUDIT_ROWS }
+    }
+}
+
+pub(crate) async fn audit(State(shared): Hub, Query(query): Query<AuditQuery>) -> Answer<List<AuditEntry>> {
+    let rows = shared.store.audit_rows(query.after, query.limit.min(AUDIT_ROWS)).await?;
+    let items = rows
+        .into_iter()
+        .map(|row| AuditEntry {
+            n: row.n,
+            at: row.act.at,
+            actor: row.act.actor,
+            action: row.act.action,
+            target: row.act.target,
+            detail: row.act.detail,
+            hash: row.hash,
+        })
+        .collect();
+    Ok(Json(List { items }))
+}
