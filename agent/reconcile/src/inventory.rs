@@ -5,9 +5,10 @@
 //! and stands in every shard. A shard that is missing or damaged is an error, and never a smaller inventory: without the
 //! whole of it nothing is deleted.
 //!
-//! Doubling from n to 2n shards is two steps in this order: write shards n..2n (each says "of 2n"), then write shards
-//! 0..n anew (now "of 2n", without what moved). While some of the first n still say "of n", they still hold everything,
-//! so the new ones may be missing; where both hold an entry, the one in its place under 2n is the newer.
+//! Growing from n to m shards is two steps in this order: write shards n..m (each says "of m"), then write shards 0..n
+//! anew (now "of m", without what moved). A shard of the first n that still says "of n" still holds everything, so new
+//! ones may be missing; where two hold an entry, the one that says "of m" is the newer. The very first write says "fresh":
+//! until it is whole nothing was created by it, so its shards may be missing too.
 
 mod text;
 
@@ -81,8 +82,10 @@ pub struct Inventory {
     shards: u32,
     /// Shards whose stored text is not what is here.
     dirty: BTreeSet<u32>,
-    /// What doubling still has to write, in order, before any other shard.
+    /// What growing still has to write, in order, before any other shard.
     doubling: Vec<u32>,
+    /// Nothing is stored yet.
+    fresh: bool,
 }
 
 impl Default for Inventory {
@@ -94,6 +97,7 @@ impl Default for Inventory {
             shards: 1,
             dirty: BTreeSet::new(),
             doubling: Vec::new(),
+            fresh: true,
         }
     }
 }
@@ -208,11 +212,16 @@ impl Inventory {
     /// [`Inventory::rewrite`] for those whose write failed.
     pub fn take_writes(&mut self, frozen: &BTreeSet<u32>) -> Vec<ShardWrite> {
         // With a damaged shard the number of shards stays: doubling would copy entries we cannot read.
+        let old = self.shards;
         while frozen.is_empty() && self.shards < text::MOST_SHARDS && self.largest_shard() > SHARD_BYTES {
-            let old = self.shards;
             self.shards *= 2;
+        }
+        if self.shards > old {
             self.dirty = (0..self.shards).collect();
             self.doubling = (old..self.shards).chain(0..old).collect();
+        }
+        if self.fresh {
+            self.dirty.extend(0..self.shards);
         }
         let mut order: Vec<u32> = std::mem::take(&mut self.doubling);
         order.retain(|shard| !frozen.contains(shard));
@@ -225,6 +234,14 @@ impl Inventory {
         }
         let mut texts = self.encode(&order);
         order.into_iter().map(|shard| ShardWrite { shard, text: texts.remove(&shard) }).collect()
+    }
+
+    /// All of the last [`Inventory::take_writes`] arrived.
+    pub fn stored(&mut self) {
+        if std::mem::take(&mut self.fresh) {
+            // Once more without the mark that excuses missing shards.
+            self.dirty = (0..self.shards).collect();
+        }
     }
 
     /// These writes did not arrive: they are due again, in this order.

@@ -326,6 +326,8 @@ impl Engine {
             return;
         }
         self.write_tries = 0;
+        self.inventory.stored();
+        self.unwritten(now);
         let mut units = BTreeSet::new();
         for ix in intents {
             self.unstored.remove(ix);

@@ -54,6 +54,9 @@ impl InventoryError {
 struct Shard {
     shard: u32,
     of: u32,
+    /// Part of the very first write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    fresh: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     deletes: BTreeMap<u64, u32>,
     units: Vec<UnitLine>,
@@ -139,7 +142,14 @@ impl Inventory {
         }
         let text = |(shard, draft): (u32, Draft<'_>)| {
             let deletes = if shard == 0 { self.deletes.clone() } else { BTreeMap::new() };
-            let body = Shard { shard, of: self.shards, deletes, units: draft.units, objects: draft.objects };
+            let body = Shard {
+                shard,
+                of: self.shards,
+                fresh: self.fresh,
+                deletes,
+                units: draft.units,
+                objects: draft.objects,
+            };
             // Strings, numbers and maps with string or integer keys: serialising them cannot fail.
             let body = serde_json::to_string(&body).unwrap_or_default();
             (shard, format!("{MAGIC} {}\n{body}", Digest::of(body.as_bytes())))
@@ -211,25 +221,19 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
         }
     }
     let of = read_shards.values().map(|s| s.of).max().unwrap_or(1);
+    let old = read_shards.values().map(|s| s.of).min().unwrap_or(1);
     inventory.shards = of;
-    let half = of / 2;
-    let mut unfinished = false;
-    for number in 0..if shards.is_empty() { 0 } else { of } {
-        match read_shards.get(&number) {
-            Some(shard) => unfinished |= shard.of < of,
-            None if damaged.contains(&number) => {}
-            // The lower half has not been rewritten yet, so it still holds what belongs here.
-            None if number >= half && half > 0 && read_shards.get(&(number - half)).is_some_and(|s| s.of == half) => {
-                unfinished = true;
-            }
-            None => errors.push(InventoryError::Missing { shard: number, of }),
+    inventory.fresh = shards.is_empty() || (damaged.is_empty() && read_shards.values().all(|s| s.fresh));
+    let unfinished = old < of;
+    for number in 0..if inventory.fresh { 0 } else { of } {
+        if read_shards.contains_key(&number) || damaged.contains(&number) {
+            continue;
         }
-    }
-    if read_shards.values().any(|s| s.of < half) {
-        errors.push(InventoryError::Damaged {
-            shard: 0,
-            what: format!("shards of more than one doubling below {of} are mixed"),
-        });
+        // The old shard has not been rewritten yet, so it still holds what belongs here.
+        let held = number >= old && read_shards.get(&(number % old)).is_some_and(|s| s.of == old) && unfinished;
+        if !held {
+            errors.push(InventoryError::Missing { shard: number, of });
+        }
     }
     // Shards of the smaller number first, so that those of the larger win.
     let mut by_age: Vec<&Shard> = read_shards.values().collect();
@@ -265,7 +269,7 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
         }
     }
     if unfinished && errors.is_empty() {
-        inventory.doubling = (half..of).chain(0..half).collect();
+        inventory.doubling = (old..of).chain(0..old).collect();
     }
     (inventory, errors)
 }
