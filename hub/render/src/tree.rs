@@ -109,13 +109,13 @@ impl MemTree {
         let mut any = path.is_empty();
         for (name, bytes) in self.files.range(prefix.clone()..).take_while(|(n, _)| n.starts_with(&prefix)) {
             any = true;
-            hasher.update(name[prefix.len()..].as_bytes());
+            hasher.update(&name.as_bytes()[prefix.len()..]);
             hasher.update(b"\0f");
             hasher.update(blake3::hash(bytes).as_bytes());
         }
         for (name, target) in self.links.range(prefix.clone()..).take_while(|(n, _)| n.starts_with(&prefix)) {
             any = true;
-            hasher.update(name[prefix.len()..].as_bytes());
+            hasher.update(&name.as_bytes()[prefix.len()..]);
             hasher.update(b"\0l");
             hasher.update(blake3::hash(target.as_bytes()).as_bytes());
         }

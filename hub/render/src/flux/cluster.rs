@@ -16,7 +16,7 @@ use driftless_yaml::Node;
 use super::cache::Builds;
 use super::fields::Note;
 use super::place::Place;
-use super::root::{self, Fill, Filled};
+use super::root;
 use super::spec::{self, Kustomization};
 use super::substitute::{self, Resolution, Variables};
 use super::unit::{self, Item, UnitInputs, UnitOutput};
@@ -30,15 +30,13 @@ use crate::tree::{ContentId, Tree};
 
 /// How deep Kustomizations may define Kustomizations.
 const DEPTH: usize = 32;
-/// How often the root's definition may change by being built, before it is said not to settle.
-const ROOT_ROUNDS: usize = 4;
 
 /// A unit found, not rendered yet.
-struct Definition {
-    node: Node,
-    place: Place,
-    parent: Option<UnitId>,
-    depth: usize,
+pub(super) struct Definition {
+    pub(super) node: Node,
+    pub(super) place: Place,
+    pub(super) parent: Option<UnitId>,
+    pub(super) depth: usize,
 }
 
 /// A unit after its build.
@@ -68,22 +66,23 @@ pub(crate) struct Found {
     pub(crate) lockdown: Lockdown,
 }
 
-struct Walk<'a> {
-    sources: &'a dyn Sources,
-    target: &'a Target,
-    builds: &'a dyn Builds,
-    lockdown: &'a Lockdown,
-    root_tree: Arc<dyn Tree>,
+/// The search for units, as far as it has come.
+pub(super) struct Walk<'a> {
+    pub(super) sources: &'a dyn Sources,
+    pub(super) target: &'a Target,
+    pub(super) builds: &'a dyn Builds,
+    pub(super) lockdown: &'a Lockdown,
+    pub(super) root_tree: Arc<dyn Tree>,
     /// What stands in for empty bootstrap files in `root_tree`.
-    filled: Option<ContentId>,
+    pub(super) filled: Option<ContentId>,
     /// `spec.ignore` of the root's own source.
-    root_ignore: Option<String>,
+    pub(super) root_ignore: Option<String>,
     /// Ids under which the root's own source is known.
-    root_ids: BTreeSet<String>,
-    declared: BTreeMap<(String, String), SourceDecl>,
-    inputs: Inputs,
-    waiting: BTreeMap<UnitId, Definition>,
-    found: Found,
+    pub(super) root_ids: BTreeSet<String>,
+    pub(super) declared: BTreeMap<(String, String), SourceDecl>,
+    pub(super) inputs: Inputs,
+    pub(super) waiting: BTreeMap<UnitId, Definition>,
+    pub(super) found: Found,
 }
 
 /// What stands in the way of rendering a unit now.
@@ -133,73 +132,6 @@ pub(crate) fn walk(sources: &dyn Sources, target: &Target, lockdown: &Lockdown, 
 }
 
 impl Walk<'_> {
-    fn no_root(&mut self, message: String) {
-        let root = self.sources.root();
-        let id = self.found.root.clone();
-        let why = Problem { code: Code::RootNotFound, message, at: None, unit: Some(id.clone()) };
-        self.found.root_path = self.target.root.path(&self.target.cluster);
-        let worked = Worked {
-            id: id.clone(),
-            defined_at: Place::nowhere(&root.id).at,
-            parent: None,
-            source: root.id.clone(),
-            kustomization: None,
-            output: Arc::default(),
-            held: Some(why),
-            problems: Vec::new(),
-            complete: false,
-            children: Vec::new(),
-        };
-        self.found.units.insert(id, worked);
-    }
-
-    /// Finds the root's own Kustomization in the root's build, and renders the root.
-    fn start(&mut self, folder: &str) {
-        let root = self.sources.root().clone();
-        for fill in [Fill::All, Fill::SyncOnly] {
-            (self.root_tree, self.filled) = Filled::over(&root, folder, fill);
-            let (id, node, place) = root::synthesised(&root, folder);
-            let mut definition = Definition { node, place, parent: None, depth: 0 };
-            let mut current = id;
-            for _ in 0..ROOT_ROUNDS {
-                let worked = self
-                    .attempt(&current, &definition, true)
-                    .unwrap_or_else(|_| self.unresolved(&current, &definition));
-                let ignore = own_ignore(&worked, &self.root_ids);
-                match own_definition(&worked, folder, &current) {
-                    _ if ignore.is_some() && ignore != self.root_ignore => self.root_ignore = ignore,
-                    Some((id, node, at)) if id != current || node != definition.node => {
-                        let place = Place::new(at, self.root_tree.clone());
-                        definition = Definition { node, place, parent: None, depth: 0 };
-                        if let Some(source) = source_of(&definition.node, &id) {
-                            self.root_ids.insert(source);
-                        }
-                        current = id;
-                    }
-                    _ => {
-                        let failed = worked.output.failed.is_some();
-                        if failed && fill == Fill::All && self.filled.is_some() {
-                            break;
-                        }
-                        self.found.root = current.clone();
-                        self.accept(current, worked, 0);
-                        return;
-                    }
-                }
-            }
-        }
-        // The definition changed with every build of it: patches on the root's own Kustomization that add up.
-        let (id, node, place) = root::synthesised(&root, folder);
-        let definition = Definition { node, place, parent: None, depth: 0 };
-        let mut worked = self.unresolved(&id, &definition);
-        let message = format!(
-            "the root's own Kustomization in {folder:?} changes each time it is built; look at the patches on it"
-        );
-        worked.held = Some(Problem::new(Code::UnitCycle, &id, None, message));
-        self.found.root = id.clone();
-        self.accept(id, worked, 0);
-    }
-
     fn run(&mut self) {
         loop {
             let mut progress = false;
@@ -240,7 +172,7 @@ impl Walk<'_> {
     }
 
     /// Renders a unit. `Err` when something it needs may still come.
-    fn attempt(&mut self, id: &UnitId, definition: &Definition, settled: bool) -> Result<Worked, ()> {
+    pub(super) fn attempt(&mut self, id: &UnitId, definition: &Definition, settled: bool) -> Result<Worked, ()> {
         let mut notes = Vec::new();
         let unit = spec::read(&definition.node, &definition.place, id.clone(), &mut notes);
         let mut worked = self.unresolved(id, definition);
@@ -324,7 +256,7 @@ impl Walk<'_> {
         Ok(worked)
     }
 
-    fn unresolved(&self, id: &UnitId, definition: &Definition) -> Worked {
+    pub(super) fn unresolved(&self, id: &UnitId, definition: &Definition) -> Worked {
         Worked {
             id: id.clone(),
             defined_at: definition.place.at.clone(),
@@ -458,7 +390,7 @@ impl Walk<'_> {
     }
 
     /// Takes in a rendered unit: what it produces, declares and defines.
-    fn accept(&mut self, id: UnitId, mut worked: Worked, depth: usize) {
+    pub(super) fn accept(&mut self, id: UnitId, mut worked: Worked, depth: usize) {
         let output = worked.output.clone();
         let substituted = worked.held.as_ref().is_none_or(|h| h.code != Code::SubstitutionInputMissing);
         for (secret, key, known, at) in &output.produced {
@@ -572,41 +504,6 @@ impl Kustomization {
     pub(crate) fn suspended(&self) -> bool {
         self.suspend && !self.spec.take_over
     }
-}
-
-/// The Kustomization in the root's output that stands for the root: of its path; `flux-system` first, if there are more.
-fn own_definition(worked: &Worked, folder: &str, current: &UnitId) -> Option<(UnitId, Node, Location)> {
-    let mut all: Vec<_> = worked
-        .output
-        .items
-        .iter()
-        .filter_map(|item| match item {
-            Item::Child { id, node, at } => {
-                let path = node.at(&["spec", "path"]).and_then(Node::as_str).unwrap_or_default();
-                (super::path::normal(path).as_deref() == Some(folder)).then(|| (id.clone(), node.clone(), at.clone()))
-            }
-            _ => None,
-        })
-        .collect();
-    all.sort_by(|a, b| {
-        (a.0 != *current, a.0.name != "flux-system", &a.0).cmp(&(b.0 != *current, b.0.name != "flux-system", &b.0))
-    });
-    all.into_iter().next()
-}
-
-/// `spec.ignore` of the root's own source, where the root declares it.
-fn own_ignore(worked: &Worked, root_ids: &BTreeSet<String>) -> Option<String> {
-    worked.output.items.iter().find_map(|item| match item {
-        Item::Source { kind, id, node, .. } if kind == "GitRepository" && root_ids.contains(id) => {
-            node.at(&["spec", "ignore"]).and_then(Node::as_str).filter(|t| !t.is_empty()).map(str::to_owned)
-        }
-        _ => None,
-    })
-}
-
-fn source_of(node: &Node, id: &UnitId) -> Option<String> {
-    let text = |key: &str| node.at(&["spec", "sourceRef", key]).and_then(Node::as_str);
-    Some(format!("{}/{}", text("namespace").unwrap_or(&id.namespace), text("name")?))
 }
 
 /// What a unit that could not be read is given: nothing is done with it while it is held.

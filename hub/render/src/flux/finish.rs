@@ -16,6 +16,12 @@ use super::unit::Item;
 use crate::report::{Code, Problem};
 use crate::target::{Location, Lockdown};
 
+/// Dependencies that follow from `wait` and health checks, in all: beyond any real cluster, and a bound on what chains of
+/// them cost. What is beyond is not waited for.
+const FOLLOWING_EDGES: usize = 100_000;
+/// And behind one dependency.
+const INSIDE: usize = 1_000;
+
 /// Finishes a cluster.
 pub(crate) fn finish(mut found: Found) -> RenderedCluster {
     dependencies(&mut found.units);
@@ -35,7 +41,7 @@ pub(crate) fn finish(mut found: Found) -> RenderedCluster {
     };
     let mut owners: BTreeMap<ObjectKey, Owner> = BTreeMap::new();
     for (id, unit) in &found.units {
-        claim(id, unit, ranks.get(id).copied().unwrap_or(0), &mut owners);
+        claim(id, unit, ranks.get(id).copied().unwrap_or(usize::MAX), &mut owners);
     }
     let mut objects = 0;
     for (id, unit) in found.units {
@@ -98,47 +104,50 @@ fn dependencies(units: &mut BTreeMap<UnitId, Worked>) {
 /// that is already set up.
 fn effective(units: &BTreeMap<UnitId, Worked>) -> Edges {
     let mut edges = Edges::new();
-    let mut extra: Vec<(UnitId, UnitId)> = Vec::new();
+    let mut extra: BTreeSet<(UnitId, UnitId)> = BTreeSet::new();
+    let mut waited: BTreeMap<&UnitId, BTreeSet<UnitId>> = BTreeMap::new();
     for (id, unit) in units {
         edges.entry(id.clone()).or_default();
         let mut ancestor = Some(unit);
         let mut own = true;
-        let mut steps = 0;
-        while let Some(at) = ancestor {
+        // Units are defined at most 32 deep.
+        for _ in 0..64 {
+            let Some(at) = ancestor else { break };
             for (to, _) in at.kustomization.iter().flat_map(|k| &k.depends_on) {
                 if own {
                     edges.entry(id.clone()).or_default().insert(to.clone());
                 } else {
-                    extra.push((id.clone(), to.clone()));
+                    extra.insert((id.clone(), to.clone()));
                 }
-                let mut inside = BTreeSet::new();
-                waited_for(units, to, &mut inside);
-                extra.extend(inside.into_iter().map(|child| (id.clone(), child)));
+                let inside = waited.entry(to).or_insert_with(|| waited_for(units, to));
+                if extra.len() + inside.len() <= FOLLOWING_EDGES {
+                    extra.extend(inside.iter().map(|child| (id.clone(), child.clone())));
+                }
             }
             own = false;
-            steps += 1;
-            ancestor = at.parent.as_ref().filter(|_| steps < 64).and_then(|p| units.get(p));
+            ancestor = at.parent.as_ref().and_then(|p| units.get(p));
         }
     }
-    extra.sort();
-    extra.dedup();
-    for (from, to) in extra.into_iter().filter(|(_, to)| units.contains_key(to)) {
-        graph::add(&mut edges, &from, &to);
-    }
+    extra.retain(|(_, to)| units.contains_key(to));
+    graph::extend(&mut edges, extra);
     edges
 }
 
 /// The units whose readiness is part of this one's: children when it waits, and Kustomizations among its health checks.
-fn waited_for(units: &BTreeMap<UnitId, Worked>, id: &UnitId, out: &mut BTreeSet<UnitId>) {
-    let Some(unit) = units.get(id) else { return };
-    let Some(kustomization) = &unit.kustomization else { return };
-    let checked = kustomization.spec.health_checks.iter().filter_map(checked_unit);
-    let children = unit.children.iter().filter(|_| kustomization.spec.wait).cloned();
-    for next in children.chain(checked).collect::<Vec<_>>() {
-        if out.insert(next.clone()) {
-            waited_for(units, &next, out);
+fn waited_for(units: &BTreeMap<UnitId, Worked>, id: &UnitId) -> BTreeSet<UnitId> {
+    let mut out = BTreeSet::new();
+    let mut open = vec![id.clone()];
+    while let Some(id) = open.pop() {
+        if out.len() >= INSIDE {
+            break;
         }
+        let Some(unit) = units.get(&id) else { continue };
+        let Some(kustomization) = &unit.kustomization else { continue };
+        let checked = kustomization.spec.health_checks.iter().filter_map(checked_unit);
+        let children = unit.children.iter().filter(|_| kustomization.spec.wait).cloned();
+        open.extend(children.chain(checked).filter(|next| out.insert(next.clone())));
     }
+    out
 }
 
 fn checked_unit(key: &ObjectKey) -> Option<UnitId> {

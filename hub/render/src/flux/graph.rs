@@ -9,13 +9,42 @@ pub(crate) type Edges = BTreeMap<UnitId, BTreeSet<UnitId>>;
 
 /// The cycles: for every unit on one, the way round from it back to itself.
 pub(crate) fn cycles(edges: &Edges) -> BTreeMap<UnitId, Vec<UnitId>> {
-    let mut out = BTreeMap::new();
-    for start in edges.keys() {
-        if let Some(way) = way(edges, start, start) {
-            out.insert(start.clone(), way);
+    let (_, tangled) = layers(edges);
+    tangled.into_iter().filter_map(|start| Some((start.clone(), way(edges, start, start)?))).collect()
+}
+
+/// Takes away, layer by layer, the units that wait for nothing that is left. Gives the layer of each, and the units that
+/// are never taken: those on a cycle or waiting for one.
+fn layers(edges: &Edges) -> (BTreeMap<&UnitId, usize>, BTreeSet<&UnitId>) {
+    let mut waiting_for: BTreeMap<&UnitId, usize> = edges.iter().map(|(id, to)| (id, to.len())).collect();
+    let mut waited_by: BTreeMap<&UnitId, Vec<&UnitId>> = BTreeMap::new();
+    for (from, to) in edges {
+        for to in to {
+            waited_by.entry(to).or_default().push(from);
+            waiting_for.entry(to).or_insert(0);
         }
     }
-    out
+    let mut layers = BTreeMap::new();
+    let mut layer: Vec<&UnitId> = waiting_for.iter().filter(|(_, n)| **n == 0).map(|(id, _)| *id).collect();
+    let mut depth = 0;
+    while !layer.is_empty() {
+        let mut next = Vec::new();
+        for id in layer {
+            layers.insert(id, depth);
+            for from in waited_by.get(id).into_iter().flatten() {
+                if let Some(left) = waiting_for.get_mut(from) {
+                    *left -= 1;
+                    if *left == 0 {
+                        next.push(*from);
+                    }
+                }
+            }
+        }
+        layer = next;
+        depth += 1;
+    }
+    let tangled = waiting_for.into_keys().filter(|id| !layers.contains_key(id)).collect();
+    (layers, tangled)
 }
 
 /// The shortest way from one unit to another over at least one edge, both ends included.
@@ -49,46 +78,33 @@ pub(crate) fn way(edges: &Edges, from: &UnitId, to: &UnitId) -> Option<Vec<UnitI
     None
 }
 
-/// Adds an edge unless it would close a cycle. Returns whether it stands.
-pub(crate) fn add(edges: &mut Edges, from: &UnitId, to: &UnitId) -> bool {
-    if from == to {
-        return false;
+/// Adds edges that follow from others. Where they would close circles, those between the units concerned are left out.
+pub(crate) fn extend(edges: &mut Edges, extra: BTreeSet<(UnitId, UnitId)>) {
+    let mut all = edges.clone();
+    for (from, to) in extra.iter().filter(|(from, to)| from != to) {
+        all.entry(from.clone()).or_default().insert(to.clone());
     }
-    if edges.get(from).is_some_and(|known| known.contains(to)) {
-        return true;
+    // What waits for a circle is not on it: take such units away from the other end.
+    let (_, stuck) = layers(&all);
+    let mut backwards = Edges::new();
+    for from in &stuck {
+        backwards.entry((*from).clone()).or_default();
+        for to in all.get(*from).into_iter().flatten().filter(|to| stuck.contains(to)) {
+            backwards.entry(to.clone()).or_default().insert((*from).clone());
+        }
     }
-    if way(edges, to, from).is_some() {
-        return false;
+    let tangled: BTreeSet<UnitId> = layers(&backwards).1.into_iter().cloned().collect();
+    for (from, to) in extra {
+        if from != to && !(tangled.contains(&from) && tangled.contains(&to)) {
+            edges.entry(from).or_default().insert(to);
+        }
     }
-    edges.entry(from.clone()).or_default().insert(to.clone());
-    true
 }
 
-/// How far down each unit stands: 0 without dependencies, else one more than the deepest it waits for. Cycles count as 0.
+/// How far down each unit stands: 0 without dependencies, else one more than the deepest it waits for. Units on a cycle,
+/// or waiting for one, have none.
 pub(crate) fn ranks(edges: &Edges) -> BTreeMap<UnitId, usize> {
-    fn rank<'e>(
-        id: &'e UnitId,
-        edges: &'e Edges,
-        out: &mut BTreeMap<UnitId, usize>,
-        open: &mut BTreeSet<&'e UnitId>,
-    ) -> usize {
-        if let Some(known) = out.get(id) {
-            return *known;
-        }
-        // The depth of this recursion is that of the longest chain of dependencies.
-        if !open.insert(id) {
-            return 0;
-        }
-        let deepest = edges.get(id).into_iter().flatten().map(|to| rank(to, edges, out, open) + 1).max().unwrap_or(0);
-        open.remove(id);
-        out.insert(id.clone(), deepest);
-        deepest
-    }
-    let mut out = BTreeMap::new();
-    for id in edges.keys() {
-        rank(id, edges, &mut out, &mut BTreeSet::new());
-    }
-    out
+    layers(edges).0.into_iter().map(|(id, depth)| (id.clone(), depth)).collect()
 }
 
 #[cfg(test)]
@@ -117,11 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_that_closes_a_cycle_is_refused() {
+    fn edges_that_close_a_circle_are_left_out() {
+        let mut given = edges(&[("a", "b"), ("b", "c"), ("d", "a")]);
+        let extra = [("c", "a"), ("a", "a"), ("d", "c"), ("e", "d")].map(|(from, to)| (id(from), id(to)));
+        extend(&mut given, extra.into());
+        assert_eq!(given, edges(&[("a", "b"), ("b", "c"), ("d", "a"), ("d", "c"), ("e", "d")]));
         let mut given = edges(&[("a", "b"), ("b", "c")]);
-        assert!(!add(&mut given, &id("c"), &id("a")));
-        assert!(!add(&mut given, &id("a"), &id("a")));
-        assert!(add(&mut given, &id("a"), &id("c")));
+        extend(&mut given, [(id("a"), id("c"))].into());
         assert_eq!(ranks(&given)[&id("a")], 2);
+        assert!(given[&id("a")].contains(&id("c")));
     }
 }

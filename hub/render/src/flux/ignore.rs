@@ -81,18 +81,27 @@ impl Visible {
         if let Some(patterns) = known(folder) {
             return Ok(patterns);
         }
-        let mut patterns = match folder.rsplit_once('/') {
-            Some((above, _)) => (*self.patterns(above)?).clone(),
-            None if folder.is_empty() => Vec::new(),
-            None => (*self.patterns("")?).clone(),
-        };
+        // From the top down: `""`, `a`, `a/b`, ...
+        let ends = folder.match_indices('/').map(|(at, _)| at).chain((!folder.is_empty()).then_some(folder.len()));
+        let mut above = Arc::new(Vec::new());
+        for end in std::iter::once(0).chain(ends) {
+            let here = &folder[..end];
+            above = match known(here) {
+                Some(patterns) => patterns,
+                None => self.read_patterns(here, above)?,
+            };
+        }
+        Ok(above)
+    }
+
+    fn read_patterns(&self, folder: &str, above: Arc<Vec<Pattern>>) -> Result<Arc<Vec<Pattern>>, TreeError> {
         let file = path::join(folder, FILE);
+        let mut patterns = above;
         if matches!(self.inner.entry(&file)?, Some(Entry::File { .. }))
             && let Some(bytes) = self.inner.read(&file)?
         {
-            patterns.extend(read_all(&String::from_utf8_lossy(&bytes), folder));
+            Arc::make_mut(&mut patterns).extend(read_all(&String::from_utf8_lossy(&bytes), folder));
         }
-        let patterns = Arc::new(patterns);
         self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned(), patterns.clone());
         Ok(patterns)
     }
@@ -107,7 +116,7 @@ impl Visible {
         for pattern in self.spec.iter().rev().chain(files.iter().rev()).chain(default.iter().rev()).chain(&self.git) {
             includes |= pattern.includes;
             if pattern.matches(at, is_folder) {
-                return Ok(!pattern.includes && !(is_folder && includes));
+                return Ok(!(pattern.includes || is_folder && includes));
             }
         }
         Ok(false)
@@ -185,7 +194,7 @@ impl Pattern {
                     }
                     rest = below;
                     // A file where the pattern goes on into a folder does not match.
-                    matched = !(rest.is_empty() && !last);
+                    matched = last || !rest.is_empty();
                 }
             }
         }

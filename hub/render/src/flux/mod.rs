@@ -19,6 +19,7 @@ mod rendered;
 mod root;
 mod source;
 mod spec;
+mod start;
 mod substitute;
 mod unit;
 mod variables;
