@@ -186,6 +186,13 @@ impl JoinToken {
     }
 }
 
+impl std::str::FromStr for JoinToken {
+    type Err = TokenError;
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        Self::parse(text)
+    }
+}
+
 fn wrong_prefix(text: &str) -> TokenError {
     let ours = text.strip_prefix("dfj").and_then(|rest| rest.split_once('.'));
     match ours {
