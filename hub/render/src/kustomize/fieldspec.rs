@@ -138,11 +138,31 @@ pub(crate) fn resolve(text: &str) -> Kind {
     driftless_yaml::resolve(text, driftless_yaml::Dialect::Resource)
 }
 
-/// Whether an unquoted text means something other than text to YAML 1.1.
+/// Whether an unquoted text means something other than text to YAML 1.1: a number, or even a map or a list.
 pub(crate) fn means_more_in_yaml_1_1(text: &str) -> bool {
-    !text.is_empty()
-        && !text.contains('\n')
-        && driftless_yaml::resolve(text, driftless_yaml::Dialect::Yaml11) != Kind::Str
+    if text.is_empty() || text.contains('\n') {
+        return false;
+    }
+    let first = text.as_bytes()[0];
+    let structure =
+        matches!(first, b'[' | b'{' | b'-' | b'#' | b'&' | b'*' | b'!' | b'|' | b'>' | b'%' | b'@' | b'`' | b'?')
+            || matches!(first, b'"' | b'\'' | b' ' | b'\t')
+            || text.ends_with(':')
+            || text.contains(": ")
+            || text.contains(" #");
+    if !structure {
+        return driftless_yaml::resolve(text, driftless_yaml::Dialect::Yaml11) != Kind::Str;
+    }
+    let limits = driftless_yaml::Limits::default();
+    driftless_yaml::parse_one(text.as_bytes(), driftless_yaml::Dialect::Yaml11, &limits)
+        .is_ok_and(|d| !matches!(d.node, Node::Scalar(s) if s.kind == Kind::Str))
+}
+
+/// A new text field: in quotes when its text would mean something else, or has several lines.
+pub(crate) fn new_text(text: impl Into<Arc<str>>) -> Node {
+    let text = text.into();
+    let quoted = text.contains('\n') || means_more_in_yaml_1_1(&text);
+    Node::Scalar(Scalar { text, kind: Kind::Str, quoted, line: 0 })
 }
 
 /// Sets a scalar field by text as [`rewrite`] does; a new field is quoted when its text would mean something else.

@@ -2,12 +2,13 @@
 
 use super::decode::At;
 use super::error::{BuildError, ErrorKind, Origin};
+use super::fieldspec::new_text;
 use super::file::{Generator, GeneratorOptions, Pairs};
 use super::load::Files;
 use super::res::{Behavior, Objects, Res};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use driftless_yaml::{Kind, Map, Node, Scalar};
+use driftless_yaml::{Map, Node, Scalar};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -92,7 +93,7 @@ pub(crate) fn generate(
         if !pairs.is_empty() {
             let mut map = Map::new();
             for (k, v) in pairs {
-                map.insert(k.clone(), Node::string(v.clone()));
+                map.insert(k.clone(), new_text(v.clone()));
             }
             meta.insert(field, Node::Map(map));
         }
@@ -116,7 +117,7 @@ pub(crate) fn generate(
             root.insert(field, Node::map());
         }
         if let Some(map) = root.get_mut(field).and_then(Node::as_map_mut) {
-            map.insert(key, value_node(value.into()));
+            map.insert(key, new_text(value));
         }
     }
     if options.immutable {
@@ -131,11 +132,6 @@ pub(crate) fn generate(
         _ => Behavior::Create,
     };
     Ok(res)
-}
-
-fn value_node(text: Arc<str>) -> Node {
-    let quoted = text.contains('\n');
-    Node::Scalar(Scalar { text, kind: Kind::Str, quoted, line: 0 })
 }
 
 /// Base64; beyond 70 characters in lines of 70, each with its line end.
@@ -312,7 +308,7 @@ fn merge_data(res: &mut Res, old: &Res, field: &str) {
         if !all.is_empty() {
             let mut map = Map::new();
             for (k, v) in all {
-                map.insert(k, value_node(v));
+                map.insert(k, new_text(v));
             }
             root.insert(field, Node::Map(map));
         }

@@ -1,6 +1,6 @@
 //! Labels and annotations for all objects.
 
-use super::fieldspec::{Create, FieldSpec, set_string, split_path, visit, wrong_shape};
+use super::fieldspec::{Create, FieldSpec, new_text, set_string, split_path, visit, wrong_shape};
 use super::res::{Objects, is_shared, split_api};
 use driftless_yaml::{Node, Scalar};
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn set_pairs(node: &mut Node, pairs: &mut [Own<'_>], shared: &[Arc<str>]) -> Res
             }
             _ => {
                 pair.made += 1;
-                map.insert(pair.key.clone(), Node::string(pair.fresh.clone()));
+                map.insert(pair.key.clone(), new_text(pair.fresh.clone()));
             }
         }
     }

@@ -224,7 +224,7 @@ impl Res {
         if !pairs.is_empty() {
             let mut map = Map::new();
             for (k, v) in pairs {
-                map.insert(k, Node::string(v));
+                map.insert(k, super::fieldspec::new_text(v));
             }
             meta.insert(field, Node::Map(map));
         }
