@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use driftless_protocol::id::{ClusterName, Digest, Revision};
-use driftless_protocol::object::ObjectKey;
+use driftless_protocol::id::{ClusterName, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::tree::Tree;
@@ -302,15 +301,6 @@ pub struct Lockdown {
     pub other_flags: Vec<String>,
     /// Where the flags were found.
     pub found_at: Option<Location>,
-}
-
-/// The identity of something rendered, for tests and reports: key and digest.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyDigest {
-    /// Which object.
-    pub key: ObjectKey,
-    /// Digest of its bytes.
-    pub digest: Digest,
 }
 
 #[cfg(test)]

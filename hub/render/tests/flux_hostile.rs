@@ -1,5 +1,7 @@
 //! Whatever a repository says, rendering ends with every unit in some state, and says the same twice.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{Index, UnitBody, UnitState};

@@ -70,7 +70,7 @@ fn repository() -> Files {
 fn a_commit_builds_only_the_units_that_read_what_it_touches() {
     let mut files = repository();
     let cache = Cache::new(64 << 20);
-    let mut render = |files: &Files| {
+    let render = |files: &Files| {
         let before = cache.stats().builds;
         let rendered = render_cluster_cached(&sources(files), &target(), &cache);
         assert_eq!(format!("{rendered:?}"), format!("{:?}", render_cluster(&sources(files), &target())));
@@ -163,7 +163,7 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn incremental_equals_clean(edits in edits()) {
