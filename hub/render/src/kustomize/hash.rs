@@ -117,3 +117,40 @@ fn string(out: &mut Vec<u8>, text: &str) {
     }
     out.push(b'"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::Origin;
+    use super::*;
+    use driftless_yaml::{Dialect, Limits, parse_one};
+    use std::collections::BTreeMap;
+
+    /// The agent computes the same suffixes from plain values, with the function of the substitution crate.
+    #[test]
+    fn suffixes_are_those_of_the_agent() {
+        for (text, secret) in [
+            ("kind: ConfigMap\ndata: {a: '<&>\u{2028}', b: \"tab\\t\"}\nbinaryData: {c: AAA=}\n", false),
+            ("kind: ConfigMap\n", false),
+            ("kind: Secret\ntype: Opaque\ndata: {a: eA==}\n", true),
+            ("kind: Secret\ntype: Opaque\ndata: {}\nstringData: {x: y}\n", true),
+        ] {
+            let node = parse_one(text.as_bytes(), Dialect::Resource, &Limits::default()).unwrap().node;
+            let texts = |field: &str| -> Option<BTreeMap<String, String>> {
+                let map = node.at(&[field])?.as_map()?;
+                Some(
+                    map.iter().map(|e| (e.key.to_string(), super::super::res::text_of(&e.value).to_string())).collect(),
+                )
+            };
+            let theirs = if secret {
+                driftless_subst::content_hash_secret("Opaque",
+                    texts("data").as_ref(),
+                    texts("stringData").as_ref(),
+                )
+            } else {
+                driftless_subst::content_hash_configmap(texts("data").as_ref(), texts("binaryData").as_ref())
+            };
+            let ours = suffix(&Res::new(node.clone(), Origin::default())).unwrap();
+            assert_eq!(ours, theirs, "{text}");
+        }
+    }
+}

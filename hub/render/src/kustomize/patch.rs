@@ -61,9 +61,18 @@ pub(crate) fn read(files: &Files<'_>, dir: &str, patch: &Patch) -> Result<Ready>
         (Ok(merges), Ok(json)) if !merges.is_empty() && !json.is_empty() => {
             Err(field(place, "the patch is both a strategic merge and a list of JSON operations"))
         }
-        (Ok(patches), _) => {
+        (Ok(mut patches), _) => {
             if patches.is_empty() {
                 return Ok(Ready::Nothing);
+            }
+            if patch.allow_name_change || patch.allow_kind_change {
+                // The real program notes the option in the patch's annotations, and so makes them text.
+                for patch in &mut patches {
+                    if patch.metadata().is_some_and(|m| m.get("annotations").is_some()) {
+                        let pairs = patch.meta_pairs("annotations");
+                        patch.set_meta_pairs("annotations", pairs);
+                    }
+                }
             }
             Ok(Ready::Merge {
                 patches,
