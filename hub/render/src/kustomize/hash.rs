@@ -142,10 +142,7 @@ mod tests {
                 )
             };
             let theirs = if secret {
-                driftless_subst::content_hash_secret("Opaque",
-                    texts("data").as_ref(),
-                    texts("stringData").as_ref(),
-                )
+                driftless_subst::content_hash_secret("Opaque", texts("data").as_ref(), texts("stringData").as_ref())
             } else {
                 driftless_subst::content_hash_configmap(texts("data").as_ref(), texts("binaryData").as_ref())
             };

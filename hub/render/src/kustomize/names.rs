@@ -89,7 +89,7 @@ pub(crate) struct NamespaceArgs<'a> {
 /// Sets the namespace of everything that is not certainly cluster-scoped, and the fields that hold namespaces.
 pub(crate) fn set_namespace(objects: &mut Objects, args: &NamespaceArgs<'_>) -> Result<(), BuildError> {
     for res in objects.list_mut() {
-        if res.meta_pair("annotations", "internal.config.kubernetes.io/helmGenerated").as_deref() == Some("true") {
+        if res.meta_pair("annotations", "internal.config.kubernetes.io/helm-generated").as_deref() == Some("true") {
             continue;
         }
         res.remember();

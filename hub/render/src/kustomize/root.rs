@@ -203,6 +203,29 @@ fn drop_local(objects: &mut Objects) -> Result<()> {
     objects.check_unique()
 }
 
+/// Annotations that kustomize and the functions around it keep for themselves: removed from what leaves.
+const OWN_ANNOTATIONS: &[&str] = &[
+    "config.k8s.io/id",
+    "config.kubernetes.io/index",
+    "config.kubernetes.io/path",
+    "internal.config.kubernetes.io/allowKindChange",
+    "internal.config.kubernetes.io/allowNameChange",
+    "internal.config.kubernetes.io/annotations-migration-resource-id",
+    "internal.config.kubernetes.io/generatorBehavior",
+    "internal.config.kubernetes.io/helm-generated",
+    "internal.config.kubernetes.io/id",
+    "internal.config.kubernetes.io/index",
+    "internal.config.kubernetes.io/needsHashSuffix",
+    "internal.config.kubernetes.io/path",
+    "internal.config.kubernetes.io/prefixes",
+    "internal.config.kubernetes.io/previousKinds",
+    "internal.config.kubernetes.io/previousNames",
+    "internal.config.kubernetes.io/previousNamespaces",
+    "internal.config.kubernetes.io/refBy",
+    "internal.config.kubernetes.io/seqindent",
+    "internal.config.kubernetes.io/suffixes",
+];
+
 /// The object as it leaves: annotations are text, an empty annotations map is gone.
 fn finished(mut res: Res) -> Resource {
     let annotations = res.metadata().and_then(|m| m.get("annotations"));
@@ -210,12 +233,16 @@ fn finished(mut res: Res) -> Resource {
         None => true,
         Some(Node::Map(map)) => {
             !map.is_empty()
-                && map.iter().all(|e| e.value.as_scalar().is_some_and(|s| s.kind == driftless_yaml::Kind::Str))
+                && map.iter().all(|e| {
+                    e.value.as_scalar().is_some_and(|s| s.kind == driftless_yaml::Kind::Str)
+                        && !OWN_ANNOTATIONS.contains(&&*e.key)
+                })
         }
         Some(_) => false,
     };
     if !text_already {
-        let pairs = res.meta_pairs("annotations");
+        let mut pairs = res.meta_pairs("annotations");
+        pairs.retain(|(key, _)| !OWN_ANNOTATIONS.contains(&&**key));
         res.set_meta_pairs("annotations", pairs);
     }
     Resource { node: res.node, origin: res.origin, hashed_base_name: res.hashed_base_name }
