@@ -172,3 +172,24 @@ fn a_folder_without_a_kustomization_file_is_walked() {
     let nothing = build_generated(&tree, "app", &Default::default(), &Options::default()).unwrap();
     assert!(nothing.resources.is_empty());
 }
+
+#[test]
+fn copies_within_an_object_end_in_an_error() {
+    let round = "- {op: copy, from: /spec, path: /spec/x}\n- {op: copy, from: /spec/x, path: /spec/y}\n";
+    let object = "apiVersion: x.org/v1\nkind: Any\nmetadata: {name: a}\nspec: {a: b}\n";
+    for (n, fails) in [(3, false), (40, true)] {
+        let patch = round.repeat(n);
+        let files = [
+            ("kustomization.yaml", "resources: [a.yaml]\npatches:\n- path: p.yaml\n  target: {kind: Any}\n"),
+            ("a.yaml", object),
+            ("p.yaml", patch.as_str()),
+        ];
+        let built = build(&tree(&files), "", &Options::default());
+        assert_eq!(built.is_err(), fails, "{n} rounds: {:?}", built.err());
+    }
+    let chain = "- source: {kind: Any, fieldPath: spec}\n  targets:\n  - select: {kind: Any}\n    fieldPaths: [spec.x, spec.y]\n    options: {create: true}\n".repeat(40);
+    let file = format!("resources: [a.yaml]\nreplacements:\n{chain}");
+    let error =
+        build(&tree(&[("kustomization.yaml", &file), ("a.yaml", object)]), "", &Options::default()).unwrap_err();
+    assert!(error.attempt.contains("copies make it"), "{error}");
+}

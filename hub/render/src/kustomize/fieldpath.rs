@@ -117,6 +117,7 @@ pub(crate) fn each(
     make: Option<Make>,
     set: &mut dyn FnMut(&mut Node, bool) -> Result<(), String>,
 ) -> Result<usize, String> {
+    super::json::check_path(path.len())?;
     walk(node, path, make, false, set)
 }
 

@@ -57,6 +57,7 @@ pub(crate) fn visit<P: AsRef<str>>(
     create: Create,
     set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
 ) -> Result<(), String> {
+    super::json::check_path(path.len())?;
     let Some((first, rest)) = path.split_first() else { return set(node) };
     match node {
         Node::Scalar(s) if s.kind == Kind::Null => Ok(()),

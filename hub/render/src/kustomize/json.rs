@@ -3,6 +3,38 @@
 use super::fieldspec::means_more_in_yaml_1_1;
 use driftless_yaml::{Kind, Map, Node, Number, Scalar, Seq};
 
+/// How deep an object may become, and how many values it may hold: copying a part of an object into itself doubles it.
+const DEPTH: usize = 256;
+const VALUES: usize = 1_000_000;
+/// How long one text may become, in bytes.
+const TEXT: usize = 16 << 20;
+
+/// Refuses an object that copies have made too deep or too large. Shared parts count as often as they are printed.
+pub(crate) fn weigh(node: &Node) -> Result<(), String> {
+    fn walk(node: &Node, depth: usize, left: &mut usize) -> Result<(), String> {
+        *left = left.checked_sub(1).ok_or_else(|| format!("copies make it hold more than {VALUES} values"))?;
+        if depth > DEPTH {
+            return Err(format!("copies make it nested deeper than {DEPTH}"));
+        }
+        match node {
+            Node::Scalar(_) => Ok(()),
+            Node::Seq(seq) => seq.iter().try_for_each(|item| walk(item, depth + 1, left)),
+            Node::Map(map) => map.iter().try_for_each(|entry| walk(&entry.value, depth + 1, left)),
+        }
+    }
+    walk(node, 0, &mut VALUES.clone())
+}
+
+/// Refuses a text that putting values into has made too long.
+pub(crate) fn check_text(len: usize) -> Result<(), String> {
+    if len > TEXT { Err(format!("a text of {len} bytes; {TEXT} is the most")) } else { Ok(()) }
+}
+
+/// Refuses a path with more parts than an object may be deep.
+pub(crate) fn check_path(parts: usize) -> Result<(), String> {
+    if parts > DEPTH { Err(format!("a path of {parts} parts; {DEPTH} is the most")) } else { Ok(()) }
+}
+
 /// The value after Go's `encoding/json` and go-yaml have written and read it: numbers as 64-bit floats, dates as text,
 /// text in quotes only where it needs them. What does not change stays shared.
 pub(crate) fn normalize(node: &Node) -> Node {

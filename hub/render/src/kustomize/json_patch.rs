@@ -39,11 +39,19 @@ pub(crate) fn operations(node: &Node) -> Result<Vec<Operation>, String> {
 
 /// Applies operations in order.
 pub(crate) fn apply(doc: &mut Node, operations: &[Operation]) -> Result<(), String> {
+    let mut grown = 0usize;
     for (at, op) in operations.iter().enumerate() {
         one(doc, op).map_err(|why| {
             let path = op.path.as_deref().unwrap_or("");
             format!("operation {} ({} {path:?}): {why}", at + 1, op.op)
         })?;
+        if matches!(op.op.as_str(), "copy" | "move" | "add") {
+            grown += 1;
+            // Each of these can at most double the object: weigh before it can get out of hand.
+            if op.op == "copy" || grown.is_multiple_of(64) {
+                super::json::weigh(doc)?;
+            }
+        }
     }
     Ok(())
 }
@@ -127,6 +135,7 @@ fn parent<'a>(doc: &'a mut Node, pointer: &str) -> Result<(&'a mut Node, String)
         return Err(format!("{pointer:?} is no path into an object: it starts with a slash"));
     };
     let mut parts: Vec<String> = parts.map(|p| p.replace("~1", "/").replace("~0", "~")).collect();
+    super::json::check_path(parts.len())?;
     let last = parts.pop().unwrap_or_default();
     let mut node = doc;
     for part in parts {

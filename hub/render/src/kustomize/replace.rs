@@ -269,6 +269,9 @@ fn copy(res: &mut Res, value: &Node, to: &Target) -> std::result::Result<(), Str
         for (old, new) in overwritten {
             res.share(&old, &new);
         }
+        if !matches!(value, Node::Scalar(_)) {
+            super::json::weigh(&res.node).map_err(|why| format!("{path:?}: {why}"))?;
+        }
         if found == 0 {
             let verb = if create { "find or create" } else { "find" };
             return Err(format!("cannot {verb} the field {path:?}"));
@@ -290,6 +293,7 @@ fn put(node: &mut Node, value: &Node, options: Option<&FieldOptions>, fresh: boo
                 Ok(i) if i >= parts.len() => parts.push(&text),
                 Ok(i) => parts[i] = &text,
             }
+            super::json::check_text(parts.iter().map(|p| p.len() + o.delimiter.len()).sum())?;
             parts.join(&o.delimiter).into()
         }
     };

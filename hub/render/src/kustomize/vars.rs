@@ -148,7 +148,7 @@ fn set(
     match node {
         Node::Scalar(s) => {
             if s.kind == Kind::Str {
-                replace(s, values, used);
+                replace(s, values, used)?;
             }
         }
         Node::Map(map) => {
@@ -156,14 +156,14 @@ fn set(
                 if let Node::Scalar(s) = &mut entry.value
                     && s.kind == Kind::Str
                 {
-                    replace(s, values, used);
+                    replace(s, values, used)?;
                 }
             }
         }
         Node::Seq(seq) => {
             for item in seq.items_mut() {
                 match item {
-                    Node::Scalar(s) if s.kind == Kind::Str => replace(s, values, used),
+                    Node::Scalar(s) if s.kind == Kind::Str => replace(s, values, used)?,
                     other => return Err(super::fieldspec::wrong_shape(other, "text")),
                 }
             }
@@ -172,9 +172,13 @@ fn set(
     Ok(())
 }
 
-fn replace(s: &mut Scalar, values: &BTreeMap<&str, Value>, used: &mut BTreeSet<String>) {
+fn replace(
+    s: &mut Scalar,
+    values: &BTreeMap<&str, Value>,
+    used: &mut BTreeSet<String>,
+) -> std::result::Result<(), String> {
     if !s.text.contains('$') {
-        return;
+        return Ok(());
     }
     let whole = s.text.strip_prefix("$(").and_then(|t| t.strip_suffix(')')).filter(|n| !n.contains(')'));
     if let Some(name) = whole
@@ -184,24 +188,30 @@ fn replace(s: &mut Scalar, values: &BTreeMap<&str, Value>, used: &mut BTreeSet<S
             Value::Typed(value) => {
                 used.insert(name.to_owned());
                 *s = Scalar { quoted: false, ..value.clone() };
-                return;
+                return Ok(());
             }
             Value::Text(text) => {
                 used.insert(name.to_owned());
                 *s = Scalar::string(text.as_str());
-                return;
+                return Ok(());
             }
-            Value::Unfit => return,
+            Value::Unfit => return Ok(()),
         }
     }
-    *s = Scalar::string(expand(&s.text, values, used));
+    *s = Scalar::string(expand(&s.text, values, used)?);
+    Ok(())
 }
 
 /// Replaces `$(NAME)`; `$$` stands for one `$`; what is unknown or not closed stays.
-fn expand(text: &str, values: &BTreeMap<&str, Value>, used: &mut BTreeSet<String>) -> String {
+fn expand(
+    text: &str,
+    values: &BTreeMap<&str, Value>,
+    used: &mut BTreeSet<String>,
+) -> std::result::Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
+        super::json::check_text(out.len())?;
         out.push_str(&rest[..at]);
         let after = &rest[at + 1..];
         rest = if let Some(next) = after.strip_prefix('$') {
@@ -235,7 +245,7 @@ fn expand(text: &str, values: &BTreeMap<&str, Value>, used: &mut BTreeSet<String
         };
     }
     out.push_str(rest);
-    out
+    Ok(out)
 }
 
 /// A number or Boolean as text.
@@ -264,7 +274,7 @@ mod tests {
             ("$A ${A} $", "$A ${A} $"),
             ("$$$$$$$(A)", "$$$x"),
         ] {
-            assert_eq!(expand(text, &values, &mut BTreeSet::new()), expected, "{text}");
+            assert_eq!(expand(text, &values, &mut BTreeSet::new()).as_deref(), Ok(expected), "{text}");
         }
     }
 }
