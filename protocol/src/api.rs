@@ -325,7 +325,8 @@ pub struct UnitDetail {
     pub problems: Vec<Reason>,
     /// Objects Git holds that are not sent.
     pub withheld: Vec<Withheld>,
-    /// Its objects with the file and line that declare them.
+    /// Its objects with the file and line that declare them. Named so in JSON because the row counts `objects`.
+    #[serde(rename = "declared")]
     pub objects: Vec<DeclaredObject>,
     /// Operator intents that apply to it.
     pub intents: Vec<IntentEntry>,
