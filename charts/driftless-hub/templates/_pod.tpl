@@ -30,6 +30,7 @@ spec:
         - run
         - --config=/etc/driftless/config/hub.yaml
         - {{ printf "--log-level=%s" .Values.log.level | quote }}
+        - --log-format={{ .Values.log.format }}
       {{- with .Values.extraEnv }}
       env: {{- toYaml . | nindent 8 }}
       {{- end }}
