@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use driftless_protocol::api::{
     ApproveRequest, ClusterChange, ClusterRow, Done, FreezeRequest, JoinTokenCreated, JoinTokenRequest,
@@ -20,6 +20,7 @@ use crate::clock;
 use crate::fleet::session::hint_all;
 use crate::http::Actor;
 use crate::http::error::{Answer, Body, Refusal};
+use crate::http::extract::Path;
 use crate::loops::sources::READY;
 use crate::pki::random;
 use crate::shared::Shared;

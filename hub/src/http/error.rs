@@ -1,19 +1,29 @@
 //! Answers that say no, as RFC 9457 writes them.
 
-use axum::http::{Method, StatusCode, Uri, header};
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use driftless_protocol::api::{PROBLEM_JSON, Problem, problem};
 use driftless_store::StoreError;
 
-/// A request that is not carried out.
-#[derive(Debug)]
-pub(crate) struct Refusal(Problem);
+pub(crate) use super::extract::Body;
+
+/// A request that is not carried out: what its caller is told, and what only the log is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    problem: Box<Problem>,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
+}
 
 pub(crate) type Answer<T> = Result<axum::Json<T>, Refusal>;
 
 impl Refusal {
     fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> Self {
-        Self(Problem { code: code.into(), title: title.into(), status: status.as_u16(), detail: detail.into() })
+        let problem =
+            Problem { code: code.into(), title: title.into(), status: status.as_u16(), detail: detail.into() };
+        Self { problem: Box::new(problem), cause: None }
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
@@ -28,58 +38,81 @@ impl Refusal {
         Self::new(StatusCode::CONFLICT, problem::CONFLICT, "conflict", detail)
     }
 
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, problem::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, problem::UNAVAILABLE, "the hub cannot answer now", detail)
+    }
+
+    /// The caller is told which request to look for in the log.
     pub(crate) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, problem::INTERNAL, "the hub failed", detail)
+    }
+
+    pub(super) fn too_large(most: usize) -> Self {
+        let detail = format!("the request's body has more than {most} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, problem::BAD_REQUEST, "bad request", detail)
+    }
+
+    /// The cause, for the log only.
+    pub(crate) fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into().into());
+        self
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Everything in a line, causes included.
+    pub(super) fn for_log(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("{}: {}", self.problem.detail, crate::chain(&**cause)),
+            None => self.problem.detail.clone(),
+        }
+    }
+
+    /// The answer to the request of this number.
+    pub(super) fn respond(mut self, request: &str) -> Response {
+        let status = self.status();
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            self.problem.detail.push_str(&format!("; the hub's log has more under request={request}"));
+        }
+        let mut response = (status, axum::Json(self.problem)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        response
+    }
+}
+
+/// The guard around all routes writes the body: it knows the request's number.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %crate::chain(&error), "an admin request failed");
-        match error {
-            StoreError::Conflict { .. } => Self::conflict(error.to_string()),
-            other => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                problem::UNAVAILABLE,
-                "the hub cannot answer now",
-                format!("{other}; the hub's log has more"),
-            ),
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], axum::Json(self.0)).into_response()
-    }
-}
-
-/// The JSON of a request; one that is not what it must be is answered as every other problem.
-#[derive(Debug)]
-pub(crate) struct Body<T>(pub(crate) T);
-
-impl<T, S> axum::extract::FromRequest<S> for Body<T>
-where
-    T: serde::de::DeserializeOwned,
-    S: Send + Sync,
-{
-    type Rejection = Refusal;
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Refusal> {
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(Refusal::bad(rejection.body_text())),
-        }
+        let refusal = match &error {
+            StoreError::Conflict { .. } => Self::conflict(format!("{error}; look again, then repeat it if it still fits")),
+            StoreError::Closed => Self::unavailable("the hub is stopping; repeat it in a moment"),
+            StoreError::Damaged { .. } | StoreError::Unrepresentable { .. } => Self::internal(error.to_string()),
+            _ => Self::unavailable(format!("{error}; the hub's log has more")),
+        };
+        refusal.because(error)
     }
 }
 
 pub(crate) async fn no_route(method: Method, uri: Uri) -> Refusal {
-    Refusal::not_found(format!(
-        "this hub knows no {method} {}; command line and hub may be of different versions",
-        uri.path()
-    ))
+    let path: String = uri.path().chars().take(200).collect();
+    Refusal::not_found(format!("this hub knows no {method} {path}; command line and hub may be of different versions"))
 }
 
 pub(crate) async fn no_method(method: Method, uri: Uri) -> Refusal {
-    Refusal::bad(format!("{} does not take {method}", uri.path()))
+    let detail = format!("{} does not take {method}; the header `allow` says what it takes", uri.path());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, problem::BAD_REQUEST, "bad request", detail)
 }

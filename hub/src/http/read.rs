@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use driftless_protocol::api::{
     AuditEntry, ClusterDetail, ClusterRow, FleetStatus, List, SourceRow, UnitDetail, UnitRow, Why,
 };
@@ -11,6 +11,7 @@ use driftless_protocol::id::{UnitId, UnitKind};
 use serde::Deserialize;
 
 use crate::http::error::{Answer, Refusal};
+use crate::http::extract::{Path, Query};
 use crate::shared::Shared;
 use crate::view::{Fleet, detail, rows, why};
 
@@ -40,7 +41,7 @@ pub(crate) async fn sources(State(shared): Hub) -> Answer<List<SourceRow>> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct UnitQuery {
     cluster: Option<String>,
     namespace: Option<String>,
@@ -66,7 +67,7 @@ pub(crate) async fn units(State(shared): Hub, Query(query): Query<UnitQuery>) ->
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct KindQuery {
     kind: Option<UnitKind>,
 }
@@ -117,7 +118,7 @@ fn no_unit(fleet: &Fleet<'_>, cluster: &driftless_store::Cluster, unit: &UnitId)
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct AuditQuery {
     after: u64,
     limit: u64,

@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use driftless_protocol::quic::tls::provider;
+use driftless_protocol::quic::tls::{CLUSTER_URI_PREFIX, provider};
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::http::Actor;
-use crate::pki::{Authority, Identity};
+use crate::http::guard::Caller;
+use crate::pki::{ADMIN_URI_PREFIX, Authority, Identity};
 
 /// The configuration for handshakes from now on.
 #[derive(Debug)]
@@ -50,9 +51,42 @@ fn config(authority: &Authority, identity: &Identity) -> Result<ServerConfig, ru
     Ok(config)
 }
 
+/// Who a verified certificate stands for. One that is valid and no operator's is answered, so that its holder learns why.
+pub(super) fn caller(chain: Option<&[CertificateDer<'_>]>) -> Caller {
+    let Some(leaf) = chain.and_then(<[_]>::first) else {
+        return Caller::Refused("no client certificate was given".to_owned());
+    };
+    match operator(leaf) {
+        Ok(name) => Caller::Admin(Actor(name)),
+        Err(why) => Caller::Refused(format!(
+            "{why}; the admin API wants one whose only alternative name is {ADMIN_URI_PREFIX}<name>, such as the one in the \
+             context file that `driftless-hub init` writes"
+        )),
+    }
+}
+
 /// The operator a certificate names.
-pub(crate) fn actor(leaf: &CertificateDer<'_>) -> Option<Actor> {
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-    Some(Actor(name.to_owned()))
+fn operator(leaf: &CertificateDer<'_>) -> Result<String, String> {
+    let unreadable = |e: &dyn std::fmt::Display| format!("the client certificate cannot be read: {e}");
+    let (rest, certificate) = X509Certificate::from_der(leaf).map_err(|e| unreadable(&e))?;
+    if !rest.is_empty() {
+        return Err(unreadable(&"bytes follow it"));
+    }
+    let names = certificate.subject_alternative_name().map_err(|e| unreadable(&e))?;
+    let names = names.map(|n| n.value.general_names.as_slice()).unwrap_or_default();
+    let [GeneralName::URI(uri)] = names else {
+        return Err(format!("the client certificate has {} alternative names, not one URI", names.len()));
+    };
+    if let Some(cluster) = uri.strip_prefix(CLUSTER_URI_PREFIX) {
+        let cluster: String = cluster.chars().take(32).collect();
+        return Err(format!("the client certificate is that of the agent of cluster {cluster}, not an operator's"));
+    }
+    let name = uri.strip_prefix(ADMIN_URI_PREFIX).filter(|name| is_name(name));
+    name.map(ToOwned::to_owned).ok_or_else(|| "the client certificate names no operator".to_owned())
+}
+
+/// 1 to 64 letters, digits and `-_.@`: nothing that could pass for a user of the local socket, or break a line of a log.
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(plain)
 }

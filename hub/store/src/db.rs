@@ -216,7 +216,7 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 
 type Work = Box<dyn for<'c> FnOnce(Conn<'c>) -> BoxFuture<'c, Result<(), StoreError>> + Send>;
 
-struct Job {
+pub(crate) struct Job {
     work: Work,
     done: oneshot::Sender<Result<(), StoreError>>,
 }

@@ -105,7 +105,7 @@ async fn put_tree(conn: &mut Conn<'_>, offer: &Offer) -> Outcome<()> {
             for child in &body.children {
                 match offer.objects.get(child) {
                     Some(bytes) => {
-                        drop(put_bytes(conn, BlobRef { digest: *child, len: bytes.len() as u64 }, bytes).await?)
+                        put_bytes(conn, BlobRef { digest: *child, len: bytes.len() as u64 }, bytes).await?;
                     }
                     None if exists(conn, *child).await? => {}
                     None => {

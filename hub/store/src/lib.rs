@@ -194,6 +194,8 @@ operations! {
     write "store a join token" fn create_token(token: Token, act: Act) -> () = tokens::create;
     /// One token.
     read "read a join token" fn token(id: TokenId) -> Option<TokenRecord> = tokens::get;
+    /// All tokens that were not forgotten, by expiry.
+    read "list the join tokens" fn tokens() -> Vec<TokenRecord> = tokens::list;
     /// Counts a wrong secret against a token.
     write "count a wrong secret" fn token_failed(id: TokenId) -> () = tokens::failed;
     /// Redeems a token whose secret was found right, at most once.

@@ -138,6 +138,12 @@ impl Model {
         Ok(self.tokens.get(&id).cloned())
     }
 
+    pub(crate) fn tokens(&self) -> Answer<Vec<TokenRecord>> {
+        let mut out: Vec<TokenRecord> = self.tokens.values().cloned().collect();
+        out.sort_by_key(|r| (r.token.expires, r.token.id));
+        Ok(out)
+    }
+
     pub(crate) fn token_failed(&mut self, id: TokenId) -> Answer<()> {
         if let Some(record) = self.tokens.get_mut(&id) {
             record.failures += 1;

@@ -51,6 +51,10 @@ pub(crate) async fn get(conn: &mut Conn<'_>, id: TokenId) -> Outcome<Option<Toke
     conn.row("SELECT * FROM join_token WHERE id = $1", args![id.to_string()]).await?.as_ref().map(read).transpose()
 }
 
+pub(crate) async fn list(conn: &mut Conn<'_>) -> Outcome<Vec<TokenRecord>> {
+    conn.rows("SELECT * FROM join_token ORDER BY expires, id", args![]).await?.iter().map(read).collect()
+}
+
 /// A wrong secret was given for this token.
 pub(crate) async fn failed(conn: &mut Conn<'_>, id: TokenId) -> Outcome<()> {
     conn.execute("UPDATE join_token SET failures = failures + 1 WHERE id = $1", args![id.to_string()]).await?;

@@ -107,6 +107,7 @@ async fn play(store: &Store, step: &Step) -> String {
 async fn everything(store: &Store) -> Vec<String> {
     vec![
         format!("{:?}", store.clusters().await.unwrap()),
+        format!("{:?}", store.tokens().await.unwrap()),
         format!("{:?}", store.heads().await.unwrap()),
         format!("{:?}", store.intents().await.unwrap()),
         format!("{:?}", store.cluster_reports().await.unwrap()),

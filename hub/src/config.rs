@@ -1,0 +1,385 @@
+//! The start file: strict YAML, every field known, every path relative to the file's own folder.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use driftless_protocol::id::ClusterName;
+use serde::{Deserialize, Serialize};
+
+/// The start file as it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// Format, 1.
+    pub format: u32,
+    /// Keys and certificates, as `driftless-hub init` makes them.
+    #[serde(default = "default_keys")]
+    pub keys: PathBuf,
+    /// Git mirrors; may be lost at any time.
+    #[serde(default = "default_mirrors")]
+    pub mirrors: PathBuf,
+    /// Where the fleet's state is kept.
+    #[serde(default)]
+    pub store: StoreConfig,
+    /// Where agents connect.
+    pub fleet: FleetConfig,
+    /// Where operators connect.
+    #[serde(default)]
+    pub admin: AdminConfig,
+    /// Git repositories.
+    #[serde(default)]
+    pub sources: Vec<SourceConfig>,
+    /// Credentials for repositories that Git itself declares (GitRepository objects), by address.
+    #[serde(default)]
+    pub credentials: Vec<Credential>,
+    /// Where clusters find their root and their variables.
+    #[serde(default)]
+    pub clusters: ClustersConfig,
+    /// Renders that run at one time; 0: one per processor.
+    #[serde(default)]
+    pub render_workers: usize,
+}
+
+fn default_keys() -> PathBuf {
+    PathBuf::from("keys")
+}
+
+fn default_mirrors() -> PathBuf {
+    PathBuf::from("mirrors")
+}
+
+/// Where the fleet's state is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum StoreConfig {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A file that holds `postgres://user:password@host/name`.
+    PostgresUrlFile(PathBuf),
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self::Sqlite(PathBuf::from("hub.db"))
+    }
+}
+
+/// Where agents connect.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FleetConfig {
+    /// UDP address to listen on.
+    pub listen: SocketAddr,
+    /// `host:port` as agents reach it; several are tried in turn. They go into join tokens.
+    pub addresses: Vec<String>,
+    /// The name in the hub's certificate.
+    #[serde(default = "default_server_name")]
+    pub server_name: String,
+    /// Sessions at one time.
+    #[serde(default = "default_sessions")]
+    pub max_sessions: usize,
+}
+
+/// The name in the hub's certificate where none is configured.
+#[must_use]
+pub fn default_server_name() -> String {
+    "hub.driftless.dev".to_owned()
+}
+
+fn default_sessions() -> usize {
+    10_000
+}
+
+/// Where operators connect.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// TCP address for HTTPS with client certificates; none: only the socket.
+    pub listen: Option<SocketAddr>,
+    /// Further names and addresses in its certificate.
+    pub names: Vec<String>,
+    /// A local socket, for the hub's own user and root.
+    pub socket: Option<PathBuf>,
+}
+
+/// One Git repository.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceConfig {
+    /// `namespace/name`; units of the root show it as their source.
+    #[serde(default = "default_source")]
+    pub name: String,
+    /// https, ssh or file.
+    pub url: String,
+    /// The branch to follow; `main` where none of the five is given, and at most one may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// A tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The newest tag in a range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semver: Option<String>,
+    /// A full reference name.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
+    pub name_of_ref: Option<String>,
+    /// A commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Seconds between two fetches.
+    #[serde(default = "default_interval")]
+    pub interval_seconds: u64,
+    /// Who the hub is there.
+    #[serde(default)]
+    pub auth: Option<AuthConfig>,
+    /// Certificates (PEM) to trust beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// A forward proxy.
+    #[serde(default)]
+    pub proxy: Option<ProxyConfig>,
+    /// Seconds after which a fetch is given up.
+    #[serde(default = "default_timeout")]
+    pub timeout_seconds: u64,
+    /// Other addresses of the same repository and reference, as GitRepository objects in Git write them.
+    #[serde(default)]
+    pub aliases: Vec<AliasConfig>,
+}
+
+fn default_source() -> String {
+    "flux-system/flux-system".to_owned()
+}
+
+const fn default_interval() -> u64 {
+    60
+}
+
+const fn default_timeout() -> u64 {
+    60
+}
+
+/// Another address of a repository.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AliasConfig {
+    /// As GitRepository objects write it.
+    pub url: String,
+    /// Their branch; none: whatever they say.
+    #[serde(default)]
+    pub branch: Option<String>,
+}
+
+/// Who the hub is at a Git host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum AuthConfig {
+    /// User and password or token, over https.
+    Basic {
+        /// The user; many hosts take any text beside a token.
+        user: String,
+        /// Holds the password.
+        password_file: PathBuf,
+    },
+    /// A bearer token, over https.
+    Bearer {
+        /// Holds the token.
+        token_file: PathBuf,
+    },
+    /// A key.
+    Ssh {
+        /// The private key.
+        identity_file: PathBuf,
+        /// Pins the host's keys.
+        known_hosts_file: PathBuf,
+    },
+}
+
+/// A forward proxy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// `http://host:port`.
+    pub url: String,
+    /// Its user.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Holds its password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+/// Credentials for every declared repository whose address begins so.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credential {
+    /// What the address begins with: `https://git.example.com/team/`.
+    pub url_prefix: String,
+    /// Who the hub is there.
+    #[serde(default)]
+    pub auth: Option<AuthConfig>,
+    /// Certificates (PEM) to trust beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// A forward proxy.
+    #[serde(default)]
+    pub proxy: Option<ProxyConfig>,
+}
+
+/// Where clusters find their root and their variables.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClustersConfig {
+    /// For every cluster that has nothing of its own.
+    #[serde(rename = "default")]
+    pub common: ClusterConfig,
+    /// By name; what is not said here is as for all.
+    pub named: BTreeMap<ClusterName, ClusterConfig>,
+    /// Labels that are variables: label key to variable name.
+    pub label_variables: BTreeMap<String, String>,
+}
+
+/// Where a cluster finds its root.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClusterConfig {
+    /// The source, by name; none: the first one.
+    pub source: Option<String>,
+    /// The root's folder, with `{name}` for the cluster's name; none: `clusters/{name}`.
+    pub root: Option<String>,
+    /// The weakest `substituteFrom` of units that have `postBuild`.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// Why a start file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the start file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not what it must be.
+    #[error("the start file {} cannot be used: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line where the file itself is.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads a start file; relative paths in it are taken from its folder.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let invalid = |reason: String| ConfigError::Invalid { path: path.to_owned(), reason };
+        let mut config: Self = serde_saphyr::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        config.check().map_err(invalid)?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.format != 1 {
+            return Err(format!("format {} is not 1, which is what this program reads", self.format));
+        }
+        if self.fleet.addresses.is_empty() {
+            return Err("fleet.addresses is empty: agents would not know where to connect".into());
+        }
+        if self.admin.listen.is_none() && self.admin.socket.is_none() {
+            return Err("admin has neither listen nor socket: nobody could steer the hub".into());
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for source in &self.sources {
+            if !names.insert(&source.name) {
+                return Err(format!("the source {} is there twice", source.name));
+            }
+            if source.references() > 1 {
+                return Err(format!(
+                    "the source {} names more than one of branch, tag, semver, ref, commit",
+                    source.name
+                ));
+            }
+            if source.interval_seconds == 0 {
+                return Err(format!("the source {} has an interval of 0 s", source.name));
+            }
+        }
+        let named = self.clusters.named.iter().map(|(name, c)| (name.to_string(), c));
+        for (name, cluster) in named.chain([("default".to_owned(), &self.clusters.common)]) {
+            if let Some(source) = cluster.source.as_ref().filter(|s| !names.contains(s)) {
+                return Err(format!("clusters: {name} names the source {source}, which is not configured"));
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let at = |path: &mut PathBuf| *path = folder.join(&*path);
+        at(&mut self.keys);
+        at(&mut self.mirrors);
+        match &mut self.store {
+            StoreConfig::Sqlite(path) | StoreConfig::PostgresUrlFile(path) => at(path),
+        }
+        self.admin.socket.as_mut().map(at);
+        for source in &mut self.sources {
+            resolve_access(&mut source.auth, &mut source.ca_file, &mut source.proxy, &at);
+        }
+        for credential in &mut self.credentials {
+            resolve_access(&mut credential.auth, &mut credential.ca_file, &mut credential.proxy, &at);
+        }
+    }
+}
+
+fn resolve_access(
+    auth: &mut Option<AuthConfig>,
+    ca: &mut Option<PathBuf>,
+    proxy: &mut Option<ProxyConfig>,
+    at: &impl Fn(&mut PathBuf),
+) {
+    match auth {
+        Some(AuthConfig::Basic { password_file, .. }) => at(password_file),
+        Some(AuthConfig::Bearer { token_file }) => at(token_file),
+        Some(AuthConfig::Ssh { identity_file, known_hosts_file }) => {
+            at(identity_file);
+            at(known_hosts_file);
+        }
+        None => {}
+    }
+    ca.as_mut().map(at);
+    proxy.as_mut().and_then(|p| p.password_file.as_mut()).map(at);
+}
+
+impl SourceConfig {
+    /// A public repository at a branch.
+    #[must_use]
+    pub fn new(name: impl Into<String>, url: impl Into<String>, branch: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            branch: Some(branch.into()),
+            tag: None,
+            semver: None,
+            name_of_ref: None,
+            commit: None,
+            interval_seconds: default_interval(),
+            auth: None,
+            ca_file: None,
+            proxy: None,
+            timeout_seconds: default_timeout(),
+            aliases: Vec::new(),
+        }
+    }
+
+    fn references(&self) -> usize {
+        [&self.branch, &self.tag, &self.semver, &self.name_of_ref, &self.commit].into_iter().flatten().count()
+    }
+}

@@ -1,0 +1,117 @@
+//! Who is connected: the newest session of a cluster wins, and offers and hints find their way.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use driftless_protocol::id::ClusterId;
+use driftless_protocol::message::{Hint, RejectCode};
+use driftless_protocol::session::hub::Current;
+use tokio::sync::{mpsc, watch};
+
+/// Hints that wait for a session. What they ask for is also done without them, so one too many is dropped.
+const COMMANDS: usize = 16;
+
+/// What a session is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Hint(Hint),
+    Reject(RejectCode, String),
+}
+
+/// A session's ends of its channels.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    pub(crate) offers: watch::Receiver<Option<Current>>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: u64,
+    peer: SocketAddr,
+    since: u64,
+    offers: watch::Sender<Option<Current>>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// A session, for people.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connected {
+    pub(crate) peer: SocketAddr,
+    /// Unix milliseconds.
+    pub(crate) since: u64,
+}
+
+/// All sessions of this hub.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    sessions: Mutex<BTreeMap<ClusterId, Entry>>,
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ClusterId, Entry>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a session, and ends the one it replaces. `None`: a newer one is there already.
+    pub(crate) fn enter(&self, cluster: ClusterId, session: u64, peer: SocketAddr, since: u64) -> Option<Mailbox> {
+        let (offers, offers_in) = watch::channel(None);
+        let (commands, commands_in) = mpsc::channel(COMMANDS);
+        let mut sessions = self.lock();
+        if sessions.get(&cluster).is_some_and(|old| old.session > session) {
+            return None;
+        }
+        let old = sessions.insert(cluster, Entry { session, peer, since, offers, commands });
+        drop(sessions);
+        if let Some(old) = old {
+            let message = format!("the cluster connected anew from {peer}");
+            // A full queue is closed by dropping its sender, which ends the session as well.
+            let _ = old.commands.try_send(Command::Reject(RejectCode::Replaced, message));
+        }
+        Some(Mailbox { offers: offers_in, commands: commands_in })
+    }
+
+    /// Takes a session out, unless another took its place. Whether it was the one.
+    pub(crate) fn leave(&self, cluster: ClusterId, session: u64) -> bool {
+        let mut sessions = self.lock();
+        let ours = sessions.get(&cluster).is_some_and(|e| e.session == session);
+        if ours {
+            sessions.remove(&cluster);
+        }
+        ours
+    }
+
+    pub(crate) fn connected(&self, cluster: ClusterId) -> Option<Connected> {
+        self.lock().get(&cluster).map(|e| Connected { peer: e.peer, since: e.since })
+    }
+
+    pub(crate) fn is_connected(&self, cluster: ClusterId) -> bool {
+        self.lock().contains_key(&cluster)
+    }
+
+    /// The newest offer wins; one that was not sent yet is replaced.
+    pub(crate) fn offer(&self, cluster: ClusterId, current: Current) {
+        if let Some(entry) = self.lock().get(&cluster) {
+            entry.offers.send_replace(Some(current));
+        }
+    }
+
+    /// Whether the cluster is connected here.
+    pub(crate) fn hint(&self, cluster: ClusterId, hint: Hint) -> bool {
+        match self.lock().get(&cluster) {
+            Some(entry) => {
+                let _ = entry.commands.try_send(Command::Hint(hint));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends a session for good.
+    pub(crate) fn reject(&self, cluster: ClusterId, code: RejectCode, message: &str) {
+        if let Some(entry) = self.lock().remove(&cluster) {
+            let _ = entry.commands.try_send(Command::Reject(code, message.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Renders every cluster whose inputs changed, on a bounded pool of blocking threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftless_protocol::id::{Digest, Revision};
+use driftless_render::flux::render_cluster_cached;
+use driftless_render::target::{GitRef, RootSpec, SourceDecl, SourceState, SourceTree, Sources, Target, normal_url};
+use driftless_render::tree::{Entry, Tree};
+use driftless_store::{Cluster, ClusterState};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::clock;
+use crate::loops::sources::Handle;
+use crate::rendered::ClusterRender;
+use crate::shared::Shared;
+
+/// Looks again by itself: nothing depends on having been woken.
+const EVERY: Duration = Duration::from_secs(60);
+
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let workers = match shared.config.render_workers {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        workers => workers,
+    };
+    let slots = Arc::new(Semaphore::new(workers));
+    loop {
+        if let Err(error) = pass(&shared, &slots).await {
+            tracing::error!(error = %crate::chain(&error), "the clusters cannot be rendered");
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.wake.render.notified() => {}
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+async fn pass(shared: &Arc<Shared>, slots: &Arc<Semaphore>) -> Result<(), driftless_store::StoreError> {
+    let clusters = shared.store.clusters().await?;
+    let active: Vec<Cluster> = clusters.into_iter().filter(|c| c.state == ClusterState::Active).collect();
+    shared.keep_renders(|id| active.iter().any(|c| c.id == id));
+    let snapshot = Arc::new(Snapshot::take(shared));
+    let mut tasks = JoinSet::new();
+    for cluster in active {
+        let Ok(slot) = slots.clone().acquire_owned().await else { break };
+        if shared.stop.is_cancelled() {
+            break;
+        }
+        let (shared, snapshot) = (shared.clone(), snapshot.clone());
+        tasks.spawn_blocking(move || {
+            let _slot = slot;
+            render(&shared, &snapshot, &cluster)
+        });
+        while let Some(done) = tasks.try_join_next() {
+            finished(done);
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        finished(done);
+    }
+    shared.wake.rollout.notify_one();
+    Ok(())
+}
+
+fn finished(done: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = done {
+        tracing::error!(%error, "a render broke off; the cluster keeps what it has");
+    }
+}
+
+/// Every source at one moment, so that all clusters of a pass see the same revisions.
+struct Snapshot {
+    sources: BTreeMap<String, Found>,
+}
+
+struct Found {
+    handle: Arc<Handle>,
+    tree: Result<(SourceTree, Digest), String>,
+}
+
+impl Snapshot {
+    fn take(shared: &Shared) -> Self {
+        let sources = shared
+            .sources
+            .all()
+            .into_iter()
+            .map(|handle| {
+                let tree = tree_of(&handle);
+                (handle.id.clone(), Found { handle, tree })
+            })
+            .collect();
+        Self { sources }
+    }
+
+    fn find(&self, wanted: &SourceDecl) -> Option<&Found> {
+        let url = normal_url(&wanted.url);
+        self.sources.values().find(|f| normal_url(&f.handle.url) == url && f.handle.reference == wanted.reference)
+    }
+}
+
+fn tree_of(handle: &Handle) -> Result<(SourceTree, Digest), String> {
+    let not_ready = || {
+        let status = handle.status();
+        format!("it has not been fetched yet ({}): {}", status.code, status.message)
+    };
+    let revision: Revision = handle.mirror().current().ok_or_else(not_ready)?;
+    let tree = handle.mirror().tree(&revision).map_err(|e| crate::chain(&e))?;
+    let id = match tree.entry("").map_err(|e| e.to_string())? {
+        Some(Entry::Folder { id }) => Digest::from_bytes(id.0),
+        // Not a tree the renderer can name: the commit serves as well.
+        _ => Digest::of(revision.commit.as_bytes()),
+    };
+    let tree = SourceTree {
+        id: handle.id.clone(),
+        tree: Arc::new(tree),
+        revision,
+        url: handle.url.clone(),
+        reference: handle.reference.clone(),
+    };
+    Ok((tree, id))
+}
+
+struct View<'a> {
+    root: &'a SourceTree,
+    handle: &'a Handle,
+    snapshot: &'a Snapshot,
+}
+
+impl Sources for View<'_> {
+    fn root(&self) -> &SourceTree {
+        self.root
+    }
+
+    fn find(&self, wanted: &SourceDecl) -> SourceState {
+        match self.snapshot.find(wanted).map(|f| &f.tree) {
+            Some(Ok((tree, _))) => SourceState::Ready(SourceTree { id: wanted.id.clone(), ..tree.clone() }),
+            Some(Err(why)) => SourceState::Missing(why.clone()),
+            None => SourceState::Missing("the hub does not fetch it yet; see its log when this stays".to_owned()),
+        }
+    }
+
+    fn is_alias(&self, wanted: &SourceDecl) -> bool {
+        let url = normal_url(&wanted.url);
+        let same = |reference: &Option<GitRef>| reference.as_ref().is_none_or(|r| *r == wanted.reference);
+        self.handle.aliases.iter().any(|(alias, reference)| *alias == url && same(reference))
+    }
+}
+
+/// The root and variables of a cluster by the start file. The source is the first one where nothing is said.
+pub(crate) fn target_of(shared: &Shared, cluster: &Cluster) -> (Option<String>, Target) {
+    let clusters = &shared.config.clusters;
+    let own = clusters.named.get(&cluster.name);
+    let source = own
+        .and_then(|c| c.source.clone())
+        .or_else(|| clusters.common.source.clone())
+        .or_else(|| shared.config.sources.first().map(|s| s.name.clone()));
+    let mut target = Target::new(cluster.name.clone());
+    if let Some(root) = own.and_then(|c| c.root.as_ref()).or(clusters.common.root.as_ref()) {
+        target.root = RootSpec::Pattern(root.clone());
+    }
+    for (label, variable) in &clusters.label_variables {
+        if let Some(value) = cluster.labels.get(label) {
+            target.variables.insert(variable.clone(), value.clone());
+        }
+    }
+    target.variables.extend(clusters.common.variables.clone());
+    target.variables.extend(own.map(|c| c.variables.clone()).unwrap_or_default());
+    (source, target)
+}
+
+fn render(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster) {
+    let (source, target) = target_of(shared, cluster);
+    let Some(found) = source.as_ref().and_then(|s| snapshot.sources.get(s)) else { return };
+    // Not fetched yet: the source's status says why.
+    let Ok((root, tree)) = &found.tree else { return };
+    let before = shared.render_of(cluster.id);
+    let inputs = inputs_of(snapshot, &target, &root.id, *tree, before.as_ref().map(|b| b.wanted.as_slice()));
+    if let Some(before) = &before
+        && before.inputs == inputs
+        && before.revisions.iter().all(|r| r.source != root.id || r.revision == root.revision)
+    {
+        return;
+    }
+    let started = std::time::Instant::now();
+    let view = View { root, handle: &found.handle, snapshot };
+    let rendered = render_cluster_cached(&view, &target, &shared.cache);
+    for wanted in &rendered.wanted_sources {
+        shared.sources.want(wanted);
+    }
+    let inputs = inputs_of(snapshot, &target, &root.id, *tree, Some(&rendered.wanted_sources));
+    match ClusterRender::new(cluster.id, inputs, root.id.clone(), &rendered, clock::millis()) {
+        Ok(render) => {
+            let held = rendered.units.iter().filter(|u| u.held().is_some()).count();
+            tracing::info!(cluster = %cluster.name, revision = %root.revision, units = rendered.units.len(), held,
+                content = %render.content.blob.digest.short(), ms = started.elapsed().as_millis(), "rendered");
+            for unit in &rendered.units {
+                if let Some(why) = unit.held() {
+                    tracing::warn!(cluster = %cluster.name, unit = %unit.id, revision = %root.revision, reason = %why, "a unit is held");
+                }
+            }
+            shared.put_render(cluster.id, Arc::new(render));
+        }
+        Err(error) => {
+            tracing::error!(cluster = %cluster.name, error = %crate::chain(&error), "a render has no canonical form");
+        }
+    }
+}
+
+/// What a render depends on: the target, the root's tree, and every other source it asked for.
+fn inputs_of(snapshot: &Snapshot, target: &Target, root: &str, tree: Digest, wanted: Option<&[SourceDecl]>) -> Digest {
+    let others: Vec<(String, String)> = wanted
+        .unwrap_or_default()
+        .iter()
+        .map(|w| {
+            let state = match snapshot.find(w).map(|f| &f.tree) {
+                Some(Ok((tree, id))) => format!("{} {id}", tree.revision),
+                Some(Err(why)) => why.clone(),
+                None => "unknown".to_owned(),
+            };
+            (format!("{} {} {}", w.id, normal_url(&w.url), w.reference), state)
+        })
+        .collect();
+    let text = format!("{:?}", (&target.cluster, &target.root, &target.variables, root, tree, others));
+    Digest::of(text.as_bytes())
+}

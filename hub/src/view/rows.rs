@@ -1,0 +1,244 @@
+//! Tables.
+
+use std::collections::BTreeMap;
+
+use driftless_protocol::api::{ClusterRow, FleetStatus, Frozen, SourceRow, UnitCounts, UnitRow};
+use driftless_protocol::bundle::{DriftMode, Reason};
+use driftless_protocol::id::UnitId;
+use driftless_protocol::report::{Ready, reason};
+use driftless_rollout::{Note, State};
+use driftless_store::{Cluster, IntentRecord, StoredUnitReport};
+
+use crate::loops::rollout::is_canary;
+use crate::loops::sources::READY;
+use crate::rendered::{UnitView, ViewState};
+use crate::shared::VERSION;
+use crate::view::Fleet;
+
+pub(crate) fn status(fleet: &Fleet<'_>) -> FleetStatus {
+    FleetStatus {
+        hub_version: VERSION.to_owned(),
+        now: fleet.now,
+        frozen: fleet.frozen(None).map(frozen),
+        clusters: fleet.clusters.iter().map(|c| cluster(fleet, c)).collect(),
+        sources: sources(fleet),
+        rollout: fleet.plan().halts.iter().map(note).collect(),
+        pending: fleet.pending.clone(),
+    }
+}
+
+fn frozen(record: &IntentRecord) -> Frozen {
+    Frozen { actor: record.actor.clone(), since: record.at, reason: record.reason.clone() }
+}
+
+/// A note of the rollout as a reason.
+pub(crate) fn note(note: &Note) -> Reason {
+    Reason { code: note.code.as_str().to_owned(), message: note.message.clone(), file: None, line: None }
+}
+
+pub(crate) fn cluster(fleet: &Fleet<'_>, cluster: &Cluster) -> ClusterRow {
+    let (head, agent, render) = (fleet.head(cluster), fleet.agent(cluster), fleet.render(cluster));
+    let connected = fleet.shared.registry.is_connected(cluster.id);
+    let units = units(fleet, cluster);
+    let counts = count(&units);
+    let applied = agent.and_then(|a| a.report.generation);
+    let revision = if fleet.offered_newest(cluster) && applied.is_some() && applied == head.map(|h| h.generation) {
+        render.and_then(super::super::rendered::ClusterRender::root_revision)
+    } else {
+        // What the agent last applied whole, as its units say.
+        fleet.reports_of(cluster.id).iter().find_map(|r| r.report.applied_revision.clone())
+    };
+    let (ready, message) = summary(fleet, cluster, connected, &units, &counts);
+    ClusterRow {
+        id: cluster.id,
+        name: cluster.name.clone(),
+        labels: cluster.labels.clone(),
+        connected,
+        last_seen: cluster.last_seen,
+        ready,
+        message,
+        offered: head.map(|h| h.generation),
+        applied,
+        revision,
+        frozen: fleet.frozen(Some(cluster.id)).or(fleet.frozen(None)).is_some(),
+        canary: is_canary(cluster),
+        units: counts,
+        agent_version: agent.map(|a| a.report.agent_version.clone()).unwrap_or_default(),
+        kubernetes_version: agent.map(|a| a.report.kubernetes_version.clone()).unwrap_or_default(),
+    }
+}
+
+fn summary(
+    fleet: &Fleet<'_>,
+    cluster: &Cluster,
+    connected: bool,
+    units: &[UnitRow],
+    counts: &UnitCounts,
+) -> (Ready, String) {
+    if !connected {
+        let message = match cluster.last_seen {
+            Some(_) => "its agent is not connected; it keeps enforcing what it has",
+            None => "its agent has enrolled and not connected yet",
+        };
+        return (Ready::Unknown, message.to_owned());
+    }
+    if let Some(head) = fleet.head(cluster)
+        && let Some((code, message)) = &head.refused
+    {
+        return (Ready::False, format!("its agent refused the last offer ({code}): {message}"));
+    }
+    if let Some(problem) = fleet.agent(cluster).and_then(|a| a.report.problems.first()) {
+        return (Ready::False, problem.message.clone());
+    }
+    if let Some(failed) = units.iter().find(|u| u.ready == Ready::False) {
+        return (Ready::False, format!("{}: {}", failed.unit, failed.message));
+    }
+    if let Some(verdict) = fleet.verdict(cluster)
+        && verdict.state == State::Halted
+        && let Some(why) = verdict.reasons.first()
+    {
+        return (Ready::Unknown, why.message.clone());
+    }
+    let Some(head) = fleet.head(cluster) else {
+        let why = fleet.verdict(cluster).and_then(|v| v.reasons.first()).map(|n| n.message.clone());
+        return (Ready::Unknown, why.unwrap_or_else(|| "nothing was offered yet".to_owned()));
+    };
+    if head.taken_at.is_none() {
+        return (Ready::Unknown, format!("generation {} is on its way", head.generation));
+    }
+    if let Some(waiting) = units.iter().find(|u| u.ready == Ready::Unknown && !u.suspended) {
+        return (Ready::Unknown, format!("{}: {}", waiting.unit, waiting.message));
+    }
+    (Ready::True, format!("{} units ready", counts.ready))
+}
+
+pub(crate) fn count(units: &[UnitRow]) -> UnitCounts {
+    let mut counts = UnitCounts::default();
+    for unit in units {
+        counts.total += 1;
+        match unit.ready {
+            _ if unit.suspended => counts.suspended += 1,
+            Ready::True => counts.ready += 1,
+            Ready::False => counts.failed += 1,
+            Ready::Unknown => counts.progressing += 1,
+        }
+        counts.drifted += u32::from(unit.drifted > 0);
+        counts.held_deletes += unit.held_deletes;
+    }
+    counts
+}
+
+/// Every unit that Git has or the agent still speaks of.
+pub(crate) fn units(fleet: &Fleet<'_>, cluster: &Cluster) -> Vec<UnitRow> {
+    let reports: BTreeMap<&UnitId, &StoredUnitReport> =
+        fleet.reports_of(cluster.id).iter().map(|r| (&r.report.unit, r)).collect();
+    let mut out = Vec::new();
+    if let Some(render) = fleet.render(cluster) {
+        for (id, view) in &render.units {
+            out.push(unit(fleet, cluster, id, Some(view), reports.get(id).copied()));
+        }
+    }
+    for (id, report) in reports {
+        if fleet.render(cluster).is_none_or(|r| !r.units.contains_key(id)) {
+            out.push(unit(fleet, cluster, id, None, Some(report)));
+        }
+    }
+    out.sort_by(|a, b| a.unit.cmp(&b.unit));
+    out
+}
+
+pub(crate) fn unit(
+    fleet: &Fleet<'_>,
+    cluster: &Cluster,
+    id: &UnitId,
+    view: Option<&UnitView>,
+    stored: Option<&StoredUnitReport>,
+) -> UnitRow {
+    let report = stored.map(|s| &s.report);
+    let connected = fleet.shared.registry.connected(cluster.id);
+    let mut row = UnitRow {
+        cluster: cluster.name.clone(),
+        unit: id.clone(),
+        ready: report.map_or(Ready::Unknown, |r| r.ready),
+        reason: report.map_or_else(|| reason::PROGRESSING.to_owned(), |r| r.reason.clone()),
+        message: report.map_or_else(|| "the agent has not reported it yet".to_owned(), |r| r.message.clone()),
+        revision: report.and_then(|r| r.applied_revision.clone()),
+        last_applied: report.and_then(|r| r.last_applied),
+        suspended: report.is_some_and(|r| r.suspended),
+        drift_mode: report.map_or(view.map_or(DriftMode::default(), |v| v.spec.drift_mode), |r| r.drift_mode),
+        drifted: report.map_or(0, |r| r.counts.drifted),
+        objects: view.map_or_else(
+            || report.map_or(0, |r| r.counts.objects),
+            |v| u32::try_from(v.objects.len()).unwrap_or(u32::MAX),
+        ),
+        held_deletes: report.map_or(0, |r| r.counts.held_deletes),
+        stale: stored.is_some() && connected.is_none(),
+    };
+    let render = fleet.render(cluster);
+    match view.map(|v| (&v.state, v)) {
+        Some((ViewState::Held(why), _)) => {
+            row.ready = Ready::False;
+            row.reason = reason::HELD.to_owned();
+            row.message = located(why);
+        }
+        Some((ViewState::Full(body), view)) => {
+            if report.is_some_and(|r| r.applied == Some(*body)) {
+                // The newest commit changes nothing here: the cluster is at it.
+                row.revision = render.and_then(|r| r.revision_of(&view.source)).or(row.revision);
+            }
+        }
+        Some((ViewState::Suspended, _)) => row.suspended = true,
+        None => {}
+    }
+    row
+}
+
+/// `file:line: message`.
+pub(crate) fn located(reason: &Reason) -> String {
+    match (&reason.file, reason.line) {
+        (Some(file), Some(line)) => format!("{file}:{line}: {}", reason.message),
+        (Some(file), None) => format!("{file}: {}", reason.message),
+        _ => reason.message.clone(),
+    }
+}
+
+pub(crate) fn sources(fleet: &Fleet<'_>) -> Vec<SourceRow> {
+    let handles = fleet.shared.sources.all();
+    handles
+        .iter()
+        .map(|handle| {
+            let status = handle.status();
+            let clusters = fleet
+                .clusters
+                .iter()
+                .filter(|c| {
+                    fleet.render(c).is_some_and(|r| {
+                        r.root_source == handle.id
+                            || r.wanted
+                                .iter()
+                                .any(|w| fleet.shared.sources.find(w).is_some_and(|found| found.id == handle.id))
+                    })
+                })
+                .map(|c| c.name.clone())
+                .collect();
+            let time = |at: u64| (at > 0).then_some(at);
+            SourceRow {
+                id: handle.id.clone(),
+                url: handle.url.clone(),
+                reference: handle.reference.to_string(),
+                ready: match status.code.as_str() {
+                    READY => Ready::True,
+                    "Pending" => Ready::Unknown,
+                    _ => Ready::False,
+                },
+                reason: status.code,
+                message: status.message,
+                revision: status.last_good.as_ref().map(|(revision, _)| revision.to_string()),
+                fetched_at: status.last_good.and_then(|(_, at)| time(at)),
+                attempted_at: time(status.attempted_at),
+                since: time(status.since),
+                clusters,
+            }
+        })
+        .collect()
+}
