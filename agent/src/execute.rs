@@ -15,6 +15,9 @@ use crate::leader::Leadership;
 use crate::ledger::Stored;
 use crate::records::Records;
 
+/// How often a take-over is made for an object that changes meanwhile.
+const TAKE_OVER_TRIES: u32 = 5;
+
 /// What a step came to, owned, until the engine looks at it.
 #[derive(Debug)]
 pub enum Answer {
@@ -138,14 +141,33 @@ impl Context {
         edit::body(&bytes, &apply.edits).map_err(|e| format!("{} cannot be prepared: {e}", apply.key))
     }
 
-    /// Makes other managers' fields ours, so that what leaves Git later leaves the cluster too. A conflict means that
-    /// the object changed between read and patch: the engine tries again.
+    /// Makes other managers' fields ours, so that what leaves Git later leaves the cluster too. The patch is guarded by
+    /// the resourceVersion it was made for: when a controller wrote in between (status after a scale, mostly), it is made
+    /// again a few times before the engine hears of a conflict.
     async fn take_over(&self, actor: &Actor, resource: &Resource, apply: &Apply) -> Result<(), ApiError> {
         let key = &apply.key;
-        let Some(live) = self.api.get(actor, resource, &key.namespace, &key.name).await? else { return Ok(()) };
-        let Some(patch) = ownership::take_over(&live, apply.take_over, &self.rules) else { return Ok(()) };
-        self.api.json_patch(actor, resource, &key.namespace, &key.name, &patch).await?;
-        Ok(())
+        let mut tries = 0;
+        loop {
+            let Some(live) = self.api.get(actor, resource, &key.namespace, &key.name).await? else { return Ok(()) };
+            let Some(patch) = ownership::take_over(&live, apply.take_over, &self.rules) else { return Ok(()) };
+            match self.api.json_patch(actor, resource, &key.namespace, &key.name, &patch).await {
+                Ok(_) => return Ok(()),
+                // A failed `test` operation comes as 422.
+                Err(error) if matches!(error.status(), Some(409 | 422)) => {
+                    tries += 1;
+                    if tries == TAKE_OVER_TRIES {
+                        return Err(ApiError::Refused {
+                            status: 409,
+                            reason: "Conflict".into(),
+                            message: format!("the object changed while its fields were taken over: {error}"),
+                            retry_after: None,
+                            about: None,
+                        });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn delete(&self, delete: &Delete) -> Answer {

@@ -41,6 +41,8 @@ pub fn class(failure: &Failure) -> Class {
     match failure.status {
         Some(429) => Class::Throttled,
         _ if failure.retry_after.is_some() => Class::Throttled,
+        // Wrong types in the object: the server answers 500 although nothing of it is the server's.
+        Some(500) if message.starts_with("failed to create typed patch object") => Class::Refused,
         None | Some(408 | 500..) => {
             // A webhook that cannot be reached comes as a 500; it is as temporary as the server itself.
             Class::Unavailable
@@ -143,6 +145,7 @@ mod tests {
             (failure(0, "", ""), Class::Unavailable),
             (failure(503, "ServiceUnavailable", ""), Class::Unavailable),
             (failure(500, "InternalError", "failed calling webhook \"x\""), Class::Unavailable),
+            (failure(500, "", "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): x"), Class::Refused),
             (failure(429, "TooManyRequests", ""), Class::Throttled),
             (failure(409, "Conflict", "the object has been modified"), Class::Conflict),
             (failure(403, "Forbidden", "deployments.apps is forbidden: User \"x\" cannot patch"), Class::Forbidden),
