@@ -220,7 +220,7 @@ Try, in another terminal:
 
   cd {work}                                            # the mono-repo
   sed -i 's/nginx:1.29.3/nginx:1.29.4/' apps/my-app/deployment.yaml
-  git commit -qam 'new nginx' && git push -q           # staging first, then the others
+  git commit -qam 'new nginx' && git push -q origin main   # staging first, then the others
   driftless get units
 
 Logs: {logs}
