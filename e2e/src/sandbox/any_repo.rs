@@ -36,8 +36,8 @@ pub(super) async fn run(args: &Args, repo: &str) -> Result<ExitCode> {
 
     let mut options = Options::new(
         roots
-            .iter()
-            .map(|(name, _)| {
+            .keys()
+            .map(|name| {
                 let mut cluster = ClusterOptions::new(name);
                 // Tenants' accounts come from the repository itself, under names not known beforehand.
                 cluster.impersonate = accounts(&folder).into_iter().map(|name| (String::new(), name)).collect();
@@ -187,7 +187,9 @@ fn unit(row: &UnitRow, detail: &UnitDetail, totals: &mut Totals) {
     totals.units += 1;
     let counts = detail.report.as_ref().map(|r| r.counts).unwrap_or_default();
     totals.applied += counts.in_sync;
-    totals.withheld += detail.withheld.len();
+    // A source object that nothing in the cluster needs is no object its owner would miss.
+    let withheld: Vec<_> = detail.withheld.iter().filter(|w| w.reason.code != "SourceNotSent").collect();
+    totals.withheld += withheld.len();
     totals.not_served += counts.not_served;
     totals.failed += counts.failed;
     if row.suspended {
@@ -207,7 +209,7 @@ fn unit(row: &UnitRow, detail: &UnitDetail, totals: &mut Totals) {
     if row.ready != Ready::True {
         println!("            {}", row.message);
     }
-    for object in &detail.withheld {
+    for object in withheld {
         let reason = &object.reason;
         let line = reason.line.map_or(String::new(), |l| format!(":{l}"));
         let at = reason.file.as_ref().map_or(String::new(), |f| format!("{f}{line}: "));
