@@ -4,6 +4,7 @@
 //! 1; `--repo` takes any Flux mono-repo instead.
 
 mod any_repo;
+mod measure;
 mod story;
 
 use std::path::PathBuf;
@@ -26,6 +27,11 @@ pub struct Args {
     /// Play the story: commit, drift and heal, prune, bad manifest; print the time of each step; exit with 0 or 1.
     #[arg(long)]
     pub once: bool,
+
+    /// Measure commit-to-applied and change-to-healed this many times, and the memory of hub and agent. Build with
+    /// `cargo build --release --bins` and run `target/release/sandbox` for figures that mean something.
+    #[arg(long, value_name = "N", conflicts_with_all = ["once", "repo"])]
+    pub measure: Option<usize>,
 
     /// A Flux mono-repo instead of the example: a folder, or a Git URL (https, ssh or file).
     #[arg(long, value_name = "PATH-or-URL")]
@@ -100,7 +106,9 @@ async fn example(args: &Args) -> Result<ExitCode> {
     options.agent_log.clone_from(&args.log_level);
     options.hub.log_level.clone_from(&args.log_level);
     let mut world = World::start(options, &mut |text| teller.say(text)).await?;
-    let result = if args.once {
+    let result = if let Some(tries) = args.measure {
+        measure::run(&mut world, &teller, tries).await
+    } else if args.once {
         story::play(&mut world, &teller).await
     } else {
         wait_ready(&world, Duration::from_secs(180)).await?;
