@@ -43,6 +43,7 @@ pub enum FromHub {
 
 /// What the driver tells the link.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // at most a channel of 64 of them exists
 pub enum ToHub {
     /// The state of the agent as a whole.
     Cluster(ClusterReport),
@@ -510,7 +511,9 @@ impl Link {
                 // The reader waits for it; when it is gone, so is the stream.
                 let _ = answer.send(self.session.transfer_limit(transfer));
             }
-            Heard::Transfer { transfer, blobs } => self.input(Input::Transferred { transfer, blobs }),
+            Heard::Transfer { transfer, blobs, altered } => {
+                self.input(Input::Transferred { transfer, blobs, altered });
+            }
             Heard::TransferFailed { transfer, message } => {
                 tracing::warn!(%transfer, message, "a transfer failed");
                 self.input(Input::TransferFailed { transfer, message });
@@ -535,6 +538,7 @@ impl Link {
 }
 
 /// What happens next.
+#[allow(clippy::large_enum_variant)] // one exists at a time
 enum Event {
     Told(ToHub),
     Worked(Result<(Box<Keep>, Done), tokio::task::JoinError>),

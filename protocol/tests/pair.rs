@@ -264,7 +264,7 @@ impl World {
                             tamper(&mut blobs);
                         }
                         self.hub_in(HubInput::Served { transfer });
-                        self.agent_in(AgentInput::Transferred { transfer, blobs });
+                        self.agent_in(AgentInput::Transferred { transfer, blobs, altered: 0 });
                         return true;
                     }
                 }

@@ -41,7 +41,7 @@ impl Pack {
     pub(super) fn live_percent(&self, live: &BTreeSet<Digest>) -> u64 {
         let total: u64 = self.digests.values().sum();
         let alive: u64 = self.digests.iter().filter(|(d, _)| live.contains(d)).map(|(_, len)| len).sum();
-        if total == 0 { 0 } else { alive * 100 / total }
+        (alive * 100).checked_div(total).unwrap_or(0)
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) async fn create(api: &Api, pack: &NewPack) -> Result<String, LedgerEr
                 .await
                 .map_err(api_error(doing()))?
                 .ok_or_else(|| damaged(&pack.name, "it vanished while it was read"))?;
-            if body_of(&pack.name, &live)? == pack.body {
+            if body_of(&pack.name, &live).is_ok_and(|body| body == pack.body) {
                 return uid_of(&pack.name, &live);
             }
             // Not ours, or damaged: an immutable Secret cannot be mended, only replaced.

@@ -40,7 +40,7 @@ pub(super) enum Heard {
     /// A transfer begins: how long may it be?
     Header { transfer: TransferId, answer: oneshot::Sender<Option<u64>> },
     /// A transfer, whole.
-    Transfer { transfer: TransferId, blobs: Vec<Blob> },
+    Transfer { transfer: TransferId, blobs: Vec<Blob>, altered: usize },
     /// A transfer that broke.
     TransferFailed { transfer: TransferId, message: String },
     /// The connection is over.
@@ -213,7 +213,7 @@ async fn read_transfer(mut stream: RecvStream, tell: mpsc::Sender<Heard>) {
             if let Some(digest) = unpacked.altered.first() {
                 tracing::warn!(%transfer, %digest, count = unpacked.altered.len(), "blobs came with altered bytes");
             }
-            Heard::Transfer { transfer, blobs: unpacked.blobs }
+            Heard::Transfer { transfer, blobs: unpacked.blobs, altered: unpacked.altered.len() }
         }
         Err(error) => Heard::TransferFailed { transfer, message: chain(&error) },
     };

@@ -53,6 +53,8 @@ pub enum Input {
         transfer: TransferId,
         /// Blobs in any order.
         blobs: Vec<(Digest, Arc<[u8]>)>,
+        /// How many came with other bytes than their digests say, and were dropped.
+        altered: usize,
     },
     /// A transfer stream broke while the connection lives.
     TransferFailed {
@@ -223,9 +225,9 @@ impl Session {
             }
             Input::Lost => self.lost(),
             Input::Message(message) => self.message(now, message, local),
-            Input::Transferred { transfer, blobs } => {
+            Input::Transferred { transfer, blobs, altered } => {
                 if let Some(fetch) = &mut self.fetch {
-                    fetch.transferred(transfer, blobs);
+                    fetch.transferred(transfer, blobs, altered);
                 }
                 self.advance(local);
             }

@@ -91,8 +91,9 @@ impl Fetch {
         self.open.get(&transfer).map(|o| transfer::raw_length(o.refs.iter().map(|r| r.len)))
     }
 
-    pub(super) fn transferred(&mut self, transfer: TransferId, blobs: Vec<Blob>) {
+    pub(super) fn transferred(&mut self, transfer: TransferId, blobs: Vec<Blob>, altered: usize) {
         let Some(open) = self.open.remove(&transfer) else { return };
+        self.altered |= altered > 0;
         let asked: BTreeMap<Digest, u64> = open.refs.iter().map(|r| (r.digest, r.len)).collect();
         for (digest, bytes) in blobs {
             let Some(len) = asked.get(&digest) else { continue };

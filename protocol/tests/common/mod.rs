@@ -1,5 +1,5 @@
 //! A fleet in miniature: keys, trust documents, bundles, heads.
-#![allow(dead_code, unreachable_pub)] // each test binary uses its part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses its part
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -87,6 +87,13 @@ impl Made {
 }
 
 pub fn make(sequence: u64, units: usize, objects: usize, salt: &str) -> Made {
+    // Only the first object of each unit depends on the salt: a change is small.
+    let unit = || (0..objects).map(|o| if o == 0 { salt.to_owned() } else { "same".to_owned() }).collect();
+    make_of(sequence, &(0..units).map(|_| unit()).collect::<Vec<Vec<String>>>())
+}
+
+/// A bundle of these units, each of ConfigMaps with these texts.
+pub fn make_of(sequence: u64, units: &[Vec<String>]) -> Made {
     let mut blobs = BlobMap::new();
     let mut add = |bytes: Vec<u8>| {
         let blob = BlobRef::of(&bytes);
@@ -95,12 +102,12 @@ pub fn make(sequence: u64, units: usize, objects: usize, salt: &str) -> Made {
     };
     let mut index_units = Vec::new();
     let mut bodies = Vec::new();
-    for u in 0..units {
+    for (u, texts) in units.iter().enumerate() {
         let id = UnitId::kustomization("flux-system", format!("unit-{u:05}"));
-        let entries = (0..objects)
-            .map(|o| {
-                // Only the first object of each unit depends on the salt: a change is small.
-                let data = if o == 0 { salt } else { "same" };
+        let entries = texts
+            .iter()
+            .enumerate()
+            .map(|(o, data)| {
                 let name = format!("cm-{u:05}-{o:05}");
                 let object = serde_json::json!({
                     "apiVersion": "v1", "kind": "ConfigMap",
