@@ -4,8 +4,12 @@
 //! agent runs on a token of the chart's ServiceAccount, in a cluster into which the real `helm` rendered the chart.
 
 mod cluster;
+mod content;
 mod hub;
+mod live;
+mod look;
 mod programs;
+mod steps;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +19,11 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 pub use cluster::{Cluster, ClusterOptions};
+pub use content::Content;
 pub use hub::{Hub, HubOptions};
+pub use live::{AuditLog, Live, Objects, lost};
 pub use programs::{Answer, Programs};
+pub use steps::Steps;
 
 use crate::git::{GitServer, Options as GitOptions, Repo};
 use crate::tools::{Tool, Tools};
@@ -115,6 +122,14 @@ impl World {
     /// As [`World::start`].
     pub async fn add_cluster(&mut self, options: ClusterOptions, agent_log: &str) -> Result<()> {
         let token = self.join_token(&options).await?;
+        self.add_cluster_with(options, token, agent_log).await
+    }
+
+    /// Starts one more cluster whose agent finds this text as its join token.
+    ///
+    /// # Errors
+    /// As [`World::start`]. That the token is of use is not waited for.
+    pub async fn add_cluster_with(&mut self, options: ClusterOptions, token: String, agent_log: &str) -> Result<()> {
         let cluster = Cluster::start(self, options, token, agent_log).await?;
         self.clusters.push(cluster);
         Ok(())

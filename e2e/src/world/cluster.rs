@@ -59,6 +59,7 @@ pub struct Cluster {
     pub ready: ReadyMaker,
     agent: Option<Process>,
     launch: Launch,
+    join: PathBuf,
     restarts: u32,
 }
 
@@ -79,7 +80,6 @@ impl Cluster {
         let kubeconfig = folder.join("agent-kubeconfig.yaml");
         crate::certs::write_private(&kubeconfig, &access.kubeconfig())?;
         let join = folder.join("join-token");
-        crate::certs::write_private(&join, &token)?;
         let [health] = crate::ports::free::<1>().context("find a port")?;
         let launch = Launch::new(format!("agent of {name}"), &world.programs.agent, folder.join("agent.log"))
             .args(["--kubeconfig".to_owned(), kubeconfig.display().to_string()])
@@ -87,7 +87,8 @@ impl Cluster {
             .args(["--health-address".to_owned(), format!("127.0.0.1:{health}")])
             .args(["--log-level".to_owned(), log.to_owned()])
             .args(&options.agent_args);
-        let mut cluster = Self { options, plane, ready, agent: None, launch, restarts: 0 };
+        let mut cluster = Self { options, plane, ready, agent: None, launch, join, restarts: 0 };
+        cluster.write_join_token(&token)?;
         cluster.start_agent()?;
         Ok(cluster)
     }
@@ -96,6 +97,14 @@ impl Cluster {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.options.name
+    }
+
+    /// What the agent reads its join token from, from its next look on.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_join_token(&self, token: &str) -> Result<()> {
+        crate::certs::write_private(&self.join, token).context("write the join token")
     }
 
     /// Starts the agent, as a new pod.
@@ -148,6 +157,14 @@ impl Cluster {
     #[must_use]
     pub fn agent_log(&self) -> PathBuf {
         self.launch.log.clone()
+    }
+
+    /// What the agent logged so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn agent_said(&self) -> Result<String> {
+        std::fs::read_to_string(&self.launch.log).context("read the agent's log")
     }
 
     /// `kubectl` on this cluster as its administrator.

@@ -1,11 +1,11 @@
 //! The hub as a process, on its embedded store.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 
 use super::Options as WorldOptions;
 use super::programs::{Programs, run};
@@ -51,15 +51,15 @@ impl Hub {
         let [agents, admin] = crate::ports::free::<2>().context("find ports")?;
         let address = format!("127.0.0.1:{agents}");
         let admin = format!("127.0.0.1:{admin}");
-        let args = ["init", "--dir", &data.display().to_string(), "--address", &address, "--admin-address", &admin]
+        let dir = data.display().to_string();
+        let args = ["init", "--dir", &dir, "--address", &address, "--listen", &address, "--admin-listen", &admin]
             .map(str::to_owned);
         let made = run(&programs.hub, &args, None, Duration::from_secs(60)).await?;
         if made.code != Some(0) {
             bail!("driftless-hub init: {}", made.stderr.trim());
         }
         let config = data.join("hub.yaml");
-        let text = std::fs::read_to_string(&config).with_context(|| format!("read {}", config.display()))?;
-        std::fs::write(&config, text + &sources(git, world)?).with_context(|| format!("write {}", config.display()))?;
+        complete(&config, git, world)?;
 
         let launch = Launch::new("hub", &programs.hub, folder.join("hub.log"))
             .args(["run", "--config"])
@@ -151,19 +151,22 @@ impl Hub {
     }
 }
 
-/// The part of the start file that says what to mirror and where each cluster's root is.
-fn sources(git: &GitServer, world: &WorldOptions) -> Result<String> {
-    let mut text = String::new();
-    writeln!(text, "sources:")?;
-    writeln!(text, "  - name: flux-system/flux-system")?;
-    writeln!(text, "    url: {}", git.repo_url("fleet"))?;
-    writeln!(text, "    branch: main")?;
-    writeln!(text, "    pollSeconds: {}", world.hub.poll_seconds)?;
-    if !world.hub.roots.is_empty() {
-        writeln!(text, "clusters:")?;
-        for (name, path) in &world.hub.roots {
-            writeln!(text, "  {name}: {{ path: {path:?} }}")?;
-        }
+/// Adds to the start file what to mirror and where each cluster's root is.
+fn complete(config: &Path, git: &GitServer, world: &WorldOptions) -> Result<()> {
+    let doing = || format!("complete the start file {}", config.display());
+    let text = std::fs::read_to_string(config).with_context(doing)?;
+    let mut value: serde_json::Value = serde_saphyr::from_str(&text).with_context(doing)?;
+    value["sources"] = json!([{
+        "name": "flux-system/flux-system",
+        "url": git.repo_url("fleet"),
+        "branch": "main",
+        "intervalSeconds": world.hub.poll_seconds,
+    }]);
+    let named: serde_json::Map<String, serde_json::Value> =
+        world.hub.roots.iter().map(|(name, path)| (name.clone(), json!({ "root": path }))).collect();
+    if !named.is_empty() {
+        value["clusters"]["named"] = named.into();
     }
-    Ok(text)
+    let text = serde_saphyr::to_string(&value).with_context(doing)?;
+    crate::certs::write_private(config, &text).with_context(doing)
 }
