@@ -175,6 +175,12 @@ pub enum Cluster {
         #[arg(long, default_value = "1h")]
         ttl: String,
     },
+    /// Revoke a cluster for good: its agent may not come back, and its name is free again. Nothing in the cluster itself
+    /// is touched.
+    Remove {
+        /// The cluster's name.
+        name: String,
+    },
 }
 
 /// Render without a hub.

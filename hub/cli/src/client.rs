@@ -69,6 +69,11 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// Asks for something to be removed.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     fn name(&self) -> String {
         match &self.way {
             Way::Socket(path) => path.display().to_string(),

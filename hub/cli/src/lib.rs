@@ -50,6 +50,7 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Cluster(Cluster::JoinToken { name, labels, ttl }) => {
             steer::join_token(client, output, name, labels, ttl).await
         }
+        Command::Cluster(Cluster::Remove { name }) => steer::remove(client, output, name).await,
         Command::Build(args) => build::run(args, output),
     }
 }

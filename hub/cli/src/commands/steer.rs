@@ -1,4 +1,4 @@
-//! `driftless reconcile`, `suspend`, `resume`, `freeze`, `unfreeze`, `cluster join-token`: what changes something.
+//! `driftless reconcile`, `suspend`, `resume`, `freeze`, `unfreeze`, `cluster join-token`, `cluster remove`: what changes something.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use driftless_protocol::id::ClusterName;
 
 use super::unit::parse_unit;
 use crate::args::{OptionalUnit, Output, Steer};
-use crate::client::Client;
+use crate::client::{Client, escape};
 use crate::error::{CliError, Kind};
 use crate::ui;
 
@@ -77,6 +77,12 @@ pub async fn join_token(
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `driftless cluster remove`.
+pub async fn remove(client: &Client, output: Output, name: &str) -> Result<ExitCode, CliError> {
+    let name = cluster_name(name)?;
+    print_done(output, &client.delete(&format!("/clusters/{}", escape(name.as_str()))).await?)
 }
 
 fn parse_labels(labels: &[String]) -> Result<BTreeMap<String, String>, CliError> {
