@@ -35,6 +35,10 @@ const TTL_MOST: u64 = 24 * 3600;
 const LABELS: usize = 64;
 /// A label's key or value.
 const LABEL_BYTES: usize = 253;
+/// A reason people give.
+const REASON_BYTES: usize = 1024;
+/// Objects in one approval.
+const APPROVALS: usize = 1000;
 /// A fetch that takes longer goes on without the one who asked.
 const FETCH: Duration = Duration::from_secs(90);
 
@@ -50,6 +54,13 @@ fn act(actor: &Actor, action: &str, target: impl Into<String>, detail: impl Into
 
 fn done(messages: Vec<String>) -> Answer<Done> {
     Ok(Json(Done { messages }))
+}
+
+fn check_reason(reason: &str) -> Result<(), Refusal> {
+    if reason.len() > REASON_BYTES {
+        return Err(Refusal::bad(format!("reason: it has {} bytes, at most {REASON_BYTES} are kept", reason.len())));
+    }
+    Ok(())
 }
 
 fn check_label(key: &str, value: &str) -> Result<(), Refusal> {
@@ -239,6 +250,7 @@ pub(crate) async fn suspend(
     Extension(actor): Extension<Actor>,
     Body(request): Body<SuspendRequest>,
 ) -> Answer<Done> {
+    check_reason(&request.reason)?;
     let fleet = Fleet::load(&shared).await?;
     let intent = suspend_intent(&fleet, &request)?;
     let place = scope(request.cluster.as_ref());
@@ -253,6 +265,7 @@ pub(crate) async fn resume(
     Extension(actor): Extension<Actor>,
     Body(request): Body<SuspendRequest>,
 ) -> Answer<Done> {
+    check_reason(&request.reason)?;
     let fleet = Fleet::load(&shared).await?;
     let clusters = chosen(&fleet, request.cluster.as_ref())?;
     let place = scope(request.cluster.as_ref());
@@ -311,6 +324,7 @@ pub(crate) async fn freeze(
     Extension(actor): Extension<Actor>,
     Body(request): Body<FreezeRequest>,
 ) -> Answer<Done> {
+    check_reason(&request.reason)?;
     let fleet = Fleet::load(&shared).await?;
     let intent = freeze_intent(&fleet, &request)?;
     let what = frozen_scope(&request);
@@ -325,6 +339,7 @@ pub(crate) async fn unfreeze(
     Extension(actor): Extension<Actor>,
     Body(request): Body<FreezeRequest>,
 ) -> Answer<Done> {
+    check_reason(&request.reason)?;
     let fleet = Fleet::load(&shared).await?;
     let intent = freeze_intent(&fleet, &request)?;
     let what = frozen_scope(&request);
@@ -342,6 +357,11 @@ pub(crate) async fn approve(
     Extension(actor): Extension<Actor>,
     Body(request): Body<ApproveRequest>,
 ) -> Answer<Done> {
+    check_reason(&request.reason)?;
+    if request.keys.is_empty() || request.keys.len() > APPROVALS {
+        let count = request.keys.len();
+        return Err(Refusal::bad(format!("keys: {count} objects are named, 1 to {APPROVALS} are expected")));
+    }
     let fleet = Fleet::load(&shared).await?;
     let clusters = chosen(&fleet, request.cluster.as_ref())?;
     let wanted: BTreeSet<&ObjectKey> = request.keys.iter().collect();

@@ -98,9 +98,13 @@ impl IntoResponse for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let refusal = match &error {
-            StoreError::Conflict { .. } => Self::conflict(format!("{error}; look again, then repeat it if it still fits")),
+            StoreError::Conflict { .. } => {
+                Self::conflict(format!("{error}; look again, then repeat it if it still fits"))
+            }
             StoreError::Closed => Self::unavailable("the hub is stopping; repeat it in a moment"),
-            StoreError::Damaged { .. } | StoreError::Unrepresentable { .. } => Self::internal(error.to_string()),
+            StoreError::Damaged { .. } | StoreError::Unrepresentable { .. } => {
+                Self::internal("the hub's database holds what this program cannot read or write")
+            }
             _ => Self::unavailable(format!("{error}; the hub's log has more")),
         };
         refusal.because(error)

@@ -29,7 +29,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 fn refuse_body(rejection: &JsonRejection) -> Refusal {
     match rejection {
         JsonRejection::JsonDataError(error) => Refusal::bad(format!("the request's body: {}", cause(error))),
-        JsonRejection::JsonSyntaxError(error) => Refusal::bad(format!("the request's body is no JSON: {}", cause(error))),
+        JsonRejection::JsonSyntaxError(error) => {
+            Refusal::bad(format!("the request's body is no JSON: {}", cause(error)))
+        }
         JsonRejection::MissingJsonContentType(_) => {
             Refusal::bad("the request lacks the header content-type: application/json")
         }
@@ -52,7 +54,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let given = parts.uri.query().unwrap_or_default().split('&');
-        let given: Vec<&str> = given.filter(|pair| pair.split_once('=').is_some_and(|(_, value)| !value.is_empty())).collect();
+        let given: Vec<&str> =
+            given.filter(|pair| pair.split_once('=').is_some_and(|(_, value)| !value.is_empty())).collect();
         let uri: Uri = format!("/?{}", given.join("&"))
             .parse()
             .map_err(|e: axum::http::uri::InvalidUri| Refusal::bad(format!("the query cannot be read: {e}")))?;

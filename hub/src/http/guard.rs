@@ -114,13 +114,7 @@ fn reads(method: &Method) -> bool {
 }
 
 /// Runs the request within its time, reading of its body included.
-async fn answer(
-    guard: &Guard,
-    method: &Method,
-    path: &str,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refusal> {
+async fn answer(guard: &Guard, method: &Method, path: &str, request: Request, next: Next) -> Result<Response, Refusal> {
     let reconcile = path.strip_prefix(PREFIX) == Some("/reconcile");
     let most = if reconcile { guard.times.reconcile } else { guard.times.request };
     let run = async {
@@ -141,7 +135,9 @@ async fn answer(
         Err(_) => {
             let what = format!("{method} {path} was not answered within {} s", most.as_secs());
             Err(Refusal::unavailable(if reads(method) {
-                format!("{what}: the hub is busy or its database slow; repeat it, and look at the hub's log if it stays so")
+                format!(
+                    "{what}: the hub is busy or its database slow; repeat it, and look at the hub's log if it stays so"
+                )
             } else {
                 format!("{what}. It may still be carried out: look with `driftless status` before you repeat it")
             }))

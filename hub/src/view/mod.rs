@@ -1,13 +1,16 @@
 //! What operators see: one consistent look at store, renders, rollout and sessions.
 
+mod chain;
 pub(crate) mod detail;
 pub(crate) mod rows;
+#[cfg(test)]
+mod samples;
 pub(crate) mod why;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use driftless_protocol::id::{ClusterId, ClusterName};
+use driftless_protocol::id::{ClusterId, ClusterName, UnitId};
 use driftless_rollout::{Plan, Verdict};
 use driftless_store::{
     Cluster, ClusterState, Head, Intent, IntentRecord, Store, StoreError, StoredClusterReport, StoredUnitReport,
@@ -100,6 +103,16 @@ impl<'a> Fleet<'a> {
     /// The freeze of a scope.
     pub(crate) fn frozen(&self, scope: Option<ClusterId>) -> Option<&IntentRecord> {
         self.intents.iter().find(|r| r.intent == Intent::Freeze { cluster: scope })
+    }
+
+    /// An operator's suspension of a unit, the cluster's own before one for all clusters.
+    pub(crate) fn suspended(&self, cluster: &Cluster, id: &UnitId) -> Option<&IntentRecord> {
+        let of = |scope: Option<ClusterId>| {
+            self.intents.iter().find(
+                move |r| matches!(&r.intent, Intent::Suspend { cluster, unit } if unit == id && *cluster == scope),
+            )
+        };
+        of(Some(cluster.id)).or_else(|| of(None))
     }
 
     /// Whether the last head carries what the newest render says.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use driftless_protocol::api::{ClusterRow, FleetStatus, Frozen, SourceRow, UnitCounts, UnitRow};
 use driftless_protocol::bundle::{DriftMode, Reason};
-use driftless_protocol::id::UnitId;
-use driftless_protocol::report::{Ready, reason};
+use driftless_protocol::id::{ClusterName, UnitId};
+use driftless_protocol::report::{Ready, UnitReport, reason};
 use driftless_rollout::{Note, State};
 use driftless_store::{Cluster, IntentRecord, StoredUnitReport};
 
@@ -154,43 +154,112 @@ pub(crate) fn unit(
     view: Option<&UnitView>,
     stored: Option<&StoredUnitReport>,
 ) -> UnitRow {
-    let report = stored.map(|s| &s.report);
-    let connected = fleet.shared.registry.connected(cluster.id);
+    let render = fleet.render(cluster);
+    unit_row(
+        &cluster.name,
+        id,
+        &UnitFacts {
+            view,
+            revision: view.and_then(|v| render.and_then(|r| r.revision_of(&v.source))),
+            report: stored.map(|s| &s.report),
+            connected: fleet.shared.registry.is_connected(cluster.id),
+            offered_newest: fleet.offered_newest(cluster),
+            suspended: fleet.suspended(cluster, id),
+        },
+    )
+}
+
+/// What a row is made of.
+#[derive(Clone, Debug, Default)]
+struct UnitFacts<'a> {
+    /// In the newest render.
+    view: Option<&'a UnitView>,
+    /// The revision of its source in the newest render.
+    revision: Option<String>,
+    /// The agent's newest report.
+    report: Option<&'a UnitReport>,
+    /// Whether the agent has a session.
+    connected: bool,
+    /// Whether the cluster was offered the newest render.
+    offered_newest: bool,
+    /// An operator's suspension.
+    suspended: Option<&'a IntentRecord>,
+}
+
+fn unit_row(cluster: &ClusterName, id: &UnitId, facts: &UnitFacts<'_>) -> UnitRow {
+    let (view, report) = (facts.view, facts.report);
+    let state = view.map(|v| &v.state);
     let mut row = UnitRow {
-        cluster: cluster.name.clone(),
+        cluster: cluster.clone(),
         unit: id.clone(),
         ready: report.map_or(Ready::Unknown, |r| r.ready),
         reason: report.map_or_else(|| reason::PROGRESSING.to_owned(), |r| r.reason.clone()),
-        message: report.map_or_else(|| "the agent has not reported it yet".to_owned(), |r| r.message.clone()),
+        message: match report {
+            Some(report) => report.message.clone(),
+            None if facts.connected => "the agent has not reported it yet".to_owned(),
+            None => "the agent is not connected and has never reported it".to_owned(),
+        },
         revision: report.and_then(|r| r.applied_revision.clone()),
         last_applied: report.and_then(|r| r.last_applied),
-        suspended: report.is_some_and(|r| r.suspended),
+        suspended: report.is_some_and(|r| r.suspended)
+            || facts.suspended.is_some()
+            || matches!(state, Some(ViewState::Suspended)),
         drift_mode: report.map_or(view.map_or(DriftMode::default(), |v| v.spec.drift_mode), |r| r.drift_mode),
         drifted: report.map_or(0, |r| r.counts.drifted),
-        objects: view.map_or_else(
-            || report.map_or(0, |r| r.counts.objects),
-            |v| u32::try_from(v.objects.len()).unwrap_or(u32::MAX),
-        ),
+        objects: match view {
+            Some(v) if matches!(v.state, ViewState::Full(_)) => u32::try_from(v.objects.len()).unwrap_or(u32::MAX),
+            _ => report.map_or(0, |r| r.counts.objects),
+        },
         held_deletes: report.map_or(0, |r| r.counts.held_deletes),
-        stale: stored.is_some() && connected.is_none(),
+        stale: report.is_some() && !facts.connected,
     };
-    let render = fleet.render(cluster);
-    match view.map(|v| (&v.state, v)) {
-        Some((ViewState::Held(why), _)) => {
-            row.ready = Ready::False;
-            row.reason = reason::HELD.to_owned();
-            row.message = located(why);
+    if let Some(ViewState::Held(why)) = state {
+        row.ready = Ready::False;
+        row.reason = reason::HELD.to_owned();
+        row.message = format!("{}; the cluster keeps what it has", located(why));
+    } else if row.suspended {
+        suspended_row(&mut row, facts);
+    } else if let (Some(ViewState::Full(body)), Some(report)) = (state, report) {
+        if report.applied == Some(*body) {
+            at_newest(&mut row, facts, report);
         }
-        Some((ViewState::Full(body), view)) => {
-            if report.is_some_and(|r| r.applied == Some(*body)) {
-                // The newest commit changes nothing here: the cluster is at it.
-                row.revision = render.and_then(|r| r.revision_of(&view.source)).or(row.revision);
-            }
+        if report.desired != Some(*body) && facts.offered_newest && facts.connected {
+            row.ready = Ready::Unknown;
+            row.reason = reason::PROGRESSING.to_owned();
+            let revision = facts.revision.as_deref().unwrap_or("the newest content");
+            row.message = format!("{revision} was offered; the cluster has not begun with it");
         }
-        Some((ViewState::Suspended, _)) => row.suspended = true,
-        None => {}
     }
     row
+}
+
+/// The newest commit changes nothing here: the cluster is at it.
+fn at_newest(row: &mut UnitRow, facts: &UnitFacts<'_>, report: &UnitReport) {
+    let Some(newest) = &facts.revision else { return };
+    // The agent's words name the revision at which it last wrote something.
+    if let Some(applied) = &report.applied_revision
+        && let Some(rest) =
+            report.message.strip_prefix("Applied revision: ").and_then(|m| m.strip_prefix(applied.as_str()))
+    {
+        row.message = format!("Applied revision: {newest}{rest}");
+    }
+    row.revision = Some(newest.clone());
+}
+
+/// Who suspended it, and whether the cluster knows.
+fn suspended_row(row: &mut UnitRow, facts: &UnitFacts<'_>) {
+    let by = match facts.suspended {
+        Some(record) if record.reason.is_empty() => format!("suspended by {}", record.actor),
+        Some(record) => format!("suspended by {}: {}", record.actor, record.reason),
+        None if matches!(facts.view.map(|v| &v.state), Some(ViewState::Suspended)) => {
+            "suspended in Git (spec.suspend)".to_owned()
+        }
+        None => "resumed; the cluster has not taken it up yet".to_owned(),
+    };
+    let told = facts.report.is_none_or(|r| r.suspended);
+    row.ready = Ready::Unknown;
+    row.reason = reason::SUSPENDED.to_owned();
+    row.message = if told { by } else { format!("{by}; the cluster has not confirmed it yet") };
 }
 
 /// `file:line: message`.
@@ -242,3 +311,6 @@ pub(crate) fn sources(fleet: &Fleet<'_>) -> Vec<SourceRow> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

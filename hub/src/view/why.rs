@@ -1,15 +1,14 @@
 //! Why a unit is as it is: the chain from the commit to the cluster, each link with its state.
 
 use driftless_protocol::api::{Stage, Step, StepState, Why};
-use driftless_protocol::bundle::Reason;
 use driftless_protocol::id::UnitId;
-use driftless_protocol::report::{ObjectState, Ready, UnitReport, reason};
 use driftless_rollout::State;
-use driftless_store::{Cluster, Intent};
+use driftless_store::Cluster;
 
 use crate::loops::render::target_of;
 use crate::loops::sources::READY;
 use crate::rendered::{UnitView, ViewState};
+use crate::view::chain::{self, StepExt as _, step};
 use crate::view::{Fleet, rows};
 
 /// Builds the chain. Links behind one that is not in order say what they last knew.
@@ -24,18 +23,10 @@ pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
         offer(fleet, cluster),
         transport(fleet, cluster),
     ];
-    steps.extend(in_cluster(fleet, cluster, id, view, report));
+    let suspended = fleet.suspended(cluster, id);
+    steps.extend(chain::in_cluster(&chain::Known { view, report, suspended }));
     let wanted = view.and_then(|v| render.and_then(|r| r.revision_of(&v.source)));
-    let summary = match steps.iter().find(|s| matches!(s.state, StepState::Failed)) {
-        Some(step) => step.message.clone(),
-        None => match steps.iter().find(|s| s.state == StepState::Waiting) {
-            Some(step) => step.message.clone(),
-            None => match &wanted {
-                Some(wanted) => format!("all is well: {id} runs {wanted} and is as declared"),
-                None => format!("nothing is known against {id}"),
-            },
-        },
-    };
+    let summary = chain::summary(&steps, id, wanted.as_deref());
     Why {
         cluster: cluster.name.clone(),
         unit: id.clone(),
@@ -43,26 +34,6 @@ pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
         revisions: render.map(|r| r.revisions.clone()).unwrap_or_default(),
         summary,
         steps,
-    }
-}
-
-fn step(stage: Stage, state: StepState, message: impl Into<String>) -> Step {
-    Step { stage, state, message: message.into(), code: None, file: None, line: None, since: None }
-}
-
-impl StepExt for Step {}
-
-trait StepExt: Sized + Into<Step> {
-    fn since(self, since: Option<u64>) -> Step {
-        Step { since, ..self.into() }
-    }
-
-    fn code(self, code: impl Into<String>) -> Step {
-        Step { code: Some(code.into()), ..self.into() }
-    }
-
-    fn at(self, reason: &Reason) -> Step {
-        Step { code: Some(reason.code.clone()), file: reason.file.clone(), line: reason.line, ..self.into() }
     }
 }
 
@@ -205,121 +176,4 @@ fn transport(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
             step(Stage::Transport, StepState::Waiting, message).since(Some(head.offered_at))
         }
     }
-}
-
-fn in_cluster(
-    fleet: &Fleet<'_>,
-    cluster: &Cluster,
-    id: &UnitId,
-    view: Option<&UnitView>,
-    report: Option<&UnitReport>,
-) -> Vec<Step> {
-    let unknown = |stage| step(stage, StepState::Unknown, "the agent has not reported it");
-    let Some(report) = report else {
-        return [Stage::Dependency, Stage::Apply, Stage::Health, Stage::Drift].map(unknown).to_vec();
-    };
-    let suspended = fleet.intents.iter().find(|r| {
-        matches!(&r.intent, Intent::Suspend { cluster: scope, unit } if unit == id && scope.is_none_or(|c| c == cluster.id))
-    });
-    let dependency = match &report.waiting {
-        Some(waiting) if report.reason == reason::DEPENDENCY_NOT_READY => {
-            step(Stage::Dependency, StepState::Waiting, format!("waits for {}", waiting.on)).since(Some(waiting.since))
-        }
-        _ => {
-            let count = view.map_or(0, |v| v.spec.depends_on.len());
-            let message = if count == 0 {
-                "it depends on nothing".to_owned()
-            } else {
-                format!("all {count} dependencies are ready")
-            };
-            step(Stage::Dependency, StepState::Ok, message)
-        }
-    };
-    let apply = match suspended {
-        Some(record) => {
-            let why = if record.reason.is_empty() { String::new() } else { format!(": {}", record.reason) };
-            let message = format!("suspended by {}{why}; `driftless resume` goes on", record.actor);
-            step(Stage::Apply, StepState::Waiting, message).code(reason::SUSPENDED).since(Some(record.at))
-        }
-        None => apply(view, report),
-    };
-    vec![dependency, apply, health(report), drift(report)]
-}
-
-fn apply(view: Option<&UnitView>, report: &UnitReport) -> Step {
-    let wanted = view.and_then(|v| match v.state {
-        ViewState::Full(body) => Some(body),
-        _ => None,
-    });
-    let worst = report.objects.iter().find(|o| o.state == ObjectState::Failed);
-    if let Some(object) = worst {
-        let more = report.counts.failed.saturating_sub(1);
-        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-        let message = format!("{}: {}{more}", object.key, object.message);
-        return step(Stage::Apply, StepState::Failed, message).code(&*object.reason).since(Some(object.since));
-    }
-    if report.ready == Ready::False && report.reason == reason::FAILED {
-        return step(Stage::Apply, StepState::Failed, report.message.clone()).code(&*report.reason);
-    }
-    if report.counts.held_deletes > 0 {
-        let message =
-            format!("{} deletes wait for approval; `driftless describe` lists them", report.counts.held_deletes);
-        return step(Stage::Apply, StepState::Waiting, message);
-    }
-    if report.applied.is_some() && (wanted.is_none() || report.applied == wanted) {
-        let revision = report.applied_revision.as_ref().map(|r| format!(" as of {r}")).unwrap_or_default();
-        let message = format!("{} objects are applied{revision}", report.counts.objects);
-        return step(Stage::Apply, StepState::Ok, message).since(report.last_applied);
-    }
-    let message = match &report.waiting {
-        Some(waiting) => format!("waits for {}", waiting.on),
-        None => report.message.clone(),
-    };
-    step(Stage::Apply, StepState::Waiting, message).since(report.waiting.as_ref().map(|w| w.since))
-}
-
-fn health(report: &UnitReport) -> Step {
-    let of = |state| report.objects.iter().find(move |o| o.state == state);
-    if let Some(object) = of(ObjectState::Unhealthy) {
-        let message = format!("{}: {}", object.key, object.message);
-        return step(Stage::Health, StepState::Failed, message).code(&*object.reason).since(Some(object.since));
-    }
-    if report.reason == reason::HEALTH_CHECK_FAILED {
-        return step(Stage::Health, StepState::Failed, report.message.clone()).code(&*report.reason);
-    }
-    if let Some(object) = of(ObjectState::InProgress) {
-        let message = format!("{}: {}", object.key, object.message);
-        return step(Stage::Health, StepState::Waiting, message).code(&*object.reason).since(Some(object.since));
-    }
-    match report.ready {
-        Ready::True => step(Stage::Health, StepState::Ok, "everything that has a health is healthy"),
-        _ => step(Stage::Health, StepState::Unknown, "not judged yet"),
-    }
-}
-
-fn drift(report: &UnitReport) -> Step {
-    let Some(first) = report.drift.first() else {
-        let message = match report.recent.iter().find(|e| e.what == driftless_protocol::report::EventKind::Healed) {
-            Some(healed) => format!("no drift; healed last: {}: {}", healed.key, healed.detail),
-            None => "no drift".to_owned(),
-        };
-        return step(Stage::Drift, StepState::Ok, message);
-    };
-    let manager = first.manager.as_deref().unwrap_or("nobody named");
-    let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-    let more = report.drift.len() - 1;
-    let more = if more > 0 { format!(" (and {more} more fields)") } else { String::new() };
-    let message = format!(
-        "{} {}: declared {}, live {} (manager {manager}){more}",
-        first.key,
-        first.path,
-        show(&first.desired),
-        show(&first.live)
-    );
-    let state = match report.drift_mode {
-        driftless_protocol::bundle::DriftMode::Correct => StepState::Waiting,
-        // It stays because somebody said so.
-        _ => StepState::Ok,
-    };
-    step(Stage::Drift, state, message).code(format!("{:?}", report.drift_mode)).since(first.at)
 }

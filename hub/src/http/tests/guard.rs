@@ -46,7 +46,10 @@ fn routes() -> Router {
     Router::new()
         .route("/who", get(|Extension(Actor(name)): Extension<Actor>| async move { name }))
         .route("/panic", get(|| async { panic_now() }).post(|| async { panic_now() }))
-        .route("/store/{what}", get(|Path(what): Path<String>| async move { Err::<(), Refusal>(store_error(&what).into()) }))
+        .route(
+            "/store/{what}",
+            get(|Path(what): Path<String>| async move { Err::<(), Refusal>(store_error(&what).into()) }),
+        )
         .route("/filter", get(|Query(f): Query<Filter>| async move { format!("{:?} {}", f.name, f.limit) }))
         .route("/number/{n}", get(|Path(n): Path<u8>| async move { n.to_string() }))
         .route("/token", post(|Body(b): Body<JoinTokenRequest>| async move { b.name.to_string() }))
@@ -60,11 +63,15 @@ fn panic_now() -> &'static str {
 }
 
 async fn ask(api: &Api, caller: Option<Caller>, mut request: Request<RawBody>) -> Got {
-    request.extensions_mut().extend(caller.map(|caller| {
-        let mut extensions = axum::http::Extensions::new();
-        extensions.insert(caller);
-        extensions
-    }).unwrap_or_default());
+    request.extensions_mut().extend(
+        caller
+            .map(|caller| {
+                let mut extensions = axum::http::Extensions::new();
+                extensions.insert(caller);
+                extensions
+            })
+            .unwrap_or_default(),
+    );
     let (parts, body) = api.router.clone().oneshot(request).await.unwrap().into_parts();
     Got { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
 }
@@ -160,7 +167,10 @@ async fn a_fault_ends_one_request_and_its_words_stay_in_the_log() {
         let got = ask(&api, alice(), plain(method, path, "")).await;
         let problem = got.problem();
         assert_eq!((got.status.as_u16(), &*problem.code), (500, problem::INTERNAL), "{path}");
-        assert!(!problem.detail.contains("the words of the panic") && !problem.detail.contains("secret"), "{problem:?}");
+        assert!(
+            !problem.detail.contains("the words of the panic") && !problem.detail.contains("secret"),
+            "{problem:?}"
+        );
         let id = got.headers[&REQUEST_ID].to_str().unwrap();
         assert!(problem.detail.contains(&format!("request={id}")), "{problem:?} does not name request {id}");
         assert_eq!(ask(&api, alice(), plain(Method::GET, "/who", "")).await.status, StatusCode::OK);
@@ -182,7 +192,10 @@ async fn a_change_that_takes_too_long_is_answered_and_still_carried_out() {
         }
     };
     let times = Times { request: Duration::from_millis(20), reconcile: Duration::from_secs(600) };
-    let api = Api::over(Router::new().route("/slow", get(slow.clone()).post(slow.clone())).route("/api/v1/reconcile", post(slow)), times);
+    let api = Api::over(
+        Router::new().route("/slow", get(slow.clone()).post(slow.clone())).route("/api/v1/reconcile", post(slow)),
+        times,
+    );
 
     let got = ask(&api, alice(), plain(Method::POST, "/slow", "")).await;
     assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);

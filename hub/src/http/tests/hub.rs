@@ -48,7 +48,8 @@ fn report() -> UnitReport {
 
 /// A cluster that enrolled and reported, and is away now.
 async fn prepare(store: &Store) {
-    let act = || Act { at: 1, actor: "test".into(), action: "prepare".into(), target: String::new(), detail: String::new() };
+    let act =
+        || Act { at: 1, actor: "test".into(), action: "prepare".into(), target: String::new(), detail: String::new() };
     let id = TokenId::from_bytes([1; 8]);
     let name: driftless_protocol::id::ClusterName = "prod".parse().unwrap();
     let token = Token {
@@ -107,7 +108,14 @@ async fn every_route_answers_and_every_change_is_audited_once() {
         (&get, "/clusters/prod", "", 200, None, &["\"kubeUid\":\"kube\"", "\"apps\""]),
         (&get, "/clusters/dev", "", 404, None, &["no cluster named dev"]),
         (&get, "/clusters/prod/units/flux-system/apps", "", 200, None, &["\"reportedAt\":7", "u-1"]),
-        (&get, "/clusters/prod/units/flux-system/apps?kind=HelmRelease", "", 404, None, &["HelmRelease flux-system/apps"]),
+        (
+            &get,
+            "/clusters/prod/units/flux-system/apps?kind=HelmRelease",
+            "",
+            404,
+            None,
+            &["HelmRelease flux-system/apps"],
+        ),
         (&get, "/clusters/prod/units/flux-system/apps?kind=Pod", "", 400, None, &["kind"]),
         (&get, "/clusters/prod/units/flux-system/apps/why", "", 200, None, &["\"stage\":\"drift\"", "not connected"]),
         (&get, "/sources", "", 200, None, &["\"items\":[]"]),

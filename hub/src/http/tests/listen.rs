@@ -71,7 +71,9 @@ async fn only_operators_of_the_authority_get_in() {
     let served = serve(&ours, Limits::default()).await;
     let now = clock::seconds();
 
-    for (what, identity) in [("no certificate", None), ("another authority's", shown(&theirs.issue_admin("alice", now).unwrap()))] {
+    for (what, identity) in
+        [("no certificate", None), ("another authority's", shown(&theirs.issue_admin("alice", now).unwrap()))]
+    {
         // TLS 1.3: a client learns of the refusal with its first answer.
         let answer = match tls_client(served.address, &ours, identity).await {
             Ok(mut client) => client.get("/who").await.map_err(|e| e.to_string()),
@@ -103,7 +105,12 @@ async fn only_operators_of_the_authority_get_in() {
 #[tokio::test]
 async fn whoever_says_nothing_is_cut_and_takes_no_place_for_good() {
     let ours = authority();
-    let limits = Limits { handshakes: 1, handshake: Duration::from_millis(100), head: Duration::from_millis(100), ..Limits::default() };
+    let limits = Limits {
+        handshakes: 1,
+        handshake: Duration::from_millis(100),
+        head: Duration::from_millis(100),
+        ..Limits::default()
+    };
     let served = serve(&ours, limits).await;
     let mut silent = TcpStream::connect(served.address).await.unwrap();
     assert_eq!(silent.read(&mut [0; 16]).await.unwrap(), 0, "a handshake that never comes is ended");
@@ -111,7 +118,8 @@ async fn whoever_says_nothing_is_cut_and_takes_no_place_for_good() {
     let mut silent_after = None;
     for _ in 0..20 {
         // Machines under load take longer than this test's short time for a handshake.
-        if let Ok(mut client) = tls_client(served.address, &ours, alice.as_ref().map(|(c, k)| (c.clone(), k.clone_key()))).await
+        if let Ok(mut client) =
+            tls_client(served.address, &ours, alice.as_ref().map(|(c, k)| (c.clone(), k.clone_key()))).await
             && let Ok(got) = client.get("/who").await
         {
             assert_eq!(&got.body[..], b"alice");
