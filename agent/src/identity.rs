@@ -13,7 +13,7 @@ use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefused, Enrol
 use driftless_protocol::id::{ClusterId, ClusterName, Digest, KeyId};
 use driftless_protocol::marks;
 use driftless_protocol::message::WIRE_VERSION;
-use driftless_protocol::quic::tls::{PeerIdentity, TlsError, enroll_client, session_client};
+use driftless_protocol::quic::tls::{PeerIdentity, TlsError, enroll_client, pinned_session_client};
 use driftless_protocol::quic::{QuicError, agent_endpoint, connect, stream};
 use driftless_protocol::signing::Verified;
 use driftless_protocol::token::JoinToken;
@@ -130,7 +130,6 @@ struct Enrolled {
     name: ClusterName,
     /// DER, base64, leaf first.
     chain: Vec<String>,
-    authorities: Vec<String>,
     root_keys: Vec<KeyId>,
     addresses: Vec<String>,
     server_name: String,
@@ -222,8 +221,10 @@ impl Identity {
         if peer.cluster != enrolled.cluster {
             return Err(IdentityError::Damaged(format!("its certificate is for cluster {}", peer.cluster)));
         }
+        // Certificate and key must fit together, now and not at the first connection.
+        pinned_session_client(chain.clone(), private_key(&record.key)?, &[])?;
         let hash_key = decode(&record.hash_key)?;
-        let identity = Self {
+        Ok(Self {
             cluster: enrolled.cluster,
             name: enrolled.name.clone(),
             root_keys: enrolled.root_keys.clone(),
@@ -238,10 +239,7 @@ impl Identity {
             record: record.clone(),
             version,
             api: api.clone(),
-        };
-        // Certificate and key must fit together, now and not at the first connection.
-        identity.tls()?;
-        Ok(identity)
+        })
     }
 
     /// A key for digests of secret values: the same for the life of the cluster, known to nobody else.
@@ -250,12 +248,11 @@ impl Identity {
         self.hash_key
     }
 
-    /// TLS for the next connection.
-    pub fn tls(&self) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
+    /// TLS for the next connection: the hub must come from an authority of the newest trust document.
+    pub fn tls(&self, trust: &TrustDocument) -> Result<Arc<rustls::ClientConfig>, IdentityError> {
         let enrolled = self.enrolled()?;
-        let authorities = certificates(&enrolled.authorities)?;
-        let config = session_client(certificates(&enrolled.chain)?, private_key(&self.record.key)?, &authorities)?;
-        Ok(Arc::new(config))
+        let key = private_key(&self.record.key)?;
+        Ok(Arc::new(pinned_session_client(certificates(&enrolled.chain)?, key, &trust.authorities)?))
     }
 
     /// When to ask for a new certificate, Unix seconds: at half its life.
@@ -390,7 +387,6 @@ async fn keep(
         cluster: grant.cluster,
         name: grant.name,
         chain: grant.chain.iter().map(|c| STANDARD.encode(c)).collect(),
-        authorities: grant.authorities.iter().map(|c| STANDARD.encode(c)).collect(),
         root_keys: token.root_keys.clone(),
         addresses: token.addresses.clone(),
         server_name: token.server_name.clone(),

@@ -478,7 +478,7 @@ impl Link {
         let count = identity.addresses.len().max(1);
         let address = identity.addresses.get(self.next_address % count).cloned();
         self.next_address = self.next_address.wrapping_add(1);
-        let (Some(address), Ok(tls)) = (address, identity.tls()) else {
+        let (Some(address), Ok(tls)) = (address, identity.tls(self.session.trust())) else {
             tracing::error!("the identity has no usable address or certificate");
             return self.down(None, true);
         };

@@ -220,18 +220,41 @@ async fn whoever_writes_into_the_ledger_gains_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_head_of_another_cluster_or_copy_is_not_enforced() {
+async fn a_head_of_a_copy_is_not_enforced_and_an_earlier_life_holds_nothing_back() {
     let records = enrolled().await;
     let mut ledger = load(&records).await.unwrap();
-    store(&mut ledger, &make(1, 2, 2, "a")).await.unwrap();
-    for other in [
-        Owner { cluster: ClusterId::from_bytes([9; 16]), ..owner(LIMIT) },
-        Owner { kube_uid: "a restored copy".into(), ..owner(LIMIT) },
-    ] {
-        let ledger = Ledger::load_as(records.api(), other).await.unwrap();
-        assert!(ledger.current().is_none());
-        assert!(ledger.problem().unwrap().contains("it is for cluster"), "{:?}", ledger.problem());
+    store(&mut ledger, &make(57, 2, 2, "a")).await.unwrap();
+    let copy = Owner { kube_uid: "a restored copy".into(), ..owner(LIMIT) };
+    let ledger = Ledger::load_as(records.api(), copy).await.unwrap();
+    assert!(ledger.current().is_none());
+    assert!(ledger.problem().unwrap().contains("it is for cluster"), "{:?}", ledger.problem());
+
+    // Enrolled anew under another id: its generations begin at one, and the old packs go.
+    let reborn = || Owner { cluster: ClusterId::from_bytes([9; 16]), ..owner(LIMIT) };
+    let mut ledger = Ledger::load_as(records.api(), reborn()).await.unwrap();
+    assert!(ledger.current().is_none() && ledger.ratchet().is_none() && ledger.problem().is_none());
+    assert!(records.packs().is_empty());
+    let made = make(1, 0, 0, "b").sign(|h| h.cluster = ClusterId::from_bytes([9; 16]));
+    // Its index names the old cluster: refused, as it must be.
+    assert_eq!(store(&mut ledger, &made).await.unwrap_err().code(), RefusalCode::BadBundle);
+    assert!(Ledger::load_as(records.api(), reborn()).await.unwrap().ratchet().is_none());
+}
+
+#[tokio::test]
+async fn many_small_packs_are_merged() {
+    let records = enrolled().await;
+    let mut ledger = load(&records).await.unwrap();
+    let mut units = vec![vec!["same".to_owned(); 3]; 120];
+    store(&mut ledger, &fleet::make_of(1, &units)).await.unwrap();
+    let mut most = 0;
+    for (i, sequence) in (2..122).enumerate() {
+        // Large enough that its pack stays mostly alive although the index in it does not.
+        units[i][0] = format!("{i}").repeat(20_000);
+        store(&mut ledger, &fleet::make_of(sequence, &units)).await.unwrap();
+        most = most.max(records.packs().len());
     }
+    assert!((20..=70).contains(&most), "{most} packs");
+    assert!(whole(&load(&records).await.unwrap(), &fleet::make_of(121, &units)));
 }
 
 #[tokio::test]

@@ -253,6 +253,17 @@ async fn certificates_and_authorities_are_swapped_while_the_hub_runs() {
     assert!(accepted.is_err());
     let (chain, key) = next.hub();
     hub.identity.swap(chain, key, &[hub.authority.der.clone(), next.der.clone()]).unwrap();
+    // An agent knows authorities by the digests in its trust document, and meets the new one's certificate on the way.
+    let pinned = |pins: &[Digest]| {
+        let (chain, key) = hub.authority.agent(cluster());
+        Arc::new(tls::pinned_session_client(chain, key, pins).unwrap())
+    };
+    for (pins, expected) in
+        [(vec![hub.authority.pin(), next.pin()], true), (vec![hub.authority.pin()], false), (vec![], false)]
+    {
+        let (agent, _) = hub.meet(pinned(&pins), NAME).await;
+        assert_eq!(agent.is_ok(), expected, "{pins:?}");
+    }
     for client in [next.agent(cluster()), hub.authority.agent(cluster())] {
         let tls = tls::session_client(client.0, client.1, std::slice::from_ref(&next.der)).unwrap();
         let (agent, accepted) = hub.meet(Arc::new(tls), NAME).await;

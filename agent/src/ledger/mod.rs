@@ -38,6 +38,9 @@ use crate::identity::Identity;
 /// The share of a pack's raw bytes that a new generation must still use, in percent; below it those blobs are written anew.
 const LIVE_PERCENT: u64 = 50;
 
+/// Packs of one generation. Beyond it the smaller half is merged: a new leader reads them one by one.
+const MOST_PACKS: usize = 32;
+
 /// Why the ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -172,7 +175,14 @@ impl Ledger {
     /// lower the ratchet, is an error.
     pub async fn load_as(api: Api, owner: Owner) -> Result<Self, LedgerError> {
         let trust = TrustRecord::load(&api, &owner.root_keys).await?;
-        let state = StateObject::load(&api).await?;
+        let mut state = StateObject::load(&api).await?;
+        match state.state.cluster {
+            Some(cluster) if cluster != owner.cluster => {
+                tracing::warn!(before = %cluster, now = %owner.cluster, "enrolled anew: what was stored is of another life");
+                state.state.begin_anew(owner.cluster);
+            }
+            _ => state.state.cluster = Some(owner.cluster),
+        }
         let mut ledger = Self { api, owner, state, packs: BTreeMap::new(), trust, stored: None, problem: None };
         if let Some(current) = ledger.state.state.current.clone() {
             match ledger.open(&current).await {
@@ -238,14 +248,7 @@ impl Ledger {
         let live: BTreeSet<Digest> = order.iter().copied().collect();
         blobs.retain(|digest, _| live.contains(digest));
 
-        // Reuse what is mostly alive, write the rest anew.
-        let reused: Vec<String> = self
-            .state
-            .state
-            .packs()
-            .filter(|pack| self.packs.get(&pack.name).is_some_and(|p| p.live_percent(&live) >= LIVE_PERCENT))
-            .map(|pack| pack.name.clone())
-            .collect();
+        let reused = self.reusable(&live);
         let covered: BTreeSet<Digest> =
             reused.iter().filter_map(|name| self.packs.get(name)).flat_map(|p| p.digests.keys().copied()).collect();
         let fresh: Vec<Blob> = order
@@ -283,6 +286,7 @@ impl Ledger {
             previous: previous.filter(|_| keep_previous),
             pending: Vec::new(),
             ratchet: Some(Ratcheted::from(ratchet)),
+            cluster: Some(self.owner.cluster),
         };
         self.state.write(&self.api).await?;
 
@@ -297,6 +301,22 @@ impl Ledger {
             );
         }
         Ok(stored)
+    }
+
+    /// The packs a new generation goes on with: what is mostly alive, and not too many of them. The rest is written anew.
+    fn reusable(&self, live: &BTreeSet<Digest>) -> Vec<String> {
+        let mut packs: BTreeMap<&str, u64> = BTreeMap::new();
+        for reference in self.state.state.packs() {
+            if self.packs.get(&reference.name).is_some_and(|p| p.live_percent(live) >= LIVE_PERCENT) {
+                packs.insert(&reference.name, reference.bytes);
+            }
+        }
+        let mut packs: Vec<(&str, u64)> = packs.into_iter().collect();
+        if packs.len() > MOST_PACKS {
+            packs.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+            packs.truncate(MOST_PACKS / 2);
+        }
+        packs.into_iter().map(|(name, _)| name.to_owned()).collect()
     }
 
     /// Whether the previous generation fits beside the new one; an error when not even the new one fits.

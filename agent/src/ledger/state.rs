@@ -1,6 +1,6 @@
 //! ConfigMap `driftless-head`: two generations and the ratchet, written with compare-and-swap only.
 
-use driftless_protocol::id::{Digest, Generation, KeyId, hex, unhex};
+use driftless_protocol::id::{ClusterId, Digest, Generation, KeyId, hex, unhex};
 use driftless_protocol::session::Ratchet;
 use driftless_protocol::signing::{KeySignature, Signed};
 use serde::{Deserialize, Serialize};
@@ -25,9 +25,18 @@ pub(super) struct State {
     pub(super) pending: Vec<String>,
     /// Nothing at or below it is taken. Stays whatever becomes of the bundle.
     pub(super) ratchet: Option<Ratcheted>,
+    /// Whose state this is. A cluster that enrolled anew has another id, and generations of its own.
+    pub(super) cluster: Option<ClusterId>,
 }
 
 impl State {
+    /// Begins anew for another cluster id: nothing is left but the names of packs to delete.
+    pub(super) fn begin_anew(&mut self, cluster: ClusterId) {
+        let mut pending: Vec<String> = self.packs().map(|p| p.name.clone()).collect();
+        pending.append(&mut self.pending);
+        *self = Self { pending, cluster: Some(cluster), ..Self::default() };
+    }
+
     /// The packs of both generations; one may stand twice.
     pub(super) fn packs(&self) -> impl Iterator<Item = &PackRef> {
         self.current.iter().chain(&self.previous).flat_map(|kept| &kept.packs)

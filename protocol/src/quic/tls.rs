@@ -227,7 +227,7 @@ pub(super) fn hub_server(identity: &Arc<HubIdentity>) -> Result<rustls::ServerCo
 /// An agent's TLS for enrolment: the hub's chain must contain the authority with this digest.
 pub fn enroll_client(hub_ca: Digest) -> Result<rustls::ClientConfig, TlsError> {
     let provider = provider();
-    let verifier = Arc::new(PinnedVerifier { pin: hub_ca, provider: Arc::clone(&provider) });
+    let verifier = Arc::new(PinnedVerifier { pins: vec![hub_ca], provider: Arc::clone(&provider) });
     let mut config =
         client_builder(&provider)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     config.alpn_protocols = vec![ALPN_ENROLL.to_vec()];
@@ -248,6 +248,24 @@ pub fn session_client(
     Ok(no_resumption(config))
 }
 
+/// As [`session_client`], with the authorities given by the digests that the newest trust document lists: a new
+/// authority reaches agents with the trust document, since the hub always sends its certificate.
+pub fn pinned_session_client(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    authorities: &[Digest],
+) -> Result<rustls::ClientConfig, TlsError> {
+    let provider = provider();
+    let verifier = Arc::new(PinnedVerifier { pins: authorities.to_vec(), provider: Arc::clone(&provider) });
+    let mut config = client_builder(&provider)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_auth_cert(chain, key)
+        .map_err(|source| TlsError::Config { what: "agent's certificate and key", source })?;
+    config.alpn_protocols = vec![ALPN_SESSION.to_vec()];
+    Ok(no_resumption(config))
+}
+
 fn client_builder(
     provider: &Arc<CryptoProvider>,
 ) -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier>, TlsError> {
@@ -262,10 +280,10 @@ fn no_resumption(mut config: rustls::ClientConfig) -> rustls::ClientConfig {
     config
 }
 
-/// Trusts exactly the authority whose certificate has a digest; everything else is checked as usual.
+/// Trusts exactly the authorities whose certificates have these digests; everything else is checked as usual.
 #[derive(Debug)]
 struct PinnedVerifier {
-    pin: Digest,
+    pins: Vec<Digest>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -278,15 +296,17 @@ impl ServerCertVerifier for PinnedVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(authority) = intermediates.iter().find(|c| Digest::of(c) == self.pin) else {
-            return Err(rustls::Error::General(format!(
-                "the hub's certificates do not contain the authority {} that the join token pins: wrong address, or \
-                 somebody in between",
-                self.pin.short()
-            )));
-        };
         let mut store = RootCertStore::empty();
-        store.add(authority.clone().into_owned())?;
+        for authority in intermediates.iter().filter(|c| self.pins.contains(&Digest::of(c))) {
+            store.add(authority.clone().into_owned())?;
+        }
+        if store.is_empty() {
+            let pins: Vec<String> = self.pins.iter().map(Digest::short).collect();
+            return Err(rustls::Error::General(format!(
+                "the hub's certificates do not contain the pinned authority {}: wrong address, or somebody in between",
+                pins.join(" or ")
+            )));
+        }
         WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&self.provider))
             .build()
             .map_err(|e| rustls::Error::General(format!("the pinned authority cannot be used: {e}")))?
