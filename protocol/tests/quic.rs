@@ -177,7 +177,7 @@ async fn a_hub_that_is_not_the_pinned_one_hears_nothing() {
     let tls = Arc::new(tls::enroll_client(foreign.pin()).unwrap());
     let (agent, accepted) = hub.meet(tls, NAME).await;
     let message = agent.unwrap_err().to_string();
-    assert!(message.contains("pins"), "{message}");
+    assert!(message.contains("pinned authority"), "{message}");
     assert!(accepted.is_err());
 
     // The right pin, another name.
