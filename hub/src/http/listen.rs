@@ -129,10 +129,11 @@ pub(super) async fn run_socket(
         });
     }
     // Not one that another hub has put there meanwhile.
-    if ours.is_some() && identity(&path) == ours {
-        if let Err(error) = std::fs::remove_file(&path) {
-            tracing::warn!(path = %path.display(), %error, "the local socket cannot be removed");
-        }
+    if ours.is_some()
+        && identity(&path) == ours
+        && let Err(error) = std::fs::remove_file(&path)
+    {
+        tracing::warn!(path = %path.display(), %error, "the local socket cannot be removed");
     }
     drop(listener);
     connections.finish().await;

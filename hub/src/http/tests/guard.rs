@@ -34,6 +34,9 @@ impl Default for Filter {
     }
 }
 
+/// Method, path, body, status, code, and words the detail must have.
+type Case<'a> = (&'a Method, &'a str, &'a str, u16, &'a str, &'a [&'a str]);
+
 fn store_error(what: &str) -> StoreError {
     match what {
         "conflict" => StoreError::Conflict { operation: "store an intent", what: "somebody else was first".into() },
@@ -58,8 +61,7 @@ fn routes() -> Router {
 }
 
 fn panic_now() -> &'static str {
-    let nothing: Option<&'static str> = None;
-    nothing.expect("the words of the panic")
+    panic!("the words of the panic")
 }
 
 async fn ask(api: &Api, caller: Option<Caller>, mut request: Request<RawBody>) -> Got {
@@ -90,8 +92,7 @@ async fn requests_that_cannot_be_read_are_answered_with_the_field() {
     let api = Api::over(routes(), Times::default());
     let (get, post) = (Method::GET, Method::POST);
     let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(BODY_BYTES));
-    // Method, path, body, status, code, and words the detail must have.
-    let cases: Vec<(&Method, &str, &str, u16, &str, &[&str])> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (&get, "/nowhere", "", 404, problem::NOT_FOUND, &["GET /nowhere", "versions"]),
         (&post, "/who", "", 405, problem::BAD_REQUEST, &["/who", "POST"]),
         (&post, "/token", "{", 400, problem::BAD_REQUEST, &["no JSON", "line 1 column 1"]),

@@ -19,6 +19,9 @@ use crate::{Hub, clock};
 
 const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
 
+/// Method, path, body, status, the action audited, and words of the answer.
+type Case<'a> = (&'a Method, &'a str, &'a str, u16, Option<&'a str>, &'a [&'a str]);
+
 fn held() -> ObjectKey {
     ObjectKey { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: "old".into() }
 }
@@ -101,8 +104,7 @@ async fn every_route_answers_and_every_change_is_audited_once() {
     let suspend_wrong = &*format!(r#"{{"cluster":"prod","unit":{wrong}}}"#);
     let approve = &*format!(r#"{{"keys":[{}]}}"#, serde_json::to_string(&held()).unwrap());
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
-    // Method, path, body, status, the action audited, and words of the answer.
-    let cases: &[(&Method, &str, &str, u16, Option<&str>, &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         (&get, "/status", "", 200, None, &["\"hubVersion\"", "\"prod\"", "\"heldDeletes\":1"]),
         (&get, "/clusters", "", 200, None, &["\"connected\":false", "\"env\":\"prod\""]),
         (&get, "/clusters/prod", "", 200, None, &["\"kubeUid\":\"kube\"", "\"apps\""]),
