@@ -145,7 +145,10 @@ mod tests {
             (failure(0, "", ""), Class::Unavailable),
             (failure(503, "ServiceUnavailable", ""), Class::Unavailable),
             (failure(500, "InternalError", "failed calling webhook \"x\""), Class::Unavailable),
-            (failure(500, "", "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): x"), Class::Refused),
+            (
+                failure(500, "", "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): x"),
+                Class::Refused,
+            ),
             (failure(429, "TooManyRequests", ""), Class::Throttled),
             (failure(409, "Conflict", "the object has been modified"), Class::Conflict),
             (failure(403, "Forbidden", "deployments.apps is forbidden: User \"x\" cannot patch"), Class::Forbidden),

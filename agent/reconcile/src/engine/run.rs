@@ -14,7 +14,7 @@ use crate::fold;
 use crate::health;
 use crate::input::Millis;
 use crate::inventory::Entry;
-use crate::mark::Mark;
+use crate::mark::{Mark, Version};
 use crate::plan::{self, Need};
 use crate::retry::{self, Class};
 use crate::step::{Action, Apply, Edit, Failure, Outcome, Purpose, ShardWrite, Step, StepId, TakeOver};
@@ -43,6 +43,7 @@ pub(super) enum Flight {
         unit: UnitIx,
         detail: String,
         noticed: Millis,
+        before: Option<Version>,
     },
     DryRun {
         ix: Ix,
@@ -156,10 +157,11 @@ impl Engine {
             Need::Apply(purpose, take_over) => {
                 let detail = self.detail(ix, purpose);
                 let noticed = obj.drift.as_ref().map_or(obj.since, |drift| drift.since);
+                let before = obj.live.folded().map(|live| live.version.clone());
                 let edits = edits.clone();
                 (
                     Action::Apply(apply(purpose, take_over)),
-                    Flight::Apply { ix, blob, mark, edits, purpose, unit, detail, noticed },
+                    Flight::Apply { ix, blob, mark, edits, purpose, unit, detail, noticed, before },
                 )
             }
             Need::DryRun => (
@@ -263,9 +265,9 @@ impl Engine {
                     obj.busy = None;
                 }
                 match flight {
-                    Flight::Apply { blob, mark, edits, purpose, unit, detail, noticed, .. } => match outcome {
+                    Flight::Apply { blob, mark, edits, purpose, unit, detail, noticed, before, .. } => match outcome {
                         Outcome::Object(answer) => {
-                            let applied = Applied { ix, blob, mark, edits, purpose, unit, detail, noticed };
+                            let applied = Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before };
                             self.applied(applied, answer, blobs, now);
                         }
                         other => self.failed(ix, mark, other, now),
@@ -339,7 +341,7 @@ impl Engine {
     }
 
     fn applied(&mut self, applied: Applied, answer: &Value, blobs: &dyn Blobs, now: Millis) {
-        let Applied { ix, blob, mark, edits, purpose, unit, detail, noticed } = applied;
+        let Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before } = applied;
         let Some(folded) = fold::fold(answer, &self.rules) else {
             let failure =
                 Failure { message: "the API server's answer is no object with a UID".into(), ..Failure::default() };
@@ -347,7 +349,6 @@ impl Engine {
             return;
         };
         let Some(obj) = self.obj_mut(ix) else { return };
-        let before = obj.live.folded().map(|live| live.version.clone());
         obj.trouble = None;
         let contested = obj.drift.as_ref().is_some_and(|d| d.fields.iter().any(|f| plan::may_contest(f.class)));
         let changed = before.as_ref() != Some(&folded.version);
@@ -391,12 +392,10 @@ impl Engine {
             }
             self.absorb(ix, folded, answer, blobs, now);
         }
-        if changed || purpose != Purpose::Heal {
+        if changed && let Some(slot) = self.unit_mut(unit) {
             let what = if purpose == Purpose::Heal { EventKind::Healed } else { EventKind::Applied };
             let took_ms = (purpose == Purpose::Heal).then(|| now.saturating_sub(noticed));
-            if changed && let Some(slot) = self.unit_mut(unit) {
-                slot.remember(RecentEvent { at: now, what, key: (*key).clone(), detail, took_ms });
-            }
+            slot.remember(RecentEvent { at: now, what, key: (*key).clone(), detail, took_ms });
         }
     }
 
@@ -517,4 +516,6 @@ struct Applied {
     unit: UnitIx,
     detail: String,
     noticed: Millis,
+    /// The live version when the request was sent: the watch may bring our own write before its answer comes.
+    before: Option<Version>,
 }

@@ -547,6 +547,8 @@ pub struct World {
     pub rules: Rules,
     watched: BTreeSet<GroupKind>,
     pub in_flight_most: usize,
+    /// The watch brings a write before its answer comes.
+    pub watch_first: bool,
 }
 
 pub fn rules() -> Rules {
@@ -569,6 +571,7 @@ impl World {
             rules,
             watched: BTreeSet::new(),
             in_flight_most: 0,
+            watch_first: false,
         };
         world.boot();
         world
@@ -700,6 +703,9 @@ impl World {
                     None => self.execute(&step),
                 };
                 self.now += 1;
+                if self.watch_first {
+                    self.deliver();
+                }
                 let outcome = match &result {
                     Ok(Some(value)) => Outcome::Object(value),
                     Ok(None) => Outcome::Ok,
