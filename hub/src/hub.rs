@@ -1,7 +1,7 @@
 //! The composition root: opens everything, owns every task, and says in which order they stop.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use driftless_protocol::quic::tls::{HubIdentity, TlsError};
@@ -20,7 +20,7 @@ use crate::clock;
 use crate::config::{Config, StoreConfig};
 use crate::fleet::{accept, ingest};
 use crate::http::{self, tls::AdminTls};
-use crate::keys::{KeyError, Keys, read_private};
+use crate::keys::{self, KeyError, Keys, read_private};
 use crate::loops;
 use crate::loops::sources::{Book, SourceSetupError};
 use crate::pki::PkiError;
@@ -68,7 +68,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// No trust document.
-    #[error("the database has no trust document; `driftless-hub init` makes a new hub")]
+    #[error(
+        "neither the database nor the key folder (trust-1.json) has a trust document; `driftless-hub init` makes a new hub"
+    )]
     NoTrust,
     /// A trust document that does not verify.
     #[error("the newest trust document in the database does not verify")]
@@ -116,7 +118,7 @@ impl Hub {
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
         let io = |attempt, what: String| move |source| StartError::Io { attempt, what, source };
-        let trust = trust(&store, &keys).await?;
+        let trust = trust(&store, &keys, &config.keys).await?;
         let epoch = store.epoch().await?;
         let known = store.sources().await?;
         let config_for_book = config.clone();
@@ -273,8 +275,16 @@ fn lock(path: &std::path::Path) -> Result<std::fs::File, StartError> {
     }
 }
 
-async fn trust(store: &Store, keys: &Keys) -> Result<Trust, StartError> {
-    let documents = store.trust_documents().await?;
+async fn trust(store: &Store, keys: &Keys, folder: &Path) -> Result<Trust, StartError> {
+    let mut documents = store.trust_documents().await?;
+    // An empty database (a new volume, a new PostgreSQL): the key folder has trust document 1. It is verified below all
+    // the same, and the agents verify it against the root key they pinned.
+    if documents.is_empty()
+        && let Some(first) = keys::read_trust(folder)?
+    {
+        store.add_trust_document(1, first).await?;
+        documents = store.trust_documents().await?;
+    }
     let newest = documents.last().cloned().ok_or(StartError::NoTrust)?;
     // Read first without belief, to know the ring; the agent has the pins that make it more than self-consistent.
     let claimed: TrustDocument = driftless_protocol::canonical::from_slice(&newest.bytes)

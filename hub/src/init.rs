@@ -116,6 +116,7 @@ pub async fn init(options: &InitOptions, now: u64) -> Result<PathBuf, InitError>
         expires: now + TRUST_SECONDS,
     };
     let signed = root.sign(Purpose::Trust, &document).map_err(|e| unwritable("trust document 1", e))?;
+    keys::write_trust(&folder, &signed)?;
     let store = Store::open(&Location::Sqlite(options.dir.join("hub.db")), now).await?;
     store.add_trust_document(1, signed).await?;
     let act = Act {

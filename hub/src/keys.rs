@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use driftless_protocol::id::{hex, unhex};
-use driftless_protocol::signing::SecretKey;
+use driftless_protocol::id::{KeyId, hex, unhex};
+use driftless_protocol::signing::{KeySignature, SecretKey, Signed};
 use zeroize::Zeroizing;
 
 use crate::pki::{Authority, PkiError};
@@ -22,6 +22,10 @@ pub const ADMIN_CA: &str = "admin-ca";
 pub const RESET_KEY: &str = "quic-reset.key";
 /// Key of QUIC's address tokens.
 pub const TOKEN_KEY: &str = "quic-token.key";
+
+/// Trust document 1, signed. Not secret: a hub that begins with an empty database (a new volume, a new PostgreSQL) reads it
+/// from here, so that it need not have the root key.
+pub const TRUST: &str = "trust-1.json";
 
 /// Why the key folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,14 @@ pub enum KeyError {
     NotAKey {
         /// The file.
         path: PathBuf,
+    },
+    /// The trust document's file.
+    #[error("{} is not a trust document as `driftless-hub init` writes it: {reason}", path.display())]
+    NotATrustDocument {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A certificate or key cannot be used.
     #[error("the authority {}", path.display())]
@@ -124,6 +136,46 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
 fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     let text = read_private(path)?;
     unhex(text.trim()).map(Zeroizing::new).ok_or_else(|| KeyError::NotAKey { path: path.to_owned() })
+}
+
+/// [`TRUST`] as it stands in its file. The statement is a text, so that its bytes stay exactly those that were signed.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustFile {
+    statement: String,
+    /// Key id and signature, both in hex.
+    signatures: Vec<(KeyId, String)>,
+}
+
+/// Writes trust document 1 beside the keys.
+pub(crate) fn write_trust(folder: &Path, signed: &Signed) -> Result<(), KeyError> {
+    let path = folder.join(TRUST);
+    let wrong = |reason: String| KeyError::NotATrustDocument { path: path.clone(), reason };
+    let file = TrustFile {
+        statement: String::from_utf8(signed.bytes.clone()).map_err(|e| wrong(e.to_string()))?,
+        signatures: signed.signatures.iter().map(|s| (s.key, hex(&s.signature))).collect(),
+    };
+    let text = serde_json::to_string_pretty(&file).map_err(|e| wrong(e.to_string()))?;
+    write_new(&path, (text + "\n").as_bytes(), 0o644)
+}
+
+/// Reads trust document 1, unverified; `None` when there is no such file.
+pub(crate) fn read_trust(folder: &Path) -> Result<Option<Signed>, KeyError> {
+    let path = folder.join(TRUST);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(KeyError::File { attempt: "read", path, source }),
+    };
+    let wrong = |reason: String| KeyError::NotATrustDocument { path: path.clone(), reason };
+    let file: TrustFile = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let mut signatures = Vec::with_capacity(file.signatures.len());
+    for (key, signature) in file.signatures {
+        let signature =
+            unhex(&signature).ok_or_else(|| wrong(format!("the signature of {key} is not 128 hex digits")))?;
+        signatures.push(KeySignature { key, signature });
+    }
+    Ok(Some(Signed { bytes: file.statement.into_bytes(), signatures }))
 }
 
 pub(crate) fn write_key(path: &Path, key: &[u8; 32]) -> Result<(), KeyError> {

@@ -81,7 +81,7 @@ spec:
         defaultMode: 0440
         # Named one by one, so that a root key left among them stays out of reach.
         items:
-          {{- range list "signer.key" "ca.crt" "ca.key" "admin-ca.crt" "admin-ca.key" "quic-reset.key" "quic-token.key" }}
+          {{- range list "signer.key" "ca.crt" "ca.key" "admin-ca.crt" "admin-ca.key" "quic-reset.key" "quic-token.key" "trust-1.json" }}
           - { key: {{ . }}, path: {{ . }} }
           {{- end }}
     - name: tmp
