@@ -366,7 +366,13 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, bytes: &[u8]) -> A
         if body.is_empty() { status.to_string() } else { format!("{status}: {body}") }
     });
     let about = parsed.as_ref().and_then(|v| v.pointer("/details/name")).and_then(Value::as_str).map(str::to_owned);
-    ApiError::Refused { status: status.as_u16(), reason: text("reason").unwrap_or_default(), message, retry_after, about }
+    ApiError::Refused {
+        status: status.as_u16(),
+        reason: text("reason").unwrap_or_default(),
+        message,
+        retry_after,
+        about,
+    }
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
