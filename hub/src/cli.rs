@@ -33,7 +33,7 @@ pub enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make keys, certificate authorities, database, start file and an operator's context.
-    Init(Init),
+    Init(Box<Init>),
     /// Run the hub.
     Run {
         /// The start file.

@@ -176,10 +176,10 @@ pub(crate) fn intents_for(cluster: ClusterId, records: &[IntentRecord]) -> Inten
             Intent::Suspend { cluster: scope, unit } if applies(scope) => {
                 out.suspended.insert(unit.clone());
             }
-            Intent::DriftMode { cluster: scope, unit, mode } if applies(scope) => {
-                if scope.is_some() || !out.drift_modes.contains_key(unit) {
-                    out.drift_modes.insert(unit.clone(), *mode);
-                }
+            Intent::DriftMode { cluster: scope, unit, mode }
+                if applies(scope) && (scope.is_some() || !out.drift_modes.contains_key(unit)) =>
+            {
+                out.drift_modes.insert(unit.clone(), *mode);
             }
             Intent::ApproveDelete { cluster: scope, key, uid } if *scope == cluster => {
                 let approved = driftless_protocol::bundle::ApprovedDelete { key: key.clone(), uid: uid.clone() };

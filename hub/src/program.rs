@@ -18,7 +18,7 @@ pub async fn run(cli: Cli) -> Result<()> {
     log(&cli)?;
     match cli.command {
         Command::Init(args) => {
-            let options = init_options(args)?;
+            let options = init_options(*args)?;
             let config = init(&options, clock::seconds()).await?;
             println!("The hub's folder is {}.", options.dir.display());
             println!("Start it with: driftless-hub run --config {}", config.display());

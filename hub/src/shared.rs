@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Wake,
     renders: RwLock<BTreeMap<ClusterId, Arc<ClusterRender>>>,
     plan: RwLock<Arc<Plan>>,
+    /// Clusters that nothing can be offered to, and why.
+    blocked: RwLock<BTreeMap<ClusterId, String>>,
     /// No new work is begun after it.
     pub(crate) stop: CancellationToken,
 }
@@ -84,6 +86,7 @@ impl Shared {
             wake: Wake::default(),
             renders: RwLock::default(),
             plan: RwLock::default(),
+            blocked: RwLock::default(),
             stop,
         }
     }
@@ -98,6 +101,7 @@ impl Shared {
 
     pub(crate) fn put_render(&self, cluster: ClusterId, render: Arc<ClusterRender>) {
         self.renders.write().unwrap_or_else(PoisonError::into_inner).insert(cluster, render);
+        self.wake.rollout.notify_one();
     }
 
     /// Forgets the renders of clusters that are gone.
@@ -111,6 +115,22 @@ impl Shared {
 
     pub(crate) fn put_plan(&self, plan: Plan) {
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+    }
+}
+
+impl Shared {
+    /// Why nothing can be offered to a cluster.
+    pub(crate) fn blocked(&self, cluster: ClusterId) -> Option<String> {
+        self.blocked.read().unwrap_or_else(PoisonError::into_inner).get(&cluster).cloned()
+    }
+
+    /// Whether that is news.
+    pub(crate) fn set_blocked(&self, cluster: ClusterId, why: Option<String>) -> bool {
+        let mut blocked = self.blocked.write().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            None => blocked.remove(&cluster).is_some(),
+            Some(why) => blocked.insert(cluster, why.clone()).as_ref() != Some(&why),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! The rules, case by case, and what holds for every history of a fleet.
+#![allow(clippy::unwrap_used)] // the helpers are tests as well
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ fn offered(cluster: u8, commit: u32) -> Option<Offered> {
 fn cluster(n: u8, canary: bool, desired: u32, has: u32, health: Health) -> ClusterView {
     ClusterView {
         id: ClusterId::from_bytes([n; 16]),
-        name: format!("c{n}").parse().unwrap(),
+        name: format!("c{n}").parse().expect("a cluster name"),
         canary,
         frozen: None,
         desired: (desired > 0).then(|| content(n, desired)),
@@ -57,7 +58,7 @@ fn freeze() -> Option<Freeze> {
 fn check(what: &str, view: &FleetView, cluster: u8, state: State, code: Code) -> Plan {
     let plan = plan(&Policy::default(), view, NOW);
     let id = ClusterId::from_bytes([cluster; 16]);
-    let verdict = plan.verdicts.iter().find(|v| v.cluster == id).unwrap();
+    let verdict = plan.verdicts.iter().find(|v| v.cluster == id).expect("a verdict for every cluster");
     assert_eq!((verdict.state, verdict.reasons[0].code), (state, code), "{what}: {:?}", verdict.reasons);
     let moves = plan.actions.iter().any(|a| a.cluster == id && matches!(a.kind, ActionKind::Offer { .. }));
     assert_eq!(moves, state == State::Moves, "{what}: what is said is what is done");
@@ -173,7 +174,7 @@ impl Sim {
 
     fn render(&mut self, n: usize) {
         self.rendered[n] = self.commit;
-        self.view.clusters[n].desired = Some(content(u8::try_from(n).unwrap(), self.commit));
+        self.view.clusters[n].desired = Some(content(u8::try_from(n).expect("few clusters"), self.commit));
     }
 
     fn report(&mut self, n: usize, health: Health) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use driftless_protocol::id::ClusterId;
+use driftless_protocol::id::{ClusterId, Generation};
 use driftless_protocol::message::{Hint, RejectCode};
 use driftless_protocol::session::hub::Current;
 use tokio::sync::{mpsc, watch};
@@ -31,6 +31,8 @@ struct Entry {
     session: u64,
     peer: SocketAddr,
     since: u64,
+    /// What the session offers.
+    offered: Option<Generation>,
     offers: watch::Sender<Option<Current>>,
     commands: mpsc::Sender<Command>,
 }
@@ -62,7 +64,7 @@ impl Registry {
         if sessions.get(&cluster).is_some_and(|old| old.session > session) {
             return None;
         }
-        let old = sessions.insert(cluster, Entry { session, peer, since, offers, commands });
+        let old = sessions.insert(cluster, Entry { session, peer, since, offered: None, offers, commands });
         drop(sessions);
         if let Some(old) = old {
             let message = format!("the cluster connected anew from {peer}");
@@ -92,9 +94,26 @@ impl Registry {
 
     /// The newest offer wins; one that was not sent yet is replaced.
     pub(crate) fn offer(&self, cluster: ClusterId, current: Current) {
-        if let Some(entry) = self.lock().get(&cluster) {
+        if let Some(entry) = self.lock().get_mut(&cluster) {
+            entry.offered = Some(current.generation);
             entry.offers.send_replace(Some(current));
         }
+    }
+
+    /// The offer a session begins with, unless a newer one came meanwhile.
+    pub(crate) fn offer_first(&self, cluster: ClusterId, session: u64, current: Current) {
+        if let Some(entry) = self.lock().get_mut(&cluster)
+            && entry.session == session
+            && entry.offered.is_none_or(|offered| offered < current.generation)
+        {
+            entry.offered = Some(current.generation);
+            entry.offers.send_replace(Some(current));
+        }
+    }
+
+    /// What its session offers; `None`: it has none here.
+    pub(crate) fn offered(&self, cluster: ClusterId) -> Option<Option<Generation>> {
+        self.lock().get(&cluster).map(|e| e.offered)
     }
 
     /// Whether the cluster is connected here.

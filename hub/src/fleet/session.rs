@@ -233,12 +233,12 @@ impl<'a> Driver<'a> {
                 Action::Established(hello) => {
                     tracing::info!(pod = hello.pod, version = hello.agent_version, ratchet = ?hello.ratchet.map(|r| r.generation.to_string()),
                         "the session is established");
+                    // Through the registry, so that an older offer cannot overtake a newer one.
                     match current(self.shared, self.cluster.id).await {
-                        Ok(Some(offer)) => self.session.handle(clock::now(self.origin), Input::Offer(offer)),
+                        Ok(Some(offer)) => self.shared.registry.offer_first(self.cluster.id, self.number, offer),
                         Ok(None) => {}
                         Err(error) => {
-                            tracing::error!(error = %crate::chain(&error), "the current offer cannot be read");
-                            self.closing = Some("the store does not answer".to_owned());
+                            tracing::error!(error = %crate::chain(&error), "the current offer cannot be read; it is tried again");
                         }
                     }
                     self.shared.wake.rollout.notify_one();

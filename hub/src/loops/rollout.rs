@@ -24,8 +24,8 @@ use crate::shared::Shared;
 
 /// Looks again by itself: heads expire, and nothing depends on having been woken.
 const EVERY: Duration = Duration::from_secs(30);
-/// Reports arrive in bursts; one pass serves them all.
-const SETTLE: Duration = Duration::from_millis(100);
+/// Reports arrive in bursts; one pass serves them all. It is part of the time from a commit to the cluster.
+const SETTLE: Duration = Duration::from_millis(20);
 /// How long a head is good (`security.md` section 2).
 const HEAD_SECONDS: u64 = 24 * 3600;
 
@@ -107,20 +107,41 @@ async fn pass(shared: &Arc<Shared>, pinned: &mut Pinned) -> Result<(), StoreErro
             break;
         }
         let head = heads.get(&cluster.id);
+        let mut newest = head.map(|h| h.generation);
         match offer(shared, pinned, cluster, head, actions.get(&cluster.id), &intents).await {
-            Ok(()) => {}
+            Ok(made) => {
+                newest = made.or(newest);
+                shared.set_blocked(cluster.id, None);
+            }
             Err(OfferError::Store(StoreError::Conflict { what, .. })) => {
                 tracing::info!(cluster = %cluster.name, why = what, "an offer is made again");
                 shared.wake.rollout.notify_one();
             }
             Err(error) => {
-                tracing::error!(cluster = %cluster.name, error = %crate::chain(&error), "nothing can be offered");
+                let why = crate::chain(&error);
+                if shared.set_blocked(cluster.id, Some(why.clone())) {
+                    tracing::error!(cluster = %cluster.name, error = why, "nothing can be offered");
+                }
             }
         }
+        tell(shared, cluster.id, newest).await?;
     }
     Ok(())
 }
 
+/// Gives a session what it does not offer yet: made just now, by another hub, or when the store did not answer.
+async fn tell(shared: &Shared, cluster: ClusterId, newest: Option<Generation>) -> Result<(), StoreError> {
+    let Some(known) = shared.registry.offered(cluster) else { return Ok(()) };
+    if newest.is_some()
+        && newest != known
+        && let Some(current) = current(shared, cluster).await?
+    {
+        shared.registry.offer(cluster, current);
+    }
+    Ok(())
+}
+
+/// The generation, if one was made.
 async fn offer(
     shared: &Arc<Shared>,
     pinned: &mut Pinned,
@@ -128,7 +149,7 @@ async fn offer(
     head: Option<&Head>,
     action: Option<&ActionKind>,
     records: &[IntentRecord],
-) -> Result<(), OfferError> {
+) -> Result<Option<Generation>, OfferError> {
     let render = shared.render_of(cluster.id);
     let (content, revisions) = match (action, head) {
         (Some(ActionKind::Offer { content }), _) => match &render {
@@ -138,7 +159,7 @@ async fn offer(
             // Rendered anew since the plan was made: the next pass decides.
             _ => {
                 shared.wake.rollout.notify_one();
-                return Ok(());
+                return Ok(None);
             }
         },
         (_, Some(head)) => match &render {
@@ -148,12 +169,12 @@ async fn offer(
             }
             _ => (pinned.get(&shared.store, head.content).await?, head.revisions.clone()),
         },
-        (_, None) => return Ok(()),
+        (_, None) => return Ok(None),
     };
     let sealed = content.seal(&intents_for(cluster.id, records))?;
     let refresh = matches!(action, Some(ActionKind::Refresh));
     if !refresh && head.is_some_and(|h| h.index == sealed.blob.digest && h.content == content.blob.digest) {
-        return Ok(());
+        return Ok(None);
     }
     if sealed.raw_total > limits::BUNDLE_RAW_BYTES {
         return Err(OfferError::TooLarge { bytes: sealed.raw_total, limit: limits::BUNDLE_RAW_BYTES });
@@ -197,10 +218,7 @@ async fn offer(
     let revision = revisions.first().map(|r| r.revision.to_string()).unwrap_or_default();
     tracing::info!(cluster = %cluster.name, %generation, revision, index = %sealed.blob.digest.short(),
         why = if refresh { "head renewed" } else { "new content or intents" }, "offered");
-    if let Some(current) = current(shared, cluster.id).await? {
-        shared.registry.offer(cluster.id, current);
-    }
-    Ok(())
+    Ok(Some(generation))
 }
 
 /// What a cluster's session offers now; nothing before the first offer.

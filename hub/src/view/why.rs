@@ -122,6 +122,9 @@ fn rollout(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
 }
 
 fn offer(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
+    if let Some(why) = fleet.shared.blocked(cluster.id) {
+        return step(Stage::Offer, StepState::Failed, format!("nothing can be offered to {}: {why}", cluster.name));
+    }
     let Some(head) = fleet.head(cluster) else {
         return step(Stage::Offer, StepState::Waiting, "nothing was offered to this cluster yet");
     };

@@ -73,7 +73,7 @@ pub struct Store {
 
 #[derive(Debug)]
 enum Backend {
-    Memory(Mutex<mem::Model>),
+    Memory(Box<Mutex<mem::Model>>),
     Sql(Db),
 }
 
@@ -84,7 +84,7 @@ impl Store {
     /// When it cannot be reached or written, or a newer program has used it.
     pub async fn open(location: &Location, now_seconds: u64) -> Result<Self, StoreError> {
         let backend = match location {
-            Location::Memory => Backend::Memory(Mutex::new(mem::Model::new(now_seconds))),
+            Location::Memory => Backend::Memory(Box::new(Mutex::new(mem::Model::new(now_seconds)))),
             Location::Sqlite(path) => Backend::Sql(open_sqlite(path).await?),
             Location::Postgres(url) => Backend::Sql(open_postgres(url).await?),
         };

@@ -28,6 +28,13 @@ pub(crate) struct Identity {
     pub(crate) token: JoinToken,
 }
 
+impl Identity {
+    /// The same cluster with another key.
+    pub(crate) fn same(&self, key: rcgen::KeyPair) -> Self {
+        Self { grant: self.grant.clone(), key, kube_uid: self.kube_uid.clone(), token: self.token.clone() }
+    }
+}
+
 /// Asks for an identity once.
 pub(crate) async fn enrol(hub: SocketAddr, token: &JoinToken, kube_uid: &str) -> Result<Identity, EnrollRefused> {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -72,7 +79,8 @@ pub(crate) struct Seen {
     pub(crate) objects: BTreeMap<String, Vec<String>>,
     pub(crate) rejected: Option<RejectCode>,
     pub(crate) hints: usize,
-    pub(crate) renewed: usize,
+    /// The chain of the last renewal.
+    pub(crate) renewed: Option<Vec<Vec<u8>>>,
     /// Blobs fetched in all.
     pub(crate) fetched: usize,
 }
@@ -192,8 +200,9 @@ impl Run {
                 if let Ok(control) = stream::open_control(&connection).await {
                     self.talk(&connection, control).await;
                 }
+                let reason = connection.close_reason();
                 connection.close(quic::close::DONE, b"");
-                if let Some(quinn::ConnectionError::ApplicationClosed(closed)) = connection.close_reason() {
+                if let Some(quinn::ConnectionError::ApplicationClosed(closed)) = reason {
                     let code = [RejectCode::Revoked, RejectCode::Replaced]
                         .into_iter()
                         .find(|c| quic::close::rejected(*c) == closed.error_code);
@@ -288,7 +297,7 @@ impl Run {
                 Action::Bundle { head, fetched } => self.store(*head, fetched),
                 Action::Established { .. } => self.seen.send_modify(|s| s.connected = true),
                 Action::Hint(_) => self.seen.send_modify(|s| s.hints += 1),
-                Action::Renewed { .. } => self.seen.send_modify(|s| s.renewed += 1),
+                Action::Renewed { chain } => self.seen.send_modify(|s| s.renewed = Some(chain)),
                 Action::Reconnect { reject, .. } => {
                     self.seen
                         .send_modify(|s| s.rejected = reject.filter(|r| r.is_final() || *r == RejectCode::Replaced));

@@ -1,4 +1,5 @@
 //! The hub as a whole: a real repository, real QUIC, the real store; agents without a cluster.
+#![allow(clippy::unwrap_used)] // the helpers are tests as well
 
 mod agent;
 mod world;
@@ -284,11 +285,22 @@ async fn an_older_certificate_is_refused_once_a_newer_one_was_seen() {
     let key = rcgen::KeyPair::generate().unwrap();
     let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().der().to_vec();
     agent.orders.send(Order::Renew(csr)).await.unwrap();
-    agent.until("the renewal", |s| s.renewed == 1).await;
-    // The old one is good until the new one is used; the new one is never used here.
+    let renewed = agent.until("the renewal", |s| s.renewed.is_some()).await;
     drop(agent);
-    let mut agent = Agent::start(world.address, &old, Arc::new(Mutex::new(Ledger::default())));
-    agent.until("the old certificate", |s| s.connected).await;
+    let connect =
+        |identity: &agent::Identity| Agent::start(world.address, identity, Arc::new(Mutex::new(Ledger::default())));
+    let mut again = connect(&old);
+    again.until("the old certificate", |s| s.connected).await;
+    drop(again);
+    let mut new = old.same(key);
+    new.grant.chain = renewed.renewed.unwrap();
+    let mut agent = connect(&new);
+    agent.until("the new certificate", |s| s.connected).await;
+    let mut thief = connect(&old);
+    thief.until("the door", |s| s.rejected == Some(RejectCode::Revoked)).await;
+    assert!(agent.seen.borrow().connected, "the one with the newer certificate is left alone");
+    let audit: List<AuditEntry> = world.get("/audit").await.unwrap();
+    assert!(audit.items.iter().any(|e| e.action == "sessionRefused"), "two holders of one identity are an audit fact");
     world.stop().await;
 }
 

@@ -1,4 +1,5 @@
 //! One suite for SQLite, PostgreSQL and the model in memory.
+#![allow(clippy::unwrap_used)] // the helpers are tests as well
 
 mod history;
 mod postgres;
