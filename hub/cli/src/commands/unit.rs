@@ -16,7 +16,10 @@ use crate::ui::{self, ago};
 /// Reads `name` or `namespace/name`.
 pub fn parse_unit(text: &str) -> Result<UnitId, CliError> {
     let (namespace, name) = text.split_once('/').unwrap_or(("flux-system", text));
-    let plain = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    let plain = |t: &str| {
+        t.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+    };
     if !plain(namespace) || !plain(name) {
         return Err(CliError::new(Kind::Usage, format!("{text:?} is no unit: expected NAME or NAMESPACE/NAME")));
     }
