@@ -31,14 +31,19 @@ pub struct Config {
     #[serde(default)]
     pub sources: Vec<SourceConfig>,
     /// Credentials for repositories that Git itself declares (GitRepository objects), by address.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
     /// Where clusters find their root and their variables.
     #[serde(default)]
     pub clusters: ClustersConfig,
     /// Renders that run at one time; 0: one per processor.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub render_workers: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+const fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 fn default_keys() -> PathBuf {
@@ -96,10 +101,13 @@ fn default_sessions() -> usize {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AdminConfig {
     /// TCP address for HTTPS with client certificates; none: only the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     /// Further names and addresses in its certificate.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// A local socket, for the hub's own user and root.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<PathBuf>,
 }
 
@@ -131,19 +139,19 @@ pub struct SourceConfig {
     #[serde(default = "default_interval")]
     pub interval_seconds: u64,
     /// Who the hub is there.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthConfig>,
     /// Certificates (PEM) to trust beside the system's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// A forward proxy.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyConfig>,
     /// Seconds after which a fetch is given up.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: u64,
     /// Other addresses of the same repository and reference, as GitRepository objects in Git write them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<AliasConfig>,
 }
 
@@ -216,13 +224,13 @@ pub struct Credential {
     /// What the address begins with: `https://git.example.com/team/`.
     pub url_prefix: String,
     /// Who the hub is there.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthConfig>,
     /// Certificates (PEM) to trust beside the system's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// A forward proxy.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyConfig>,
 }
 
@@ -234,8 +242,10 @@ pub struct ClustersConfig {
     #[serde(rename = "default")]
     pub common: ClusterConfig,
     /// By name; what is not said here is as for all.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<ClusterName, ClusterConfig>,
     /// Labels that are variables: label key to variable name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub label_variables: BTreeMap<String, String>,
 }
 
@@ -244,10 +254,13 @@ pub struct ClustersConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ClusterConfig {
     /// The source, by name; none: the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The root's folder, with `{name}` for the cluster's name; none: `clusters/{name}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
     /// The weakest `substituteFrom` of units that have `postBuild`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
 }
 
@@ -381,5 +394,79 @@ impl SourceConfig {
 
     fn references(&self) -> usize {
         [&self.branch, &self.tag, &self.semver, &self.name_of_ref, &self.commit].into_iter().flatten().count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r"
+format: 1
+store: {postgresUrlFile: secrets/url}
+fleet: {listen: '0.0.0.0:8443', addresses: ['hub.example.org:8443']}
+admin: {socket: admin.sock}
+sources:
+- name: team/apps
+  url: https://git.example.org/team/apps
+  tag: v1
+  auth: {basic: {user: git, passwordFile: secrets/password}}
+  caFile: /etc/ca.pem
+clusters:
+  default: {root: 'fleet/{name}'}
+  named: {prod: {source: team/apps, variables: {REGION: eu}}}
+  labelVariables: {env: ENVIRONMENT}
+";
+
+    fn load(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hub.yaml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn paths_are_taken_from_the_files_own_folder() {
+        let config = load(GOOD).unwrap();
+        let folder = config.keys.parent().unwrap().to_path_buf();
+        assert_eq!(config.mirrors, folder.join("mirrors"));
+        assert!(matches!(&config.store, StoreConfig::PostgresUrlFile(p) if *p == folder.join("secrets/url")));
+        assert_eq!(config.admin.socket, Some(folder.join("admin.sock")));
+        let source = &config.sources[0];
+        assert!(
+            matches!(&source.auth, Some(AuthConfig::Basic { password_file, .. }) if *password_file == folder.join("secrets/password"))
+        );
+        assert_eq!(source.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")), "an absolute one stays");
+        assert_eq!(source.interval_seconds, 60);
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        let cases = [
+            ("format: 1", "format: 2", "format 2"),
+            ("format: 1", "format: 1\nfromat: 1", "fromat"),
+            ("tag: v1", "tag: v1\n  branch: main", "more than one"),
+            ("tag: v1", "intervalSeconds: 0", "interval"),
+            ("passwordFile", "password", "password"),
+            ("addresses: ['hub.example.org:8443']", "addresses: []", "addresses"),
+            ("{socket: admin.sock}", "{}", "admin"),
+            ("source: team/apps", "source: team/other", "team/other"),
+            ("sources:", "sources:\n- {name: team/apps, url: 'https://x.example.org/y'}", "twice"),
+            ("format: 1", "format: 1\nformat: 1", "format"),
+        ];
+        for (from, to, wanted) in cases {
+            assert!(GOOD.contains(from), "{from}");
+            let error = load(&GOOD.replacen(from, to, 1)).expect_err(to);
+            assert!(error.contains(wanted), "{to}: {error}");
+            assert!(error.contains("hub.yaml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let config = load(GOOD).unwrap();
+        let text = serde_saphyr::to_string(&config).unwrap();
+        assert_eq!(format!("{:?}", load(&text).unwrap()), format!("{config:?}"), "{text}");
+        assert!(!text.contains("null"), "{text}");
     }
 }

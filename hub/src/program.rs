@@ -41,8 +41,8 @@ pub async fn run(cli: Cli) -> Result<()> {
             let hub = Hub::bind(config, stop.clone()).await?;
             tracing::info!(
                 version = env!("CARGO_PKG_VERSION"),
-                agents = ?hub.fleet_address()?,
-                admin = ?hub.admin_address(),
+                agents = %hub.fleet_address()?,
+                admin = hub.admin_address().map(tracing::field::display),
                 "the hub listens"
             );
             let work = hub.run();

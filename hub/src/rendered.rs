@@ -111,6 +111,18 @@ impl ClusterRender {
         })
     }
 
+    /// Why units may be missing from this render: what defines them could not be built. `None`: it is whole.
+    pub(crate) fn incomplete(&self) -> Option<&Reason> {
+        if self.content.index.whole {
+            return None;
+        }
+        let held = self.units.values().find_map(|unit| match &unit.state {
+            ViewState::Held(why) => Some(why),
+            _ => None,
+        });
+        held.or_else(|| self.problems.first())
+    }
+
     /// The revision of a source in this render, as Flux writes it.
     pub(crate) fn revision_of(&self, source: &str) -> Option<String> {
         self.revisions.iter().find(|r| r.source == source).map(|r| r.revision.to_string())

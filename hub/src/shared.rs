@@ -1,6 +1,7 @@
 //! What the hub's tasks share. Everything here is recomputed or reread after a restart.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Wake,
     renders: RwLock<BTreeMap<ClusterId, Arc<ClusterRender>>>,
     plan: RwLock<Arc<Plan>>,
+    /// Whether reports move the rollout.
+    canaries: AtomicBool,
     /// Clusters that nothing can be offered to, and why.
     blocked: RwLock<BTreeMap<ClusterId, String>>,
     /// No new work is begun after it.
@@ -86,6 +89,7 @@ impl Shared {
             wake: Wake::default(),
             renders: RwLock::default(),
             plan: RwLock::default(),
+            canaries: AtomicBool::new(false),
             blocked: RwLock::default(),
             stop,
         }
@@ -119,6 +123,15 @@ impl Shared {
 }
 
 impl Shared {
+    /// Whether anybody's health holds others up. Set by every pass of the rollout.
+    pub(crate) fn has_canaries(&self) -> bool {
+        self.canaries.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_canaries(&self, any: bool) {
+        self.canaries.store(any, Ordering::Relaxed);
+    }
+
     /// Why nothing can be offered to a cluster.
     pub(crate) fn blocked(&self, cluster: ClusterId) -> Option<String> {
         self.blocked.read().unwrap_or_else(PoisonError::into_inner).get(&cluster).cloned()

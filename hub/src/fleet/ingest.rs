@@ -43,6 +43,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut reports: mpsc::Receiver<Report>
                 newer
             });
         }
-        shared.wake.rollout.notify_one();
+        if shared.has_canaries() {
+            shared.wake.rollout.notify_one();
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use driftless_protocol::id::{ClusterId, Digest, TransferId};
+use driftless_protocol::id::{ClusterId, Digest, Generation, TransferId};
 use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RejectCode};
 use driftless_protocol::quic::tls::PeerIdentity;
 use driftless_protocol::quic::{QuicError, close, close_rejected, stream};
@@ -249,6 +249,10 @@ impl<'a> Driver<'a> {
                     self.settle(generation, None).await;
                 }
                 Action::Refused { generation, code, message } => {
+                    // An agent that could not believe the head names no generation: it is the one offered.
+                    let offered = self.shared.registry.offered(self.cluster.id).flatten();
+                    let generation =
+                        if generation == Generation::default() { offered.unwrap_or_default() } else { generation };
                     tracing::warn!(%generation, code = code.as_str(), message, "the cluster refused an offer");
                     self.settle(generation, Some((code.as_str().to_owned(), message))).await;
                 }
@@ -294,7 +298,7 @@ impl<'a> Driver<'a> {
         self.transfers.spawn(work.in_current_span());
     }
 
-    async fn settle(&self, generation: driftless_protocol::id::Generation, refused: Option<(String, String)>) {
+    async fn settle(&self, generation: Generation, refused: Option<(String, String)>) {
         let stored = self.shared.store.settle(self.cluster.id, generation, refused, clock::millis()).await;
         if let Err(error) = stored {
             tracing::error!(error = %crate::chain(&error), "the answer to an offer cannot be stored");

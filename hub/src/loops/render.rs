@@ -42,7 +42,11 @@ async fn pass(shared: &Arc<Shared>, slots: &Arc<Semaphore>) -> Result<(), driftl
     let clusters = shared.store.clusters().await?;
     let active: Vec<Cluster> = clusters.into_iter().filter(|c| c.state == ClusterState::Active).collect();
     shared.keep_renders(|id| active.iter().any(|c| c.id == id));
-    let snapshot = Arc::new(Snapshot::take(shared));
+    let taker = shared.clone();
+    let Ok(snapshot) = tokio::task::spawn_blocking(move || Arc::new(Snapshot::take(&taker))).await else {
+        tracing::error!("the sources cannot be opened; tried again");
+        return Ok(());
+    };
     let mut tasks = JoinSet::new();
     for cluster in active {
         let Ok(slot) = slots.clone().acquire_owned().await else { break };

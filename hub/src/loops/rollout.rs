@@ -26,6 +26,8 @@ use crate::shared::Shared;
 const EVERY: Duration = Duration::from_secs(30);
 /// Reports arrive in bursts; one pass serves them all. It is part of the time from a commit to the cluster.
 const SETTLE: Duration = Duration::from_millis(20);
+/// A large fleet's pass takes longer: half of the time goes to others, but no change waits longer than this.
+const SETTLE_MOST: Duration = Duration::from_secs(1);
 /// How long a head is good (`security.md` section 2).
 const HEAD_SECONDS: u64 = 24 * 3600;
 
@@ -45,9 +47,11 @@ enum OfferError {
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut pinned = Pinned::default();
     loop {
+        let began = std::time::Instant::now();
         if let Err(error) = pass(&shared, &mut pinned).await {
             tracing::error!(error = %crate::chain(&error), "the rollout cannot be planned");
         }
+        let settle = began.elapsed().clamp(SETTLE, SETTLE_MOST);
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = shared.wake.rollout.notified() => {}
@@ -55,7 +59,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = tokio::time::sleep(SETTLE) => {}
+            () = tokio::time::sleep(settle) => {}
         }
     }
 }
@@ -85,6 +89,7 @@ async fn pass(shared: &Arc<Shared>, pinned: &mut Pinned) -> Result<(), StoreErro
     let intents = shared.store.intents().await?;
     pinned.0.retain(|digest, _| heads.values().any(|h| h.content == *digest));
 
+    shared.set_canaries(clusters.iter().any(is_canary));
     let view = view(shared, &clusters, &heads, &intents).await?;
     let plan = plan(&Policy::default(), &view, clock::seconds());
     let before = shared.plan();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(crate) struct Handle {
     pub(crate) reference: GitRef,
     pub(crate) aliases: Vec<(String, Option<GitRef>)>,
     pub(crate) configured: bool,
+    /// Git says `spec.suspend: true`: what was fetched stays, nothing new is.
+    suspended: AtomicBool,
     interval: Duration,
     mirror: Mirror,
     status: Mutex<SourceStatus>,
@@ -100,8 +103,12 @@ impl Book {
 
     /// Git declares this repository: fetch it too. Said again with every render, so a full queue loses nothing.
     pub(crate) fn want(&self, declared: &SourceDecl) {
-        if self.find(declared).is_none() {
-            let _ = self.adopt.try_send(declared.clone());
+        match self.find(declared) {
+            Some(handle) if !handle.configured => handle.suspended.store(declared.suspend, Ordering::Relaxed),
+            Some(_) => {}
+            None => {
+                let _ = self.adopt.try_send(declared.clone());
+            }
         }
     }
 
@@ -169,7 +176,9 @@ async fn follow(shared: Arc<Shared>, handle: Arc<Handle>, slots: Arc<Semaphore>)
     loop {
         let number = *asked.borrow_and_update();
         let Ok(slot) = slots.acquire().await else { return };
-        fetch(&shared, &handle).await;
+        if !handle.suspended.load(Ordering::Relaxed) || handle.mirror.current().is_none() {
+            fetch(&shared, &handle).await;
+        }
         drop(slot);
         handle.done.send_replace(number);
         tokio::select! {
@@ -338,6 +347,7 @@ fn open(
         reference,
         aliases,
         configured,
+        suspended: AtomicBool::new(false),
         interval,
         mirror,
         status: Mutex::new(status),
@@ -413,4 +423,46 @@ fn access(
         }),
     };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(url: &str, kind: &str) -> SourceDecl {
+        SourceDecl {
+            id: "team/apps".into(),
+            kind: kind.into(),
+            url: url.into(),
+            reference: GitRef::Branch("main".into()),
+            secret: None,
+            interval_seconds: 60,
+            ignore: None,
+            suspend: false,
+            declared_at: driftless_render::target::Location::default(),
+        }
+    }
+
+    #[test]
+    fn a_commit_cannot_make_the_hub_read_its_own_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "format: 1\nfleet: {listen: '127.0.0.1:0', addresses: ['h:1']}\nadmin: {socket: s}\n";
+        std::fs::write(dir.path().join("hub.yaml"), text).unwrap();
+        let config = Config::load(&dir.path().join("hub.yaml")).unwrap();
+        let cases = [
+            ("file:///etc", "GitRepository", "own machine"),
+            ("/etc", "GitRepository", ""),
+            ("https://127.0.0.1/x", "GitRepository", "own machine"),
+            ("https://localhost/x", "GitRepository", "own machine"),
+            ("https://[::1]/x", "GitRepository", "own machine"),
+            ("https://git.example.org/x", "OCIRepository", "not fetched yet"),
+        ];
+        for (url, kind, wanted) in cases {
+            let error = open_declared(&config, &declared(url, kind)).expect_err(url).to_string();
+            assert!(error.contains("team/apps") && error.contains(wanted), "{url}: {error}");
+        }
+        let handle = open_declared(&config, &declared("https://git.example.org/x", "GitRepository")).unwrap();
+        assert!(!handle.configured && handle.interval == Duration::from_secs(60));
+        assert_eq!(std::fs::read_dir(dir.path().join("mirrors")).unwrap().count(), 1, "only the last one has a mirror");
+    }
 }

@@ -39,7 +39,10 @@ pub(crate) fn unit(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Option<
         defined_at: view.and_then(|v| v.defined_at.clone()),
         depends_on: view.map(|v| v.spec.depends_on.clone()).unwrap_or_default(),
         rendered_revision: view.and_then(|v| render.and_then(|r| r.revision_of(&v.source))),
-        problems: view.map(|v| v.problems.clone()).unwrap_or_default(),
+        problems: match view {
+            Some(view) => view.problems.clone(),
+            None => render.and_then(|r| r.incomplete()).cloned().into_iter().collect(),
+        },
         withheld: view.map(|v| v.withheld.clone()).unwrap_or_default(),
         objects: view
             .map(|v| {

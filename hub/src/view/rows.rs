@@ -161,6 +161,7 @@ pub(crate) fn unit(
         &UnitFacts {
             view,
             revision: view.and_then(|v| render.and_then(|r| r.revision_of(&v.source))),
+            incomplete: render.and_then(ClusterRender::incomplete),
             report: stored.map(|s| &s.report),
             connected: fleet.shared.registry.is_connected(cluster.id),
             offered_newest: fleet.offered_newest(cluster),
@@ -176,6 +177,8 @@ struct UnitFacts<'a> {
     view: Option<&'a UnitView>,
     /// The revision of its source in the newest render.
     revision: Option<String>,
+    /// Why the newest render may lack units.
+    incomplete: Option<&'a Reason>,
     /// The agent's newest report.
     report: Option<&'a UnitReport>,
     /// Whether the agent has a session.
@@ -217,6 +220,10 @@ fn unit_row(cluster: &ClusterName, id: &UnitId, facts: &UnitFacts<'_>) -> UnitRo
         row.ready = Ready::False;
         row.reason = reason::HELD.to_owned();
         row.message = format!("{}; the cluster keeps what it has", located(why));
+    } else if let (None, Some(why)) = (state, facts.incomplete) {
+        row.ready = Ready::False;
+        row.reason = reason::HELD.to_owned();
+        row.message = format!("what defines it could not be built: {}; the cluster keeps what it has", located(why));
     } else if row.suspended {
         suspended_row(&mut row, facts);
     } else if let (Some(ViewState::Full(body)), Some(report)) = (state, report) {

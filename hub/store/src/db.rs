@@ -315,13 +315,14 @@ impl Db {
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite { readers, jobs, writer } => {
+                // Readers first: whoever closes last folds the log back into the file.
+                readers.close().await;
                 drop(jobs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
                 if let Some(writer) = writer.lock().await.take()
                     && let Err(error) = writer.await
                 {
                     tracing::error!(%error, "the database writer ended badly");
                 }
-                readers.close().await;
             }
             Self::Postgres(pool) => pool.close().await,
         }

@@ -84,6 +84,7 @@ async fn what_was_written_is_there_after_closing_and_a_second_opening_changes_no
     suite::put_something(&store).await;
     store.close().await;
     assert!(matches!(store.epoch().await, Err(StoreError::Closed | StoreError::Database { .. })), "closed is closed");
+    assert!(!dir.path().join("hub.db-wal").exists(), "a closed database is one file, safe to copy");
     let again = Store::open(&location, BORN + 500).await.unwrap();
     assert_eq!(again.epoch().await.unwrap(), BORN);
     assert_eq!(again.audit_rows(0, 10).await.unwrap().len(), 1);
