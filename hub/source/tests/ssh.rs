@@ -32,7 +32,7 @@ fn run(program: &str, args: &[&str]) -> Option<String> {
 }
 
 impl Sshd {
-    /// None: there is no server here that could be started.
+    /// None: there is no server here that could be started, which fails the test: a real part is never skipped.
     fn start() -> Option<Self> {
         let program = ["/usr/sbin/sshd", "/usr/bin/sshd", "/usr/local/sbin/sshd"].map(PathBuf::from);
         let program = program.into_iter().find(|p| p.exists())?;
@@ -87,10 +87,9 @@ impl Sshd {
 
 #[tokio::test]
 async fn a_repository_over_ssh() {
-    let Some(sshd) = Sshd::start() else {
-        eprintln!("skipped: no ssh server can be started here");
-        return;
-    };
+    let sshd = Sshd::start().expect(
+        "no ssh server can be started here: `cargo verify --install` installs one (Debian: openssh-server) and makes /run/sshd",
+    );
     let origin = Origin::new();
     let dir = tempfile::tempdir().unwrap();
     let mirror = open(dir.path(), sshd.config(&origin.bare(), "client", "host.pub"));
