@@ -251,7 +251,7 @@ impl Driver {
         match done {
             Ok((id, answer)) => {
                 if let Answer::Failed(failure) = &answer {
-                    tracing::debug!(step = %id, status = failure.status, message = failure.message, "failed");
+                    tracing::debug!(step = %id, status = failure.status, why = failure.message, "failed");
                 }
                 let stored = self.stored.clone();
                 self.engine.done(id, answer.outcome(), blobs(stored.as_deref()), now);
@@ -277,7 +277,12 @@ impl Driver {
             }
             Seen::Gone { object, .. } => self.engine.observe(Observation::Gone(&object), blobs, now),
             Seen::Failing { resource, message } => {
-                tracing::warn!(kind = resource.kind, group = resource.group, message, "cannot watch; trying again");
+                tracing::warn!(
+                    kind = resource.kind,
+                    group = resource.group,
+                    why = message,
+                    "cannot watch; trying again"
+                );
                 let kind = group_kind(&resource.group, &resource.kind);
                 self.engine.observe(Observation::Blind(&kind, &message), blobs, now);
             }

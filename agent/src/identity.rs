@@ -321,7 +321,7 @@ async fn ask_until_answered(token: &JoinToken, key: &str, kube_uid: &str) -> Res
                     return Err(IdentityError::Refused(refused));
                 }
                 Ok(EnrollAnswer::Refused(refused)) => {
-                    tracing::warn!(address, code = %refused.code, message = refused.message, "the hub cannot enrol us now");
+                    tracing::warn!(address, code = %refused.code, why = refused.message, "the hub cannot enrol us now");
                 }
                 Err(error) => tracing::warn!(address, error = chain(&error), "cannot enrol at this address"),
             }

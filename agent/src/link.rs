@@ -319,7 +319,7 @@ impl Link {
                     self.work.push_back(Work::Bundle { head, fetched });
                 }
                 Action::Refused { generation, code, message } => {
-                    tracing::warn!(%generation, code = code.as_str(), message, "offer refused");
+                    tracing::warn!(%generation, code = code.as_str(), why = message, "offer refused");
                     self.problems.offer =
                         problem(code.as_str(), format!("generation {generation} was refused: {message}"));
                     self.tell_cluster();
@@ -332,7 +332,7 @@ impl Link {
                 Action::Renewed { chain } => self.work.push_back(Work::Renewed(chain)),
                 Action::RenewRefused { message } => self.renewal_failed(format!("the hub refused: {message}")),
                 Action::Reconnect { after_ms, reject, message } => {
-                    tracing::warn!(message, "leaving this connection");
+                    tracing::warn!(why = message, "leaving this connection");
                     let least = after_ms.map(Duration::from_millis);
                     let is_final = reject.is_some_and(driftless_protocol::message::RejectCode::is_final);
                     if is_final {
@@ -418,7 +418,7 @@ impl Link {
     }
 
     fn renewal_failed(&mut self, message: String) {
-        tracing::warn!(message, "the certificate was not renewed; trying again");
+        tracing::warn!(why = message, "the certificate was not renewed; trying again");
         self.renewing = false;
         self.renew_due = Instant::now() + RENEW_AGAIN;
         self.problems.renewal = problem("RenewalFailed", format!("the certificate was not renewed: {message}"));
@@ -498,7 +498,7 @@ impl Link {
                 self.input(Input::Connected { session: self.sessions });
             }
             Err(message) => {
-                tracing::warn!(message, "cannot connect to the hub");
+                tracing::warn!(why = message, "cannot connect to the hub");
                 self.down(None, false);
             }
         }
@@ -515,11 +515,11 @@ impl Link {
                 self.input(Input::Transferred { transfer, blobs, altered });
             }
             Heard::TransferFailed { transfer, message } => {
-                tracing::warn!(%transfer, message, "a transfer failed");
+                tracing::warn!(%transfer, why = message, "a transfer failed");
                 self.input(Input::TransferFailed { transfer, message });
             }
             Heard::Closed { message, is_final } => {
-                tracing::warn!(message, "the connection ended");
+                tracing::warn!(why = message, "the connection ended");
                 self.down(None, is_final);
             }
         }

@@ -189,6 +189,11 @@ impl Ledger {
                 Ok(stored) => ledger.stored = Some(Arc::new(stored)),
                 Err(error @ LedgerError::Api { .. }) => return Err(error),
                 Err(error) => {
+                    // Damage, or somebody who writes here and should not: it must be found in the log later too.
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the stored bundle cannot be used, the hub is asked for it again"
+                    );
                     ledger.problem = Some(format!(
                         "the stored bundle cannot be used, the hub is asked for it again: {}",
                         chain(&error)

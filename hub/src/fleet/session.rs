@@ -36,7 +36,7 @@ pub(crate) async fn serve(
 ) {
     let peer = connection.remote_address();
     let reject = |code, message: &str| {
-        tracing::warn!(%peer, cluster = %identity.cluster, %message, "a session was refused");
+        tracing::warn!(%peer, cluster = %identity.cluster, why = %message, "a session was refused");
         close_rejected(&connection, code, message);
     };
     let admission = shared.store.admit(identity.cluster, identity.certificate, clock::millis()).await;
@@ -253,7 +253,7 @@ impl<'a> Driver<'a> {
                     let offered = self.shared.registry.offered(self.cluster.id).flatten();
                     let generation =
                         if generation == Generation::default() { offered.unwrap_or_default() } else { generation };
-                    tracing::warn!(%generation, code = code.as_str(), message, "the cluster refused an offer");
+                    tracing::warn!(%generation, code = code.as_str(), why = message, "the cluster refused an offer");
                     self.settle(generation, Some((code.as_str().to_owned(), message))).await;
                 }
                 Action::ClusterReport { n, report } => self.report(n, ReportContent::Cluster(report)).await,
@@ -269,7 +269,7 @@ impl<'a> Driver<'a> {
                 }
                 Action::Close { code, message } => {
                     if code == RejectCode::Protocol {
-                        tracing::warn!(message, "the agent broke the protocol");
+                        tracing::warn!(why = message, "the agent broke the protocol");
                     }
                     self.closing = Some(format!("{}: {message}", code.as_str()));
                 }
@@ -315,7 +315,7 @@ impl<'a> Driver<'a> {
 
     async fn renew(&self, csr: &[u8]) -> Input {
         let refuse = |message: String| {
-            tracing::warn!(message, "a certificate was not renewed");
+            tracing::warn!(why = message, "a certificate was not renewed");
             Input::RenewRefused { message }
         };
         let asked = match AgentRequest::parse(csr) {

@@ -11,7 +11,7 @@ use driftless_store::{Cluster, IntentRecord, StoredUnitReport};
 
 use crate::loops::rollout::is_canary;
 use crate::loops::sources::READY;
-use crate::rendered::{UnitView, ViewState};
+use crate::rendered::{ClusterRender, UnitView, ViewState};
 use crate::shared::VERSION;
 use crate::view::Fleet;
 

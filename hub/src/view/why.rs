@@ -77,6 +77,13 @@ fn rendered(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId, view: Option<&Uni
     };
     let since = Some(render.at);
     let Some(view) = view else {
+        if let Some(why) = render.incomplete() {
+            let message = format!(
+                "what defines the unit could not be built, the cluster keeps what it has: {}",
+                rows::located(why)
+            );
+            return step(Stage::Render, StepState::Failed, message).at(why).since(since);
+        }
         let message = format!("Git has no unit {id} for this cluster any more; what it owned is being removed or held");
         return step(Stage::Render, StepState::Ok, message).since(since);
     };

@@ -76,20 +76,15 @@ impl Engine {
             }
             Some(State::Left) => {
                 let owns = self.leaving.iter().any(|ix| self.unit_of(*ix) == Some(unit));
-                let message = match self.index_whole {
-                    true if !owns => "it left Git, and nothing of it is left in the cluster",
-                    true => "it left Git; what it owned is being deleted, or kept as told below",
-                    false => "it is not in the bundle, but the hub could not build everything; what it owned is kept",
+                let (reason, message) = match self.index_whole {
+                    true if !owns => (reason::PRUNING, "it left Git, and nothing of it is left in the cluster"),
+                    true => (reason::PRUNING, "it left Git; what it owned is being deleted, or kept as told below"),
+                    false => (
+                        reason::HELD,
+                        "it is not in the bundle, but the hub could not build everything that defines units; nothing is deleted",
+                    ),
                 };
-                (
-                    Status {
-                        ready: Ready::Unknown,
-                        reason: reason::PRUNING,
-                        message: message.to_owned(),
-                        waiting: None,
-                    },
-                    None,
-                )
+                (Status { ready: Ready::Unknown, reason, message: message.to_owned(), waiting: None }, None)
             }
             Some(State::Full(_)) => self.advance_full(unit, now),
         };
