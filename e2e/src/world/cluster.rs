@@ -107,6 +107,17 @@ impl Cluster {
         crate::certs::write_private(&self.join, token).context("write the join token")
     }
 
+    /// Takes the join token away, as one does once it was used. Nothing happens if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn remove_join_token(&self) -> Result<()> {
+        match std::fs::remove_file(&self.join) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove the join token"),
+            _ => Ok(()),
+        }
+    }
+
     /// Starts the agent, as a new pod.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::World;
 use crate::wait::{self, Seen};
 
 /// Long enough for a machine that does other things too; nothing waits that long when it works.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 impl World {
     /// What `driftless` prints for people.
