@@ -45,7 +45,11 @@ pub(super) const STEPS: &[Step] = &[
     Step {
         name: "test",
         // All test programs, also after one failed.
-        commands: &[&["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]],
+        // The end-to-end tests run the programs; `cargo test` alone builds those of crates with integration tests only.
+        commands: &[
+            &["cargo", "build", "--locked", "--workspace", "--bins"],
+            &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"],
+        ],
         env: &[],
         needs: Needs::TestPrograms,
     },
