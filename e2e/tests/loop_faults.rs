@@ -122,15 +122,15 @@ async fn api_server_crashes(world: &mut World, base: &Content) -> Result<()> {
     {
         let world = &*world;
         wait::until(PATIENCE, "the commit not to be applied, visibly", || async {
-            let row = world.unit(CLUSTER, "steady").await?;
-            if row.revision.as_deref().is_some_and(|r| r.ends_with(&commit)) {
-                return Ok(Seen::<()>::Never(format!("shown as applied without an API server: {row:?}")));
+            match (world.unit(CLUSTER, "steady").await, cluster_row(world).await) {
+                (Ok(unit), _) if unit.revision.as_deref().is_some_and(|r| r.ends_with(&commit)) => {
+                    Seen::Never(format!("shown as applied without an API server: {unit:?}"))
+                }
+                (Ok(_), Ok(cluster)) if cluster.ready != Ready::True => Seen::Done(()),
+                seen => Seen::NotYet(format!("{seen:?}")),
             }
-            let cluster = cluster_row(world).await?;
-            if cluster.ready == Ready::True { bail!("{cluster:?}") } else { Ok(Seen::Done(())) }
         })
-        .await
-        .map(drop)?;
+        .await?;
     }
     world.cluster(CLUSTER).plane.start_apiserver().await?;
     steady(world, "while-the-api-server-is-down").await?;
@@ -156,18 +156,17 @@ async fn force_push(world: &mut World, base: &Content) -> Result<()> {
 /// Waits until the source is shown as not ready, with these words, and its last good revision.
 async fn source_fails(world: &World, words: &[&str], commit: &str) -> Result<()> {
     wait::until(PATIENCE, format!("the source to fail with {words:?}"), || async {
-        let source = world.source().await?;
-        let told = words.iter().all(|w| source.message.contains(w));
-        if source.ready != Ready::False || !told {
-            bail!("{source:?}");
+        match world.source().await {
+            Ok(source) if !source.revision.as_deref().is_some_and(|r| r.ends_with(commit)) => {
+                Seen::Never(format!("the last good revision is lost: {source:?}"))
+            }
+            Ok(source) if source.ready == Ready::False && words.iter().all(|w| source.message.contains(w)) => {
+                Seen::Done(())
+            }
+            seen => Seen::NotYet(format!("{seen:?}")),
         }
-        if !source.revision.as_deref().is_some_and(|r| r.ends_with(commit)) {
-            return Ok(Seen::<()>::Never(format!("the last good revision is lost: {source:?}")));
-        }
-        Ok(Seen::Done(()))
     })
-    .await
-    .map(drop)?;
+    .await?;
     // Where somebody looks who wonders why a commit does not arrive.
     let step = world.step(CLUSTER, "steady", Stage::Source).await?;
     ensure!(step.state == StepState::Failed && step.message.contains("stays in use"), "{step:?}");
