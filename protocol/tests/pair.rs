@@ -536,18 +536,23 @@ fn tampered_withheld_and_unasked_blobs_end_an_offer_and_nothing_is_stored() {
 
 #[test]
 fn a_refusal_that_time_may_heal_is_offered_again() {
-    let mut world = World::new();
-    world.fail_store = Some(RefusalCode::LedgerFailed);
-    world.connect();
-    let made = make(1, 2, 2, "a");
-    world.offer(&made);
-    world.run();
-    assert_eq!(world.hub_refused, [RefusalCode::LedgerFailed]);
-    world.fail_store = None;
-    world.pass(29_000);
-    assert!(!world.has(&made));
-    world.pass(2_000);
-    assert!(world.has(&made));
+    for (code, pause) in [(RefusalCode::LedgerFailed, 2_000), (RefusalCode::LedgerFull, 30_000)] {
+        let mut world = World::new();
+        world.fail_store = Some(code);
+        world.connect();
+        let made = make(1, 2, 2, "a");
+        world.offer(&made);
+        world.run();
+        assert_eq!(world.hub_refused, [code]);
+        // Twice as long after the second refusal.
+        world.pass(pause + 500);
+        assert_eq!(world.hub_refused, [code, code]);
+        world.fail_store = None;
+        world.pass(2 * pause - 1_000);
+        assert!(!world.has(&made), "{code:?}");
+        world.pass(1_500);
+        assert!(world.has(&made), "{code:?}");
+    }
 }
 
 #[test]

@@ -179,6 +179,8 @@ const HELLO_MS: u64 = 10_000;
 const SLOW_MS: u64 = 30_000;
 /// First and longest pause before an offer is repeated after a refusal that time may heal, in milliseconds.
 const REOFFER_MS: (u64, u64) = (30_000, 600_000);
+/// First pause after the cluster's API server did not take the bundle: most often it restarts, and is back in seconds.
+const REOFFER_LEDGER_FAILED_MS: u64 = 2_000;
 /// Hints for single units kept; beyond it one hint for all takes their place.
 const HINTS: usize = 64;
 
@@ -555,7 +557,8 @@ impl Session {
     fn refused(&mut self, now: Now, refused: Refused) {
         use RefusalCode as R;
         if matches!(refused.code, R::Future | R::Incomplete | R::LedgerFull | R::LedgerFailed) {
-            let (first, longest) = REOFFER_MS;
+            let (usual, longest) = REOFFER_MS;
+            let first = if refused.code == R::LedgerFailed { REOFFER_LEDGER_FAILED_MS } else { usual };
             let pause = first.saturating_mul(1 << self.refusals.min(10)).min(longest);
             self.refusals += 1;
             self.reoffer_at = Some(now.mono_ms + pause);
