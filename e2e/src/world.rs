@@ -220,6 +220,7 @@ impl World {
         let mut text = format!("--- hub\n{}", self.hub.log_tail(lines));
         for cluster in &self.clusters {
             text.push_str(&format!("\n--- agent of {}\n{}", cluster.name(), cluster.agent_log_tail(lines)));
+            text.push_str(&format!("\n--- cluster {}\n{}", cluster.name(), cluster.plane.logs(lines / 4).await));
         }
         text
     }
