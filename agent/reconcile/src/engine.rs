@@ -4,8 +4,12 @@
 //! marks its unit dirty; [`Engine::poll`] looks at dirty units only.
 
 mod advance;
+mod autoscale;
 mod deletes;
 mod input;
+mod judge;
+mod need;
+mod observe;
 mod report;
 mod run;
 mod state;
@@ -160,7 +164,7 @@ impl Engine {
         for obj in self.objects.iter().flatten() {
             let kind = GroupKind::of(&obj.key);
             let Some(versions) = self.kinds.get(&kind).and_then(|k| k.served.as_ref()) else { continue };
-            workloads |= obj.want.is_some() && input::scalable(&obj.key);
+            workloads |= obj.want.is_some() && autoscale::scalable(&obj.key);
             // Watched as it is declared: baselines are of that version's fields.
             let declared = obj.want.as_ref().map(|want| version_of(&want.api_version).to_owned());
             let version = declared.filter(|version| versions.contains(version));
@@ -172,7 +176,7 @@ impl Engine {
         let mut all: Vec<Wanted> =
             wanted.into_iter().map(|(kind, version)| Wanted { kind, version, owned_only: true }).collect();
         if workloads {
-            for kind in input::autoscaler_kinds() {
+            for kind in autoscale::autoscaler_kinds() {
                 if self.kinds.get(&kind).is_some_and(|k| k.served.is_some()) {
                     all.retain(|w| w.kind != kind);
                     all.push(Wanted { kind, version: None, owned_only: false });

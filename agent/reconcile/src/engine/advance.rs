@@ -3,26 +3,18 @@
 use std::sync::Arc;
 
 use driftless_protocol::bundle::SuspendedBy;
-use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{Ready, Waiting, reason};
+use driftless_protocol::report::{Ready, reason};
 
 use super::Engine;
-use super::state::{Full, Ix, Live, Obj, Pace, State, Status, UnitIx};
-use crate::fold::Folded;
+use super::judge::Tally;
+use super::need::heals;
+use super::state::{Ix, State, Status, UnitIx};
 use crate::health::Health;
 use crate::input::{GroupKind, Millis};
 use crate::inventory::Entry;
 use crate::order::Stage;
-use crate::plan::{self, DriftView, Need, View};
+use crate::plan::Need;
 use crate::retry;
-use crate::step::Purpose;
-
-/// Window in which heals against a controller count as one contest (security.md P-23).
-const CONTEST_WINDOW: Millis = 600_000;
-/// So many heals in the window are no contest yet.
-const CONTEST_FROM: u32 = 3;
-/// Never slower than one heal a minute.
-const CONTEST_SLOWEST: Millis = 60_000;
 
 /// Where an object stands, as far as its unit is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,19 +31,6 @@ pub(super) enum Progress {
     Failed,
     /// The cluster does not serve its kind.
     NotServed,
-}
-
-/// What a unit's objects amount to.
-#[derive(Debug, Default)]
-struct Tally {
-    pending: usize,
-    failed: usize,
-    not_served: usize,
-    /// Not served, and not handed through: the unit cannot be ready.
-    missing_kinds: usize,
-    first_pending: Option<String>,
-    errors: Vec<String>,
-    unhealthy: Option<(Health, String)>,
 }
 
 impl Engine {
@@ -245,69 +224,6 @@ impl Engine {
         (status, wake)
     }
 
-    /// The first dependency that is not ready, as a sentence.
-    fn unready_dependency(&self, full: &Full) -> Option<String> {
-        full.spec.depends_on.iter().find_map(|id| {
-            let Some(slot) = self.by_unit.get(id).and_then(|unit| self.unit(*unit)) else {
-                return Some(format!("dependsOn {id}: there is no such unit in this cluster"));
-            };
-            match &slot.state {
-                State::Left => Some(format!("dependsOn {id}: it left Git")),
-                State::Held(why) => Some(format!("dependsOn {id}: the hub could not build it: {}", why.message)),
-                // As Flux does, a suspended unit counts as it stands: by whether it was ever applied here.
-                State::Suspended(_) if self.inventory.units().any(|(known, _)| **known == *id) => None,
-                State::Suspended(_) => Some(format!("dependsOn {id}: it is suspended and was never applied here")),
-                State::Full(other) => {
-                    if slot.status.ready == Ready::True && slot.applied == Some(other.body) && !self.unjudged(id) {
-                        return None;
-                    }
-                    let message = match slot.status.message.as_str() {
-                        "" => "not looked at yet",
-                        message => message,
-                    };
-                    Some(format!("dependsOn {id}: not ready: {message}"))
-                }
-            }
-        })
-    }
-
-    /// A unit whose new state has not been judged yet must not pass as ready by its old one.
-    fn unjudged(&self, id: &driftless_protocol::id::UnitId) -> bool {
-        self.by_unit.get(id).is_some_and(|unit| self.dirty.contains(unit))
-    }
-
-    /// The cluster does not serve an object's kind, or not in its version: why, for people.
-    pub(super) fn unserved(&self, ix: Ix) -> Option<String> {
-        let obj = self.obj(ix)?;
-        let want = obj.want.as_ref()?;
-        if !self.discovered {
-            return None;
-        }
-        let Some(versions) = self.kinds.get(&GroupKind::of(&obj.key)).and_then(|kind| kind.served.as_ref()) else {
-            let kind = &obj.key.kind;
-            return Some(format!(
-                "the cluster does not serve the kind {kind} ({}); it is applied as soon as it does",
-                want.api_version
-            ));
-        };
-        let version = super::version_of(&want.api_version);
-        (!versions.iter().any(|served| served == version)).then(|| {
-            let (kind, served) = (&obj.key.kind, versions.join(", "));
-            format!("the cluster serves {kind} as {served}, and not as {version}; change its apiVersion in Git")
-        })
-    }
-
-    /// Why an object has no place to be applied to, if so.
-    pub(super) fn unplaced(&self, key: &ObjectKey) -> Option<String> {
-        let kind = self.kinds.get(&GroupKind::of(key))?;
-        (kind.served.is_some() && kind.namespaced && key.namespace.is_empty()).then(|| {
-            format!(
-                "{} {}: namespace not specified; set metadata.namespace, or the unit's targetNamespace",
-                key.kind, key.name
-            )
-        })
-    }
-
     /// Where an object stands; queues it when something can be done now. Also: when to look again.
     fn progress(&mut self, ix: Ix, closed: Option<&str>, now: Millis) -> (Progress, Option<Millis>) {
         let need = self.need(ix, now);
@@ -380,73 +296,6 @@ impl Engine {
         must && obj.probed.is_some_and(|(_, mark)| mark == want.mark)
     }
 
-    /// What an object needs by itself, without regard to its unit's stages.
-    pub(super) fn need(&self, ix: Ix, now: Millis) -> Need {
-        let Some(obj) = self.obj(ix) else { return Need::Nothing };
-        let Some(want) = &obj.want else { return Need::Nothing };
-        let Some(slot) = self.unit(want.unit) else { return Need::Nothing };
-        let Some(full) = slot.full() else { return Need::Nothing };
-        let entry = self.inventory.get(&obj.key);
-        let live: Option<Option<&Folded>> = match &obj.live {
-            Live::Unknown => None,
-            Live::Absent => Some(None),
-            Live::Present(folded) => Some(Some(folded)),
-        };
-        let of = obj.live.folded().map(|live| (live.owned, live.added, want.mark));
-        let drift = obj.drift.as_ref().filter(|drift| Some(drift.of) == of).map(|drift| DriftView {
-            fields: drift.fields.len(),
-            added: drift.fields.iter().any(|field| field.desired.is_none()),
-            unclaimed: drift.fields.iter().all(|field| field.manager.is_none() && field.live.is_some()),
-        });
-        let damping = match &obj.drift {
-            Some(drift) if drift.fields.iter().any(|field| plan::may_contest(field.class)) => damping(obj, now),
-            _ => 0,
-        };
-        plan::need(
-            &View {
-                desired: want.mark,
-                baseline: entry.and_then(|entry| entry.baseline.as_ref()),
-                live,
-                drift,
-                autoscaled: self.autoscaled(&obj.key),
-                mode: self.mode(want.unit),
-                spec: &full.spec,
-                unit_healthy: slot.status.ready == Ready::True,
-                last_heal: obj.pace.last,
-                damping,
-                looked: of.is_some() && obj.looked == of,
-                probed: obj.probed == of.map(|(owned, _, desired)| (owned, desired)),
-            },
-            now,
-        )
-    }
-
-    /// The namespace of an object is declared in this bundle and is not there yet.
-    fn missing_namespace(&self, ix: Ix) -> Option<String> {
-        let obj = self.obj(ix)?;
-        if obj.key.namespace.is_empty() {
-            return None;
-        }
-        let key = ObjectKey {
-            group: String::new(),
-            kind: "Namespace".to_owned(),
-            namespace: String::new(),
-            name: obj.key.namespace.clone(),
-        };
-        let namespace = self.by_key.get(&key).and_then(|ix| self.obj(*ix))?;
-        let want = namespace.want.as_ref()?;
-        if namespace.live.folded().is_some_and(|live| !live.deleting) {
-            return None;
-        }
-        let owner = self.unit(want.unit).map(|slot| slot.id.to_string()).unwrap_or_default();
-        let state = match (&namespace.trouble, &namespace.live) {
-            (Some(trouble), _) => format!("could not be applied: {}", trouble.failure.message),
-            (None, Live::Present(_)) => "is being deleted".to_owned(),
-            _ => "is not there yet".to_owned(),
-        };
-        Some(format!("{key} of unit {owner}, which {state}, before {}", obj.key))
-    }
-
     /// Puts an object into the run queue, with its intent into the inventory first where there is none.
     fn enqueue(&mut self, ix: Ix, now: Millis) {
         if !self.inventory_read || !self.discovered {
@@ -510,144 +359,5 @@ impl Engine {
         if let Some(slot) = after.and_then(|unit| self.unit_mut(unit)) {
             slot.work += 1;
         }
-    }
-
-    /// The verdict on a unit.
-    fn judge(
-        &mut self,
-        unit: UnitIx,
-        tally: &Tally,
-        blocked: Option<String>,
-        gate: Option<String>,
-        now: Millis,
-    ) -> Status {
-        let looks = self.looks_verdict(unit);
-        let Some(slot) = self.unit_mut(unit) else { return Status::default() };
-        let State::Full(full) = &slot.state else { return Status::default() };
-        let revision = full.revision.clone();
-        let shown_revision = revision.clone().unwrap_or_else(|| "unknown revision".to_owned());
-        let waiting = |on: String| Some(Waiting { on, since: now });
-        let status = |ready, reason, message, waiting| Status { ready, reason, message, waiting };
-        if tally.pending > 0
-            && let Some(why) = blocked
-        {
-            slot.settled = None;
-            return status(Ready::False, reason::DEPENDENCY_NOT_READY, why.clone(), waiting(why));
-        }
-        if tally.failed > 0 || tally.missing_kinds > 0 {
-            slot.settled = None;
-            let mut message = tally.errors.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
-            let more = (tally.failed + tally.missing_kinds).saturating_sub(tally.errors.len().min(3));
-            if more > 0 {
-                message.push_str(&format!("; and {more} more"));
-            }
-            return status(Ready::False, reason::FAILED, message, gate.and_then(waiting));
-        }
-        if tally.pending > 0 {
-            slot.settled = None;
-            let on = gate.or_else(|| tally.first_pending.clone()).unwrap_or_default();
-            let message = format!("applying {shown_revision}: {} objects to go; waits for {on}", tally.pending);
-            return status(Ready::Unknown, reason::PROGRESSING, message, waiting(on));
-        }
-        if slot.applied != Some(full.body) {
-            slot.applied = Some(full.body);
-            slot.applied_at = Some(now);
-            slot.applied_revision = revision;
-        }
-        let settled = *slot.settled.get_or_insert(now);
-        let mut notes = String::new();
-        if !full.withheld.is_empty() {
-            notes.push_str(&format!("; {} objects withheld", full.withheld.len()));
-        }
-        if tally.not_served > 0 {
-            notes.push_str(&format!("; {} objects of kinds the cluster does not serve", tally.not_served));
-        }
-        let unhealthy = if full.spec.wait { tally.unhealthy.clone() } else { None }.or(looks);
-        if let Some((health, why)) = unhealthy {
-            let late = now >= settled.saturating_add(full.spec.timeout_seconds.saturating_mul(1000));
-            if health == Health::Failed || late {
-                let took =
-                    if late { format!(" (not healthy within {} s)", full.spec.timeout_seconds) } else { String::new() };
-                return status(
-                    Ready::False,
-                    reason::HEALTH_CHECK_FAILED,
-                    format!("{why}{took}"),
-                    waiting(format!("health of {why}")),
-                );
-            }
-            let message = format!("applied {shown_revision}, waits for {why}");
-            return status(Ready::Unknown, reason::HEALTH_CHECK_PENDING, message, waiting(format!("health of {why}")));
-        }
-        status(Ready::True, reason::SUCCEEDED, format!("Applied revision: {shown_revision}{notes}"), None)
-    }
-
-    /// The worst verdict over the unit's `healthChecks`, declared here or not.
-    fn looks_verdict(&self, unit: UnitIx) -> Option<(Health, String)> {
-        let slot = self.unit(unit)?;
-        let full = slot.full()?;
-        if full.spec.wait {
-            // Flux ignores healthChecks when it waits for everything.
-            return None;
-        }
-        let mut worst = None;
-        for key in &full.spec.health_checks {
-            let declared = self.by_key.get(key).and_then(|ix| self.obj(*ix)).filter(|obj| obj.want.is_some());
-            let (health, why) = match (declared, slot.looks.iter().find(|look| look.key == *key)) {
-                (Some(Obj { live: Live::Present(live), .. }), _) => {
-                    (live.health, live.health_message.as_deref().map(str::to_owned))
-                }
-                (Some(_), _) => (Health::InProgress, Some("not applied yet".to_owned())),
-                (None, Some(look)) => match &look.verdict {
-                    Some(verdict) => (verdict.health, verdict.message.clone()),
-                    None => (Health::InProgress, Some("not looked at yet".to_owned())),
-                },
-                (None, None) => continue,
-            };
-            if health != Health::Current && worst.as_ref().is_none_or(|(h, _)| *h != Health::Failed) {
-                worst = Some((health, format!("{key}: {}", why.unwrap_or_else(|| "not healthy".to_owned()))));
-            }
-        }
-        worst
-    }
-
-    /// When a health check of a foreign object is due.
-    fn looks_due(&self, unit: UnitIx) -> Option<Millis> {
-        let slot = self.unit(unit)?;
-        slot.looks.iter().filter(|look| look.busy.is_none()).map(|look| look.next).min()
-    }
-
-    /// Marks for tests and reports: what an object amounts to now, without queueing anything.
-    pub(super) fn drift_of(obj: &Obj) -> Option<&super::state::Drift> {
-        let of = (obj.live.folded()?.owned, obj.live.folded()?.added, obj.want.as_ref()?.mark);
-        obj.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())
-    }
-}
-
-/// Concerns an object whose content was applied before: neither stages nor dependencies hold it up.
-pub(super) fn heals(need: Need) -> bool {
-    matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun | Need::Read)
-}
-
-/// The pause a contest asks for. Rights and admission are never damped: there every second counts.
-fn damping(obj: &Obj, now: Millis) -> Millis {
-    let Pace { contests, window, .. } = obj.pace;
-    let guarded = matches!(obj.key.group.as_str(), "rbac.authorization.k8s.io" | "admissionregistration.k8s.io");
-    if guarded || contests <= CONTEST_FROM || now.saturating_sub(window) > CONTEST_WINDOW {
-        return 0;
-    }
-    (1000 << (contests - CONTEST_FROM).min(16)).min(CONTEST_SLOWEST)
-}
-
-impl Pace {
-    /// Counts a heal.
-    pub(super) fn healed(&mut self, contested: bool, now: Millis) {
-        self.last = Some(now);
-        if !contested {
-            return;
-        }
-        if now.saturating_sub(self.window) > CONTEST_WINDOW {
-            *self = Self { last: Some(now), contests: 0, window: now };
-        }
-        self.contests = self.contests.saturating_add(1);
     }
 }

@@ -134,7 +134,7 @@ impl Engine {
         let want = obj.want.as_ref()?;
         let slot = self.unit(want.unit)?;
         let full = slot.full()?;
-        let heal = super::advance::heals(need);
+        let heal = super::need::heals(need);
         if !heal && (!slot.open || want.stage > slot.stage) {
             return None;
         }

@@ -1,0 +1,73 @@
+//! Workloads whose replicas an autoscaler owns, and what is therefore changed in the bytes that are sent.
+
+use driftless_protocol::object::{ObjectKey, group_of};
+use serde_json::Value;
+
+use super::Engine;
+use super::state::{Ix, Live};
+use crate::input::GroupKind;
+use crate::step::Edit;
+
+/// Workloads whose `spec.replicas` an autoscaler may own.
+pub(super) fn scalable(key: &ObjectKey) -> bool {
+    key.group == "apps" && matches!(key.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet")
+}
+
+/// Kinds that target a workload.
+pub(super) fn autoscaler_kinds() -> [GroupKind; 2] {
+    [("autoscaling", "HorizontalPodAutoscaler"), ("keda.sh", "ScaledObject")]
+        .map(|(group, kind)| GroupKind { group: group.to_owned(), kind: kind.to_owned() })
+}
+
+/// The workload an autoscaler targets.
+pub(super) fn scale_target(autoscaler: &Value) -> Option<ObjectKey> {
+    let target = autoscaler.pointer("/spec/scaleTargetRef")?;
+    let text = |field: &str| target.get(field).and_then(Value::as_str);
+    let (default_version, default_kind) = match autoscaler.get("kind")?.as_str()? {
+        // KEDA's defaults.
+        "ScaledObject" => (Some("apps/v1"), Some("Deployment")),
+        _ => (None, None),
+    };
+    Some(ObjectKey {
+        group: group_of(text("apiVersion").or(default_version)?).to_owned(),
+        kind: text("kind").or(default_kind)?.to_owned(),
+        namespace: autoscaler.pointer("/metadata/namespace")?.as_str()?.to_owned(),
+        name: text("name")?.to_owned(),
+    })
+}
+
+impl Engine {
+    pub(super) fn autoscaler_gone(&mut self, key: &ObjectKey) {
+        if let Some(target) = self.autoscalers.remove(key) {
+            self.retarget();
+            if let Some(ix) = self.by_key.get(&target).copied() {
+                self.touch_object(ix);
+            }
+        }
+    }
+
+    pub(super) fn retarget(&mut self) {
+        self.scaled = self.autoscalers.values().cloned().collect();
+    }
+
+    /// An autoscaler, declared or live, targets this workload.
+    pub(super) fn autoscaled(&self, key: &ObjectKey) -> bool {
+        !self.scaled.is_empty() && scalable(key) && self.scaled.contains(key)
+    }
+
+    /// What the agent changes in an object's bytes now.
+    pub(super) fn edits(&self, ix: Ix) -> Vec<Edit> {
+        let Some(obj) = self.obj(ix) else { return Vec::new() };
+        if obj.key.kind == "Secret" && obj.key.group.is_empty() {
+            return vec![Edit::EncodeStringData];
+        }
+        if !self.autoscaled(&obj.key) {
+            return Vec::new();
+        }
+        match &obj.live {
+            Live::Present(live) if live.replicas_elsewhere => vec![Edit::OmitReplicas],
+            Live::Present(live) => live.replicas.map(Edit::LiveReplicas).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+}

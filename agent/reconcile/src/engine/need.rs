@@ -1,0 +1,154 @@
+//! One object: what it needs now, and what stands in the way.
+
+use driftless_protocol::object::ObjectKey;
+use driftless_protocol::report::Ready;
+
+use super::Engine;
+use super::state::{Ix, Live, Obj, Pace};
+use crate::fold::Folded;
+use crate::input::{GroupKind, Millis};
+use crate::plan::{self, DriftView, Need, View};
+use crate::step::Purpose;
+
+/// Window in which heals against a controller count as one contest (security.md P-23).
+const CONTEST_WINDOW: Millis = 600_000;
+/// So many heals in the window are no contest yet.
+const CONTEST_FROM: u32 = 3;
+/// Never slower than one heal a minute.
+const CONTEST_SLOWEST: Millis = 60_000;
+
+impl Engine {
+    /// The cluster does not serve an object's kind, or not in its version: why, for people.
+    pub(super) fn unserved(&self, ix: Ix) -> Option<String> {
+        let obj = self.obj(ix)?;
+        let want = obj.want.as_ref()?;
+        if !self.discovered {
+            return None;
+        }
+        let Some(versions) = self.kinds.get(&GroupKind::of(&obj.key)).and_then(|kind| kind.served.as_ref()) else {
+            let kind = &obj.key.kind;
+            return Some(format!(
+                "the cluster does not serve the kind {kind} ({}); it is applied as soon as it does",
+                want.api_version
+            ));
+        };
+        let version = super::version_of(&want.api_version);
+        (!versions.iter().any(|served| served == version)).then(|| {
+            let (kind, served) = (&obj.key.kind, versions.join(", "));
+            format!("the cluster serves {kind} as {served}, and not as {version}; change its apiVersion in Git")
+        })
+    }
+
+    /// Why an object has no place to be applied to, if so.
+    pub(super) fn unplaced(&self, key: &ObjectKey) -> Option<String> {
+        let kind = self.kinds.get(&GroupKind::of(key))?;
+        (kind.served.is_some() && kind.namespaced && key.namespace.is_empty()).then(|| {
+            format!(
+                "{} {}: namespace not specified; set metadata.namespace, or the unit's targetNamespace",
+                key.kind, key.name
+            )
+        })
+    }
+
+    /// What an object needs by itself, without regard to its unit's stages.
+    pub(super) fn need(&self, ix: Ix, now: Millis) -> Need {
+        let Some(obj) = self.obj(ix) else { return Need::Nothing };
+        let Some(want) = &obj.want else { return Need::Nothing };
+        let Some(slot) = self.unit(want.unit) else { return Need::Nothing };
+        let Some(full) = slot.full() else { return Need::Nothing };
+        let entry = self.inventory.get(&obj.key);
+        let live: Option<Option<&Folded>> = match &obj.live {
+            Live::Unknown => None,
+            Live::Absent => Some(None),
+            Live::Present(folded) => Some(Some(folded)),
+        };
+        let of = obj.live.folded().map(|live| (live.owned, live.added, want.mark));
+        let drift = obj.drift.as_ref().filter(|drift| Some(drift.of) == of).map(|drift| DriftView {
+            fields: drift.fields.len(),
+            added: drift.fields.iter().any(|field| field.desired.is_none()),
+            unclaimed: drift.fields.iter().all(|field| field.manager.is_none() && field.live.is_some()),
+        });
+        let damping = match &obj.drift {
+            Some(drift) if drift.fields.iter().any(|field| plan::may_contest(field.class)) => damping(obj, now),
+            _ => 0,
+        };
+        plan::need(
+            &View {
+                desired: want.mark,
+                baseline: entry.and_then(|entry| entry.baseline.as_ref()),
+                live,
+                drift,
+                autoscaled: self.autoscaled(&obj.key),
+                mode: self.mode(want.unit),
+                spec: &full.spec,
+                unit_healthy: slot.status.ready == Ready::True,
+                last_heal: obj.pace.last,
+                damping,
+                looked: of.is_some() && obj.looked == of,
+                probed: obj.probed == of.map(|(owned, _, desired)| (owned, desired)),
+            },
+            now,
+        )
+    }
+
+    /// The namespace of an object is declared in this bundle and is not there yet.
+    pub(super) fn missing_namespace(&self, ix: Ix) -> Option<String> {
+        let obj = self.obj(ix)?;
+        if obj.key.namespace.is_empty() {
+            return None;
+        }
+        let key = ObjectKey {
+            group: String::new(),
+            kind: "Namespace".to_owned(),
+            namespace: String::new(),
+            name: obj.key.namespace.clone(),
+        };
+        let namespace = self.by_key.get(&key).and_then(|ix| self.obj(*ix))?;
+        let want = namespace.want.as_ref()?;
+        if namespace.live.folded().is_some_and(|live| !live.deleting) {
+            return None;
+        }
+        let owner = self.unit(want.unit).map(|slot| slot.id.to_string()).unwrap_or_default();
+        let state = match (&namespace.trouble, &namespace.live) {
+            (Some(trouble), _) => format!("could not be applied: {}", trouble.failure.message),
+            (None, Live::Present(_)) => "is being deleted".to_owned(),
+            _ => "is not there yet".to_owned(),
+        };
+        Some(format!("{key} of unit {owner}, which {state}, before {}", obj.key))
+    }
+
+    /// Marks for tests and reports: what an object amounts to now, without queueing anything.
+    pub(super) fn drift_of(obj: &Obj) -> Option<&super::state::Drift> {
+        let of = (obj.live.folded()?.owned, obj.live.folded()?.added, obj.want.as_ref()?.mark);
+        obj.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())
+    }
+}
+
+/// Concerns an object whose content was applied before: neither stages nor dependencies hold it up.
+pub(super) fn heals(need: Need) -> bool {
+    matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun | Need::Read)
+}
+
+/// The pause a contest asks for. Rights and admission are never damped: there every second counts.
+fn damping(obj: &Obj, now: Millis) -> Millis {
+    let Pace { contests, window, .. } = obj.pace;
+    let guarded = matches!(obj.key.group.as_str(), "rbac.authorization.k8s.io" | "admissionregistration.k8s.io");
+    if guarded || contests <= CONTEST_FROM || now.saturating_sub(window) > CONTEST_WINDOW {
+        return 0;
+    }
+    (1000 << (contests - CONTEST_FROM).min(16)).min(CONTEST_SLOWEST)
+}
+
+impl Pace {
+    /// Counts a heal.
+    pub(super) fn healed(&mut self, contested: bool, now: Millis) {
+        self.last = Some(now);
+        if !contested {
+            return;
+        }
+        if now.saturating_sub(self.window) > CONTEST_WINDOW {
+            *self = Self { last: Some(now), contests: 0, window: now };
+        }
+        self.contests = self.contests.saturating_add(1);
+    }
+}

@@ -1,0 +1,277 @@
+//! What watches see: folded, compared with what was applied, and forgotten.
+
+use std::sync::Arc;
+
+use driftless_protocol::bundle::Blobs;
+use driftless_protocol::object::ObjectKey;
+use serde_json::Value;
+
+use super::Engine;
+use super::autoscale::{autoscaler_kinds, scale_target};
+use super::state::{Drift, Ix, Live, Want};
+use crate::drift::{self, Baseline};
+use crate::fold;
+use crate::input::{GroupKind, Millis, Observation};
+use crate::inventory::Entry;
+use crate::mark::{Mark, Version};
+use crate::step::Edit;
+
+impl Engine {
+    /// What a watch saw. `blobs` is used when the object differs from what was applied.
+    pub fn observe(&mut self, seen: Observation<'_>, blobs: &dyn Blobs, now: Millis) {
+        match seen {
+            Observation::ListBegin(kind) => {
+                self.serial += 1;
+                self.kinds.entry(kind.clone()).or_default().listing = Some(self.serial);
+            }
+            Observation::ListEnd(kind) => self.list_end(kind, now),
+            Observation::Blind(kind, why) => {
+                self.kinds.entry(kind.clone()).or_default().blind = Some(why.to_owned());
+                self.touch_kind(kind);
+            }
+            Observation::Object(live) => self.see(live, blobs, now),
+            Observation::Gone(live) => self.lose(live, now),
+        }
+    }
+
+    fn of_kind(&self, kind: &GroupKind) -> Vec<Ix> {
+        let from = ObjectKey {
+            group: kind.group.clone(),
+            kind: kind.kind.clone(),
+            namespace: String::new(),
+            name: String::new(),
+        };
+        self.by_key
+            .range::<ObjectKey, _>(from..)
+            .take_while(|(key, _)| key.group == kind.group && key.kind == kind.kind)
+            .map(|(_, ix)| *ix)
+            .collect()
+    }
+
+    fn touch_kind(&mut self, kind: &GroupKind) {
+        for ix in self.of_kind(kind) {
+            self.touch_object(ix);
+        }
+    }
+
+    fn list_end(&mut self, kind: &GroupKind, now: Millis) {
+        let state = self.kinds.entry(kind.clone()).or_default();
+        let Some(began) = state.listing.take() else { return };
+        let first = !std::mem::replace(&mut state.listed, true);
+        state.blind = None;
+        for ix in self.of_kind(kind) {
+            let Some(obj) = self.obj_mut(ix) else { continue };
+            if obj.seen >= began {
+                continue;
+            }
+            let was = std::mem::replace(&mut obj.live, Live::Absent);
+            if !matches!(was, Live::Absent) {
+                self.vanished(ix, now);
+            }
+        }
+        if first {
+            self.touch_kind(kind);
+            // Others may wait for what this kind tells (namespaces, autoscalers).
+            if kind.kind == "Namespace" || autoscaler_kinds().contains(kind) {
+                self.touch_all();
+            }
+        }
+    }
+
+    /// An object that was there is not any more.
+    fn vanished(&mut self, ix: Ix, now: Millis) {
+        let Some(obj) = self.obj_mut(ix) else { return };
+        obj.drift = None;
+        obj.since = now;
+        obj.health_since = now;
+        let namespace = obj.key.kind == "Namespace" && obj.key.group.is_empty();
+        let key = Arc::clone(&obj.key);
+        if obj.want.is_none() && obj.delete_sent {
+            self.pruned(ix, now);
+            return;
+        }
+        self.touch_object(ix);
+        self.autoscaler_gone(&key);
+        if namespace {
+            self.touch_all();
+        }
+    }
+
+    fn lose(&mut self, live: &Value, now: Millis) {
+        let Some(key) = ObjectKey::of(live) else { return };
+        if self.autoscalers.contains_key(&key) && !self.by_key.contains_key(&key) {
+            self.autoscaler_gone(&key);
+        }
+        let Some(ix) = self.by_key.get(&key).copied() else { return };
+        let serial = self.serial;
+        let Some(obj) = self.obj_mut(ix) else { return };
+        if let Live::Present(known) = &obj.live {
+            let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let version = Version::from(text("/metadata/resourceVersion"));
+            if known.uid.to_string() != text("/metadata/uid") || version.older_than(&known.version) {
+                return;
+            }
+        }
+        obj.seen = serial;
+        if !matches!(std::mem::replace(&mut obj.live, Live::Absent), Live::Absent) {
+            self.vanished(ix, now);
+        }
+    }
+
+    fn see(&mut self, live: &Value, blobs: &dyn Blobs, now: Millis) {
+        let Some(key) = ObjectKey::of(live) else { return };
+        if autoscaler_kinds().contains(&GroupKind::of(&key)) {
+            let target = scale_target(live);
+            if self.autoscalers.get(&key) != target.as_ref() {
+                self.autoscaler_gone(&key);
+                if let Some(target) = target {
+                    if let Some(ix) = self.by_key.get(&target).copied() {
+                        self.touch_object(ix);
+                    }
+                    self.autoscalers.insert(key.clone(), target);
+                    self.retarget();
+                }
+            }
+        }
+        let Some(ix) = self.by_key.get(&key).copied() else { return };
+        let listing = self.kinds.get(&GroupKind::of(&key)).and_then(|kind| kind.listing);
+        let Some(obj) = self.obj(ix) else { return };
+        if let Live::Present(known) = &obj.live {
+            let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let version = Version::from(text("/metadata/resourceVersion"));
+            let same = known.uid.to_string() == text("/metadata/uid");
+            // In a list that began after we last heard of it, an older version means that the store went back.
+            let in_newer_list = listing.is_some_and(|began| obj.seen < began);
+            if same && (version == known.version || version.older_than(&known.version)) && !in_newer_list {
+                return;
+            }
+        }
+        if let Some(folded) = fold::fold(live, &self.rules) {
+            self.absorb(ix, folded, live, blobs, now);
+        }
+    }
+
+    /// Takes in what a live object was folded to, while the object is still at hand.
+    pub(super) fn absorb(&mut self, ix: Ix, folded: fold::Folded, live: &Value, blobs: &dyn Blobs, now: Millis) {
+        let serial = self.serial;
+        let Some(obj) = self.obj_mut(ix) else { return };
+        obj.seen = serial;
+        let same = match &obj.live {
+            Live::Present(known) => {
+                if known.health != folded.health {
+                    obj.health_since = now;
+                }
+                known.owned == folded.owned
+                    && known.added == folded.added
+                    && known.health == folded.health
+                    && known.health_message == folded.health_message
+                    && known.deleting == folded.deleting
+                    && known.uid == folded.uid
+                    && known.replicas_elsewhere == folded.replicas_elsewhere
+                    && known.labelled == folded.labelled
+                    && known.keep == folded.keep
+                    && known.finalizers == folded.finalizers
+            }
+            _ => {
+                obj.health_since = now;
+                false
+            }
+        };
+        let namespace_came = obj.key.kind == "Namespace" && obj.key.group.is_empty() && obj.live.folded().is_none();
+        obj.live = Live::Present(folded);
+        if same {
+            // Noise: what may be deleted later is deleted at this version, nothing else depends on it.
+            return;
+        }
+        self.compare(ix, live, blobs, now);
+        self.touch_object(ix);
+        if namespace_came {
+            self.namespace_came(ix);
+        }
+    }
+
+    /// What waited for a namespace is tried at once.
+    fn namespace_came(&mut self, ix: Ix) {
+        let Some(name) = self.obj(ix).map(|obj| obj.key.name.clone()) else { return };
+        for obj in self.objects.iter_mut().flatten() {
+            if obj.key.namespace == name
+                && obj.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NamespaceMissing)
+            {
+                obj.trouble = None;
+            }
+        }
+        self.touch_all();
+    }
+
+    /// Compares a live object with what was applied, when the marks do not already say that nothing differs.
+    pub(super) fn compare(&mut self, ix: Ix, live: &Value, blobs: &dyn Blobs, now: Millis) {
+        let Some(obj) = self.obj(ix) else { return };
+        let (Some(want), Live::Present(folded)) = (&obj.want, &obj.live) else { return };
+        let entry = self.inventory.get(&obj.key);
+        let baseline = entry.and_then(|entry| entry.baseline.as_ref());
+        let of = (folded.owned, folded.added, want.mark);
+        let known = match baseline {
+            Some(b) if b.desired == want.mark => Some(b),
+            // Other content was applied last: the apply that is due settles everything.
+            Some(_) => {
+                if let Some(obj) = self.obj_mut(ix) {
+                    obj.drift = None;
+                }
+                return;
+            }
+            None => None,
+        };
+        if known.is_some_and(|b| b.owned == folded.owned) && folded.added == Mark::NONE {
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.drift = None;
+            }
+            return;
+        }
+        if obj.drift.as_ref().is_some_and(|drift| drift.of == of) {
+            return;
+        }
+        let Some(declared) = self.declared(ix, want, &self.edits(ix), blobs) else { return };
+        let autoscaled = self.autoscaled(&obj.key);
+        let overlay = known.and_then(|b| b.overlay.as_deref());
+        let fields = drift::diff(&obj.key, &declared, overlay, live, autoscaled, &self.rules);
+        if known.is_none() {
+            self.adopt(ix, &declared, live, fields.is_empty(), now);
+            return;
+        }
+        let since = obj.drift.as_ref().filter(|d| !d.fields.is_empty()).map_or(now, |d| d.since);
+        if let Some(obj) = self.obj_mut(ix) {
+            obj.drift = Some(Box::new(Drift { of, fields, since }));
+            obj.since = now;
+        }
+    }
+
+    /// Live, ours, and exactly as declared, but without a record: the record is made without a write to the object.
+    fn adopt(&mut self, ix: Ix, declared: &Value, live: &Value, equal: bool, now: Millis) {
+        if !self.inventory_read {
+            return;
+        }
+        let Some(obj) = self.obj(ix) else { return };
+        let (Some(want), Live::Present(folded)) = (&obj.want, &obj.live) else { return };
+        if !equal || !folded.applied_by_us || folded.deleting {
+            return;
+        }
+        let Some(unit) = self.unit(want.unit).map(|slot| Arc::clone(&slot.id)) else { return };
+        let entry = Entry {
+            unit,
+            api_version: Arc::clone(&want.api_version),
+            uid: Some(folded.uid.clone()),
+            baseline: Some(Baseline::new(want.mark, folded.owned, declared, live, &self.rules)),
+        };
+        let key = Arc::clone(&obj.key);
+        self.inventory.put(&key, entry);
+        self.unwritten(now);
+    }
+
+    /// The declared object with the agent's edits made; `None` when its bytes are not at hand.
+    pub(super) fn declared(&self, _ix: Ix, want: &Want, edits: &[Edit], blobs: &dyn Blobs) -> Option<Value> {
+        let bytes = blobs.get(&want.blob.digest)?;
+        let mut declared = serde_json::from_slice(&bytes).ok()?;
+        crate::edit::edit(&mut declared, edits);
+        Some(declared)
+    }
+}
