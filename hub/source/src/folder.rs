@@ -32,7 +32,7 @@ pub fn worktree_tree(dir: &Path) -> FolderTree {
 #[derive(Clone)]
 pub struct FolderTree {
     root: PathBuf,
-    limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl fmt::Debug for FolderTree {
@@ -50,7 +50,7 @@ impl FolderTree {
 
     /// The path on disk and what is there, when no segment before the last is a link. `None` also for a path that is not
     /// in plain form.
-    fn locate(&self, path: &str) -> Result<Option<(PathBuf, Metadata)>, TreeError> {
+    pub(crate) fn locate(&self, path: &str) -> Result<Option<(PathBuf, Metadata)>, TreeError> {
         let mut at = self.root.clone();
         let mut here = self.stat(&at, path)?;
         if path.is_empty() {
@@ -79,7 +79,7 @@ impl FolderTree {
         }
     }
 
-    fn bytes(&self, at: &Path, metadata: &Metadata, path: &str) -> Result<Vec<u8>, TreeError> {
+    pub(crate) fn bytes(&self, at: &Path, metadata: &Metadata, path: &str) -> Result<Vec<u8>, TreeError> {
         if metadata.is_symlink() {
             let target = fs::read_link(at).map_err(|e| unreadable(path, &e))?;
             return Ok(target.into_os_string().into_encoded_bytes());
@@ -132,7 +132,7 @@ impl FolderTree {
     }
 
     /// The names in a folder on disk, sorted bytewise.
-    fn names(&self, dir: &Path, path: &str) -> Result<Vec<(String, Metadata)>, TreeError> {
+    pub(crate) fn names(&self, dir: &Path, path: &str) -> Result<Vec<(String, Metadata)>, TreeError> {
         let mut out = Vec::new();
         for entry in fs::read_dir(dir).map_err(|e| unreadable(path, &e))? {
             let entry = entry.map_err(|e| unreadable(path, &e))?;

@@ -2,8 +2,8 @@
 //!
 //! A [`Mirror`] follows one reference of one repository over https, ssh or from a folder of this machine. [`Mirror::fetch`]
 //! brings what is new and answers with a [`Revision`]; [`Mirror::tree`] reads any mirrored revision as a
-//! [`driftless_render::tree::Tree`] straight from Git objects, from several threads at once. [`folder::worktree_tree`] is
-//! the same door to a plain folder.
+//! [`driftless_render::tree::Tree`] straight from Git objects, from several threads at once. [`folder::worktree_tree`] and
+//! [`Snapshot`] are the same door to a plain folder, [`repository::Repository`] to a clone somebody else made.
 //!
 //! What a caller may rely on:
 //! - A failed fetch changes nothing: the last good revision stays readable, and [`SourceError`] says what was attempted,
@@ -24,8 +24,10 @@ mod fetch;
 pub mod folder;
 mod history;
 mod mirror;
+pub mod repository;
 mod scrub;
 mod semver;
+mod snapshot;
 mod store;
 mod tree;
 pub mod url;
@@ -37,5 +39,7 @@ pub use error::{Cause, Failure, SourceError};
 pub use folder::{FolderTree, worktree_tree};
 pub use history::{Change, ChangedPath, CommitInfo, Relation};
 pub use mirror::{Fetched, Mirror, Opened, Rewind};
+pub use repository::{Repository, RepositoryError};
+pub use snapshot::Snapshot;
 pub use tree::GitTree;
 pub use url::{SourceUrl, Transport, UrlError};

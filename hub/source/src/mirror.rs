@@ -320,7 +320,7 @@ fn error(config: &SourceConfig, attempt: &str, cause: Cause, last_good: Option<R
     failure.into()
 }
 
-fn root_of(local: &gix::Repository, id: gix::ObjectId) -> Result<gix::ObjectId, Flaw> {
+pub(crate) fn root_of(local: &gix::Repository, id: gix::ObjectId) -> Result<gix::ObjectId, Flaw> {
     let damaged = |_| Flaw::damaged("commit", id);
     Ok(local.find_commit(id).map_err(damaged)?.tree_id().map_err(damaged)?.detach())
 }

@@ -19,6 +19,7 @@ use driftless_protocol::id::Revision;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Limits;
+use crate::error::Cause;
 use crate::tree::Cache;
 
 /// The format of state.json. An unknown one is treated as a mirror to make anew: a mirror holds nothing that Git has not.
@@ -97,6 +98,28 @@ pub(crate) fn open_options(limits: &Limits) -> gix::open::Options {
         .config_overrides([format!("gitoxide.objects.allocLimit={}", limits.alloc_bytes)])
 }
 
+/// Opens a bare repository, a work tree, or the repository a `.git` file leads to, made by whatever program.
+pub(crate) fn open_existing(path: &Path, limits: &Limits) -> Result<gix::ThreadSafeRepository, Cause> {
+    if !path.exists() {
+        return Err(Cause::RepositoryNotFound);
+    }
+    let dot_git = path.join(".git");
+    let git_dir: PathBuf = if dot_git.exists() { dot_git } else { path.to_path_buf() };
+    if !git_dir.is_file() && !git_dir.join("objects").is_dir() {
+        return Err(Cause::ProtocolUnsupported { reason: "the folder holds no Git repository".to_owned() });
+    }
+    let options = open_options(limits).open_path_as_is(!git_dir.is_file());
+    let repo = options.open(git_dir).map_err(|e| {
+        tracing::debug!(error = %e, "a file repository cannot be opened");
+        Cause::ProtocolUnsupported { reason: "the folder cannot be opened as a Git repository".to_owned() }
+    })?;
+    if repo.to_thread_local().object_hash() != gix::hash::Kind::Sha1 {
+        let reason = "it uses SHA-256 object ids, which are not supported yet".to_owned();
+        return Err(Cause::ProtocolUnsupported { reason });
+    }
+    Ok(repo)
+}
+
 /// One bare repository on disk, shared by everything that reads it. Its folder is removed when it was condemned and the
 /// last reader is gone: a running render never loses its files.
 #[derive(Debug)]
@@ -122,14 +145,23 @@ impl Repo {
     pub(crate) fn open(dir: &Path, name: &str, limits: &Limits) -> Result<Self, gix::Error> {
         let path = dir.join(name);
         let handle = open_options(limits).open(&path)?;
-        Ok(Repo {
+        Ok(Self::of(name, path, handle))
+    }
+
+    /// Somebody else's repository: only ever read.
+    pub(crate) fn foreign(dir: &Path, limits: &Limits) -> Result<Self, Cause> {
+        Ok(Self::of("", dir.to_path_buf(), open_existing(dir, limits)?))
+    }
+
+    fn of(name: &str, path: PathBuf, handle: gix::ThreadSafeRepository) -> Self {
+        Repo {
             name: name.to_owned(),
             path,
             handle: Mutex::new(handle),
             condemned: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             cache: Cache::default(),
-        })
+        }
     }
 
     /// A handle for one thread.

@@ -272,7 +272,7 @@ impl GitTree {
 }
 
 /// Git's own digest, which covers kind and bytes, filled up with zeros.
-fn content_id(id: gix::ObjectId) -> ContentId {
+pub(crate) fn content_id(id: gix::ObjectId) -> ContentId {
     let mut out = [0; 32];
     for (to, from) in out.iter_mut().zip(id.as_bytes()) {
         *to = *from;

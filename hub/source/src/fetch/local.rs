@@ -7,7 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gix::bstr::ByteSlice as _;
 use gix::odb::pack;
@@ -16,7 +16,7 @@ use super::classify::object_too_large;
 use super::{Meter, Outcome, damaged, full_name, missing, peel, shown_name};
 use crate::config::{Limits, Reference, SourceConfig};
 use crate::error::Cause;
-use crate::store::{Repo, open_options};
+use crate::store::{Repo, open_existing};
 
 pub(super) fn run(config: &SourceConfig, repo: &Repo, seen_before: bool, meter: &Meter) -> Result<Outcome, Cause> {
     let limits = &config.limits;
@@ -59,27 +59,8 @@ pub(super) fn run(config: &SourceConfig, repo: &Repo, seen_before: bool, meter: 
     Ok(Outcome { commit, name, objects })
 }
 
-/// Opens a bare repository, a work tree, or the repository a `.git` file leads to.
 fn open(path: &Path, limits: &Limits) -> Result<gix::Repository, Cause> {
-    if !path.exists() {
-        return Err(Cause::RepositoryNotFound);
-    }
-    let dot_git = path.join(".git");
-    let git_dir: PathBuf = if dot_git.exists() { dot_git } else { path.to_path_buf() };
-    if !git_dir.is_file() && !git_dir.join("objects").is_dir() {
-        return Err(Cause::ProtocolUnsupported { reason: "the folder holds no Git repository".to_owned() });
-    }
-    let options = open_options(limits).open_path_as_is(!git_dir.is_file());
-    let repo = options.open(git_dir).map_err(|e| {
-        tracing::debug!(error = %e, "a file repository cannot be opened");
-        Cause::ProtocolUnsupported { reason: "the folder cannot be opened as a Git repository".to_owned() }
-    })?;
-    let repo = repo.to_thread_local();
-    if repo.object_hash() != gix::hash::Kind::Sha1 {
-        let reason = "it uses SHA-256 object ids, which are not supported yet".to_owned();
-        return Err(Cause::ProtocolUnsupported { reason });
-    }
-    Ok(repo)
+    open_existing(path, limits).map(|repo| repo.to_thread_local())
 }
 
 /// Copies every object that `commit` needs and the mirror lacks. Returns their number.
