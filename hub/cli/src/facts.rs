@@ -1,0 +1,111 @@
+//! Facts files: what a cluster would tell its hub, for commands that have neither.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use driftless_protocol::id::ClusterName;
+use driftless_render::target::Facts;
+
+use crate::error::{CliError, Kind};
+
+/// What stands for a cluster's name in a file name.
+const NAME: &str = "{name}";
+
+/// Reads a facts file: YAML or JSON, no unknown keys.
+///
+/// # Errors
+/// When the file cannot be read or is no facts file.
+pub fn read(file: &Path) -> Result<Facts, CliError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| CliError::new(Kind::NotFound, format!("cannot read the facts in {}: {e}", file.display())))?;
+    let wrong = |e: &dyn std::fmt::Display| {
+        CliError::new(Kind::Usage, format!("{} is no facts file: {e}", file.display()))
+            .hint("`driftless check repo --facts-template FILE` writes one to fill in")
+    };
+    // A key written wrong must not pass for a fact nobody told.
+    let keys: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&text).map_err(|e| wrong(&e))?;
+    let known = serde_json::to_value(Facts::default()).map_err(|e| wrong(&e))?;
+    let known: BTreeSet<&str> = known.as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+    if let Some(unknown) = keys.keys().find(|k| !known.contains(k.as_str())) {
+        let known: Vec<&str> = known.into_iter().collect();
+        return Err(wrong(&format!("it has the key {unknown:?}; known are {}", known.join(", "))));
+    }
+    serde_saphyr::from_str(&text).map_err(|e| wrong(&e))
+}
+
+/// Reads the facts of clusters: from one file for all, or, where `pattern` has `{name}` in it, from one file each. A
+/// cluster whose file is not there has told nothing.
+///
+/// # Errors
+/// When a file cannot be read or is no facts file, or not one file of the pattern is there.
+pub fn read_for(pattern: &Path, clusters: &[&ClusterName]) -> Result<BTreeMap<ClusterName, Facts>, CliError> {
+    let mut out = BTreeMap::new();
+    for cluster in clusters {
+        let file = file_of(pattern, cluster);
+        if file != pattern && !file.exists() {
+            continue;
+        }
+        out.insert((*cluster).clone(), read(&file)?);
+    }
+    if out.is_empty() && !clusters.is_empty() {
+        return Err(CliError::new(
+            Kind::NotFound,
+            format!("cannot read the facts in {}: there is no such file for any cluster", pattern.display()),
+        ));
+    }
+    Ok(out)
+}
+
+/// The file a pattern means for a cluster.
+#[must_use]
+pub fn file_of(pattern: &Path, cluster: &ClusterName) -> PathBuf {
+    match pattern.to_str() {
+        Some(text) => PathBuf::from(text.replace(NAME, cluster.as_str())),
+        None => pattern.to_path_buf(),
+    }
+}
+
+/// Whether a pattern means a file for each cluster.
+#[must_use]
+pub fn is_pattern(pattern: &Path) -> bool {
+    pattern.to_str().is_some_and(|text| text.contains(NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_facts_file_is_read_strictly() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("facts.yaml");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            super::read(&file).map_err(|e| e.message)
+        };
+        let facts = read("kubernetesVersion: v1.36.1\nconfigMaps:\n  flux-system/a:\n    REGION: eu\n").unwrap();
+        assert_eq!(facts.kubernetes_version, "v1.36.1");
+        assert_eq!(facts.config_maps["flux-system/a"]["REGION"], "eu");
+        for (text, part) in [
+            ("configmaps: {}\n", "\"configmaps\""),
+            ("configMaps:\n  flux-system/a:\n    REPLICAS: 3\n", "configMaps"),
+            ("- a\n", "no facts file"),
+            ("a: [\n", "no facts file"),
+        ] {
+            let message = read(text).unwrap_err();
+            assert!(message.contains(part), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_means_a_file_for_each_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.yaml"), "kubernetesVersion: v1.35.0\n").unwrap();
+        let clusters: Vec<ClusterName> = ["a", "b"].iter().map(|n| n.parse().unwrap()).collect();
+        let clusters: Vec<&ClusterName> = clusters.iter().collect();
+        let found = read_for(&dir.path().join("{name}.yaml"), &clusters).unwrap();
+        assert_eq!(found.keys().map(ClusterName::as_str).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(read_for(&dir.path().join("a.yaml"), &clusters).unwrap().len(), 2);
+        assert_eq!(read_for(&dir.path().join("{name}.json"), &clusters).unwrap_err().kind, Kind::NotFound);
+    }
+}
