@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Installs, queries and steers a fleet of Kubernetes clusters kept by Driftless.
 ///
 /// Commands that ask the hub need its admin address: `--hub`, or a context file as `driftless-hub init` writes it.
-/// `build` works without a hub.
+/// `build` and `check repo` work without a hub.
 ///
 /// Exit codes: 0 done; 1 failed, or what was asked about is not in order; 2 wrong usage; 3 the hub cannot be reached;
 /// 4 no such cluster, unit or source; 5 the hub refused.
@@ -96,6 +96,75 @@ pub enum Command {
     Cluster(Cluster),
     /// Render without a hub: a kustomize folder, or a whole cluster as Flux would.
     Build(Build),
+    /// Check that the hub can be reached; `check repo`: what of a repository Driftless honours.
+    Check {
+        /// What to check.
+        #[command(subcommand)]
+        what: Option<Check>,
+    },
+}
+
+/// What to check.
+#[derive(Debug, Subcommand)]
+pub enum Check {
+    /// How far Driftless gets with every unit of a Flux repository, and every field, flag and kind it does not honour.
+    ///
+    /// Needs no hub and no cluster. Exit codes: 0 nothing at or above --fail-on, 1 something was found, 2 wrong usage.
+    Repo(CheckRepo),
+}
+
+/// `check repo`.
+#[derive(Args, Debug)]
+pub struct CheckRepo {
+    /// The repository: the folder that Flux's paths are relative to.
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub dir: PathBuf,
+    /// Read this revision from Git instead of the files on disk (a branch, a tag, HEAD~1, a commit).
+    #[arg(long, value_name = "REV")]
+    pub rev: Option<String>,
+    /// Which clusters, and what they would tell.
+    #[command(flatten)]
+    pub clusters: ClusterChoice,
+    /// Write a facts file to fill in: the inputs that only the clusters have. With {name} in it, one for each cluster.
+    #[arg(long, value_name = "FILE")]
+    pub facts_template: Option<PathBuf>,
+    /// Exit with 1 when there is a problem at least this bad.
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub fail_on: FailOn,
+    /// Everything: every unit, place and note.
+    #[arg(long)]
+    pub all: bool,
+    /// Say what a code means and what to do; without CODE, all of them.
+    #[arg(long, value_name = "CODE", num_args = 0..=1, default_missing_value = "")]
+    pub explain: Option<String>,
+}
+
+/// From which severity on a check fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// On errors.
+    Error,
+    /// On errors and warnings.
+    Warning,
+    /// On neither.
+    Never,
+}
+
+/// Which clusters of a repository, and what they would tell.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ClusterChoice {
+    /// Only this cluster: its name, or its root folder. May be given several times.
+    #[arg(long = "cluster", value_name = "NAME")]
+    pub clusters: Vec<String>,
+    /// A cluster's root folder, or a pattern for several, as clusters/{name} [default: every root that is found]
+    #[arg(long = "path", value_name = "ROOT")]
+    pub paths: Vec<String>,
+    /// What the clusters would tell (ConfigMaps, versions), as YAML or JSON: one file for all, or a pattern with {name}.
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+    /// The files of another source that units read, as NAMESPACE/NAME=FOLDER.
+    #[arg(long = "source", value_name = "SOURCE")]
+    pub sources: Vec<String>,
 }
 
 /// List things.

@@ -6,19 +6,23 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod error;
+pub mod facts;
+pub mod repo;
 pub mod ui;
 
 use std::process::ExitCode;
 
-use args::{Cli, Cluster, Command, Get};
+use args::{Check, Cli, Cluster, Command, Get};
 use client::Client;
-use commands::{build, get, steer, unit};
+use commands::{build, check, get, steer, unit};
 use error::{CliError, Kind};
 
 /// Runs one command.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    if let Command::Build(args) = &cli.command {
-        return build::run(args, cli.output);
+    match &cli.command {
+        Command::Build(args) => return build::run(args, cli.output),
+        Command::Check { what: Some(Check::Repo(args)) } => return check::run(args, cli.output),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -51,6 +55,8 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
             steer::join_token(client, output, name, labels, ttl).await
         }
         Command::Cluster(Cluster::Remove { name }) => steer::remove(client, output, name).await,
+        Command::Check { what: None } => check::hub(client, output).await,
+        Command::Check { what: Some(Check::Repo(args)) } => check::run(args, output),
         Command::Build(args) => build::run(args, output),
     }
 }

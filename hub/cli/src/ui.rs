@@ -1,6 +1,6 @@
 //! Data to stdout, everything else to stderr; tables for people, JSON and YAML for programs.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 
 use serde::Serialize;
 
@@ -84,6 +84,53 @@ pub fn write_stdout(text: &str) -> Result<(), CliError> {
 /// A line for people, on stderr.
 pub fn note(text: &str) {
     eprintln!("{text}");
+}
+
+/// How far long work is, on stderr while that is a terminal; nothing for work that is short.
+#[derive(Debug)]
+pub struct Progress {
+    what: &'static str,
+    total: usize,
+    done: std::sync::atomic::AtomicUsize,
+    started: std::time::Instant,
+    shown: std::sync::atomic::AtomicBool,
+    terminal: bool,
+}
+
+/// Work that takes less shows no progress.
+const SHORT: std::time::Duration = std::time::Duration::from_millis(500);
+
+impl Progress {
+    /// Work of `total` steps.
+    #[must_use]
+    pub fn new(what: &'static str, total: usize) -> Self {
+        Self {
+            what,
+            total,
+            done: Default::default(),
+            started: std::time::Instant::now(),
+            shown: Default::default(),
+            terminal: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// One step is done.
+    pub fn step(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let done = self.done.fetch_add(1, Relaxed) + 1;
+        if self.terminal && self.started.elapsed() > SHORT {
+            eprint!("\r{} {done}/{}\x1b[K", self.what, self.total);
+            self.shown.store(true, Relaxed);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.load(std::sync::atomic::Ordering::Relaxed) {
+            eprint!("\r\x1b[K");
+        }
+    }
 }
 
 /// How long ago, in the two largest units: `3m12s`, `2h5m`, `4d`.

@@ -1,6 +1,6 @@
 //! `driftless build`: rendering without a hub.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -8,12 +8,14 @@ use driftless_protocol::id::{ClusterName, Revision};
 use driftless_render::flux::{RenderState, RenderedCluster, render_cluster};
 use driftless_render::kustomize::{self, Options, Order};
 use driftless_render::report::Severity;
-use driftless_render::target::{Facts, GitRef, RootSpec, SourceSet, SourceTree, Target};
+use driftless_render::target::{GitRef, RootSpec, SourceSet, SourceTree, Target};
+use driftless_source::Snapshot;
 use driftless_source::folder::{enclosing_root, worktree_tree};
 
 use crate::args::{Build, Output, Reorder};
 use crate::error::{CliError, Kind};
-use crate::ui;
+use crate::repo::slashes;
+use crate::{facts, ui};
 
 /// Builds a folder as kustomize would, or a cluster as Flux would.
 pub fn run(args: &Build, output: Output) -> Result<ExitCode, CliError> {
@@ -56,7 +58,7 @@ fn cluster(args: &Build, name: &str, output: Output) -> Result<ExitCode, CliErro
     let root = if inside.is_empty() { root } else { root.join(&inside) };
     let source = SourceTree {
         id: "flux-system/flux-system".to_owned(),
-        tree: Arc::new(worktree_tree(&root)),
+        tree: Arc::new(Snapshot::new(&root)),
         revision: Revision { reference: "worktree".to_owned(), commit: String::new() },
         url: format!("file://{}", root.display()),
         reference: GitRef::default(),
@@ -66,7 +68,7 @@ fn cluster(args: &Build, name: &str, output: Output) -> Result<ExitCode, CliErro
         target.root = RootSpec::Path(path.clone());
     }
     if let Some(file) = &args.facts {
-        target.facts = Some(read_facts(file)?);
+        target.facts = Some(facts::read(file)?);
     }
     let rendered = render_cluster(&SourceSet::new(source), &target);
     print_cluster(&rendered, output)?;
@@ -160,16 +162,4 @@ fn locate(args: &Build) -> Result<(PathBuf, String), CliError> {
         CliError::new(Kind::Usage, format!("{} is not below the root {}", dir.display(), root.display()))
     })?;
     Ok((root.clone(), slashes(inside)?))
-}
-
-fn slashes(path: &Path) -> Result<String, CliError> {
-    let parts: Option<Vec<&str>> = path.components().map(|c| c.as_os_str().to_str()).collect();
-    parts.map(|p| p.join("/")).ok_or_else(|| CliError::new(Kind::Usage, format!("{} is no UTF-8 path", path.display())))
-}
-
-fn read_facts(file: &Path) -> Result<Facts, CliError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| CliError::new(Kind::NotFound, format!("cannot read the facts in {}: {e}", file.display())))?;
-    serde_saphyr::from_str(&text)
-        .map_err(|e| CliError::new(Kind::Usage, format!("{} is no facts file: {e}", file.display())))
 }

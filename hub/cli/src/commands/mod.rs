@@ -1,6 +1,7 @@
 //! One file per question.
 
 pub mod build;
+pub mod check;
 pub mod get;
 pub mod steer;
 pub mod unit;
