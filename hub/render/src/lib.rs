@@ -6,9 +6,11 @@
 #![warn(missing_docs)]
 
 pub mod assemble;
+pub mod check;
 pub mod flux;
 pub mod kustomize;
 pub mod lint;
 pub mod report;
 pub mod target;
 pub mod tree;
+pub mod validate;

@@ -136,6 +136,9 @@ pub trait Sources: Sync {
     }
 }
 
+/// How [`SourceState::Missing`] begins where nobody looked: a command without a hub was not given the source.
+pub const NOT_AT_HAND: &str = "it is not at hand here";
+
 /// Sources in a plain list: for `build`, `check repo` and tests.
 #[derive(Clone, Debug)]
 pub struct SourceSet {
@@ -175,7 +178,7 @@ impl Sources for SourceSet {
         let url = normal_url(&wanted.url);
         match self.others.iter().find(|s| normal_url(&s.url) == url && s.reference == wanted.reference) {
             Some(source) => SourceState::Ready(SourceTree { id: wanted.id.clone(), ..source.clone() }),
-            None => SourceState::Missing("it is not at hand here".to_owned()),
+            None => SourceState::Missing(NOT_AT_HAND.to_owned()),
         }
     }
 
@@ -262,6 +265,9 @@ pub struct Facts {
     pub apis: Vec<String>,
     /// Allow-listed ConfigMaps, `namespace/name` to data.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// Namespaces the cluster has and Git does not declare, sorted: only checks look at them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
 }
 
 /// For whom to render.

@@ -25,6 +25,7 @@ mod unit;
 mod variables;
 
 pub use cache::{Cache, CacheStats};
+pub(crate) use place::{Place, Step as PlaceStep};
 pub use rendered::{
     ReadSet, RenderState, RenderedCluster, RenderedObject, RenderedUnit, Seen, SeenEntry, WithheldObject,
 };

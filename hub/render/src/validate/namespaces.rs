@@ -1,0 +1,59 @@
+//! Objects in namespaces that nothing declares.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::Cluster;
+use crate::flux::{RenderState, RenderedObject, RenderedUnit};
+use crate::report::{Code, Problem};
+
+/// Namespaces that every cluster has, and those that Flux and Driftless are installed into.
+const ALWAYS: &[&str] =
+    &["default", "kube-system", "kube-public", "kube-node-lease", "flux-system", "driftless-system"];
+
+/// One problem for each such namespace, at its first object.
+pub(super) fn undeclared(cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) {
+    let mut declared: BTreeSet<String> = ALWAYS.iter().map(|n| (*n).to_owned()).collect();
+    if let Some(facts) = cluster.facts {
+        // A cluster that has a ConfigMap has its namespace.
+        declared.extend(facts.config_maps.keys().filter_map(|key| Some(key.split_once('/')?.0.to_owned())));
+        declared.extend(facts.namespaces.iter().cloned());
+    }
+    let mut used: BTreeMap<&str, Vec<(&RenderedUnit, &RenderedObject)>> = BTreeMap::new();
+    for (unit, object) in cluster.rendered.units.iter().flat_map(|u| u.objects().iter().map(move |o| (u, o))) {
+        match (object.key.group.as_str(), object.key.kind.as_str()) {
+            ("", "Namespace") => _ = declared.insert(object.key.name.clone()),
+            // A withheld or second Namespace is there all the same; see below.
+            ("helm.toolkit.fluxcd.io", "HelmRelease") => declared.extend(made_by_release(object)),
+            _ => {}
+        }
+        if !object.key.namespace.is_empty() {
+            used.entry(&object.key.namespace).or_default().push((unit, object));
+        }
+    }
+    let withheld = cluster.rendered.units.iter().flat_map(RenderedUnit::withheld);
+    declared.extend(withheld.filter(|w| w.key.kind == "Namespace").map(|w| w.key.name.clone()));
+    let unknown = cluster.rendered.units.iter().find(|u| !matches!(u.state, RenderState::Full { .. }));
+    for (namespace, objects) in used.iter().filter(|(n, _)| !declared.contains(**n)) {
+        let Some((unit, first)) = objects.first() else { continue };
+        let others = match objects.len() - 1 {
+            0 => String::new(),
+            n => format!(" and {n} other objects"),
+        };
+        let perhaps = match unknown {
+            Some(unit) => format!("; perhaps unit {} does, which was not rendered", unit.id),
+            None => String::new(),
+        };
+        let message = format!("{}{others}: nothing in Git declares namespace {namespace}{perhaps}", first.key);
+        say(Problem::new(Code::NamespaceUndeclared, &unit.id, Some(first.origin.clone()), message));
+    }
+}
+
+/// The namespace a HelmRelease has its controller make.
+fn made_by_release(object: &RenderedObject) -> Option<String> {
+    let value: Value = serde_json::from_slice(&object.bytes).ok()?;
+    (value.pointer("/spec/install/createNamespace") == Some(&Value::Bool(true))).then_some(())?;
+    let target = value.pointer("/spec/targetNamespace").and_then(Value::as_str);
+    Some(target.unwrap_or(&object.key.namespace).to_owned())
+}
