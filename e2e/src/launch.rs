@@ -78,10 +78,10 @@ fn announce(first: bool, absent: &[Tool]) {
     }
     let mut parts = Vec::new();
     if first {
-        parts.push("Driftless itself (about 6 min)");
+        parts.push("Driftless itself (about 12 min)");
     }
     if !absent.is_empty() {
-        parts.push("the Kubernetes programs of the test clusters, from published Go modules (about 6 min)");
+        parts.push("the Kubernetes programs of the test clusters, from published Go modules (about 9 min)");
     }
     eprintln!("The first run builds {}; on two cores. Later runs start in about a minute.", parts.join(" and "));
 }

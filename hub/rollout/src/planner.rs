@@ -30,6 +30,8 @@ pub fn plan(policy: &Policy, view: &FleetView, now: u64) -> Plan {
         out.verdicts.push(Verdict { cluster: cluster.id, name: cluster.name.clone(), state, reasons });
     }
     if let Some(freeze) = &view.frozen {
+        // First, and once: it is in the verdict of every cluster that has something to wait for.
+        out.halts.retain(|halt| halt.code != Code::FleetFrozen);
         out.halts.insert(0, frozen(Code::FleetFrozen, "the fleet", freeze));
     }
     out.actions.sort_by_key(|a| !canaries.iter().any(|c| c.id == a.cluster));

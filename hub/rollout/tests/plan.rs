@@ -104,6 +104,7 @@ fn each_rule_by_name() {
     for n in [1, 2] {
         let plan = check("fleet frozen", &still, n, State::Halted, Code::FleetFrozen);
         assert!(plan.halts[0].message.contains("ann") && plan.halts[0].message.contains("black friday"));
+        assert_eq!(plan.halts.iter().filter(|h| h.code == Code::FleetFrozen).count(), 1, "said once: {:?}", plan.halts);
     }
 
     let mut other = canary(9, 1, failed());

@@ -2,7 +2,7 @@
 
 use driftless_protocol::api::{Stage, Step, StepState, Why};
 use driftless_protocol::id::UnitId;
-use driftless_rollout::State;
+use driftless_rollout::{Code, State};
 use driftless_store::Cluster;
 
 use crate::loops::render::target_of;
@@ -118,6 +118,10 @@ fn rollout(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
     let state = match verdict.state {
         State::UpToDate | State::Moves => StepState::Ok,
         State::Waits => StepState::Waiting,
+        // Somebody wanted it so: nothing failed.
+        State::Halted if verdict.reasons.iter().all(|n| matches!(n.code, Code::FleetFrozen | Code::Frozen)) => {
+            StepState::Waiting
+        }
         State::Halted => StepState::Failed,
     };
     let message: Vec<&str> = verdict.reasons.iter().map(|n| n.message.as_str()).collect();

@@ -52,7 +52,8 @@ fn status_text(fleet: &FleetStatus) -> String {
             if frozen.reason.is_empty() { "no reason given" } else { &frozen.reason }
         ));
     }
-    for reason in &fleet.rollout {
+    // The freeze is told above.
+    for reason in fleet.rollout.iter().filter(|r| fleet.frozen.is_none() || r.code != "FleetFrozen") {
         text.push_str(&format!("rollout: {}: {}\n", reason.code, reason.message));
     }
     if !fleet.pending.is_empty() {
