@@ -162,7 +162,8 @@ pub struct ClusterChoice {
     /// What the clusters would tell (ConfigMaps, versions), as YAML or JSON: one file for all, or a pattern with {name}.
     #[arg(long, value_name = "FILE")]
     pub facts: Option<PathBuf>,
-    /// The files of another source that units read, as NAMESPACE/NAME=FOLDER.
+    /// The files of another source that units read: NAMESPACE/NAME=FOLDER (OCIRepository/NAMESPACE/NAME for that kind), with
+    /// @REV after the folder for a revision of the repository there.
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<String>,
 }
@@ -273,6 +274,10 @@ pub struct Build {
     /// What the cluster would tell (ConfigMaps, versions), as JSON or YAML.
     #[arg(long, value_name = "FILE", requires = "cluster")]
     pub facts: Option<PathBuf>,
+    /// The files of another source that units read: NAMESPACE/NAME=FOLDER (OCIRepository/NAMESPACE/NAME for that kind), with
+    /// @REV after the folder for a revision of the repository there.
+    #[arg(long = "source", value_name = "SOURCE", requires = "cluster")]
+    pub sources: Vec<String>,
 }
 
 /// Order of the objects.

@@ -107,20 +107,9 @@ impl Repo {
         Ok(repo)
     }
 
-    /// Adds the files of another source, given as `namespace/name=FOLDER`: what the hub would fetch.
+    /// Adds the files of another source: what the hub would fetch.
     fn add_source(&mut self, text: &str) -> Result<(), CliError> {
-        let wrong = || {
-            CliError::new(Kind::Usage, format!("--source {text:?} is not NAMESPACE/NAME=FOLDER"))
-                .hint("as in --source flux-system/podinfo=../podinfo")
-        };
-        let (id, folder) = text.split_once('=').ok_or_else(wrong)?;
-        if id.split('/').filter(|s| !s.is_empty()).count() != 2 || id.matches('/').count() != 1 {
-            return Err(wrong());
-        }
-        let other = Self::open(Path::new(folder))?;
-        let mut root = other.work_tree().root;
-        root.id = id.to_owned();
-        self.others.push(root);
+        self.others.push(other_source(text)?);
         Ok(())
     }
 
@@ -388,21 +377,49 @@ impl ClusterRoot {
     }
 }
 
+/// The files of another source, given as `NAMESPACE/NAME=FOLDER`, or `OCIRepository/NAMESPACE/NAME=FOLDER` for that kind;
+/// with `@REV` after the folder those of a revision of the Git repository there.
+///
+/// # Errors
+/// When the text is not that, or the folder cannot be read.
+pub fn other_source(text: &str) -> Result<SourceTree, CliError> {
+    let wrong = || {
+        CliError::new(Kind::Usage, format!("--source {text:?} is not NAMESPACE/NAME=FOLDER"))
+            .hint("as in --source flux-system/podinfo=../podinfo, or =../podinfo@v1.2.0 for a revision")
+    };
+    let (label, folder) = text.split_once('=').ok_or_else(wrong)?;
+    let parts: Vec<&str> = label.split('/').collect();
+    if !(2..=3).contains(&parts.len()) || parts.iter().any(|part| part.is_empty()) || folder.is_empty() {
+        return Err(wrong());
+    }
+    let mut root = match folder.rsplit_once('@') {
+        Some((before, revision)) if !Path::new(folder).exists() => Repo::open(Path::new(before))?.at(revision)?.root,
+        _ => Repo::open(Path::new(folder))?.work_tree().root,
+    };
+    label.clone_into(&mut root.id);
+    Ok(root)
+}
+
+/// Whether a source that was given stands for a declaration.
+fn stands_for(given: &SourceTree, wanted: &SourceDecl) -> bool {
+    given.id == wanted.label() || given.id == format!("{}/{}", wanted.kind, wanted.id)
+}
+
 impl Sources for State {
     fn root(&self) -> &SourceTree {
         &self.root
     }
 
     fn find(&self, wanted: &SourceDecl) -> SourceState {
-        match self.others.iter().find(|s| s.id == wanted.id) {
+        match self.others.iter().find(|s| stands_for(s, wanted)) {
             Some(source) => SourceState::Ready(source.clone()),
-            None => SourceState::Missing(format!("{NOT_AT_HAND}; give a clone of it: --source {}=FOLDER", wanted.id)),
+            None => SourceState::Missing(format!("{NOT_AT_HAND}; give its files: --source {}=FOLDER", wanted.label())),
         }
     }
 
     fn is_alias(&self, wanted: &SourceDecl) -> bool {
         // Whatever branch is checked out here, the hub follows the one Git names.
-        !self.others.iter().any(|s| s.id == wanted.id)
+        !self.others.iter().any(|s| stands_for(s, wanted))
             && same_repository(&self.root.url, &wanted.url)
             && wanted.reference == self.root.reference
     }

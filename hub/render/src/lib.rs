@@ -5,9 +5,12 @@
 //! blobs of a bundle of them, [`kustomize::build`] is strict kustomize.
 #![warn(missing_docs)]
 
+pub mod archive;
 pub mod assemble;
 pub mod check;
+pub mod compose;
 pub mod flux;
+mod glob;
 pub mod kustomize;
 pub mod lint;
 pub mod report;

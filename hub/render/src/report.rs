@@ -109,10 +109,28 @@ codes! {
     ///
     /// Give a clone of it: `--source NAMESPACE/NAME=FOLDER`.
     SourceNotAtHand = Warning,
-    /// A source of a kind that is not rendered yet: units that read it are held.
+    /// A source of a kind that is not rendered: units that read it are held.
     ///
-    /// Leave these units with Flux for now.
+    /// Publish the same files in a Git repository or as an OCI artifact, or leave these units with Flux.
     SourceKindUnsupported = Error,
+    /// A source has a field that must not be passed over and that Driftless cannot honour: nothing of it is used, and units
+    /// that read it are held.
+    ///
+    /// The message names the field and what to do instead.
+    SourceRefused = Error,
+    /// Sources that are made of each other: units that read them are held. With Flux they would never become ready either.
+    ///
+    /// Remove one of the references named.
+    SourceCycle = Error,
+    /// An include or a sparse checkout of a source finds nothing to take, or no place to put it: units that read the source are
+    /// held, as with Flux.
+    ///
+    /// Correct the path named.
+    IncludeFailed = Error,
+    /// An ArtifactGenerator cannot make an artifact: units that read it are held, as with Flux.
+    ///
+    /// Correct the copy named.
+    ArtifactFailed = Error,
     /// `dependsOn` names a unit that does not exist: the unit would wait for ever, with Flux too.
     ///
     /// Add that Kustomization, or remove the dependency.

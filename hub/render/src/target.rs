@@ -45,6 +45,8 @@ pub enum GitRef {
     Name(String),
     /// A commit.
     Commit(String),
+    /// The digest of an OCI artifact, `sha256:...`.
+    Digest(String),
 }
 
 impl Default for GitRef {
@@ -60,6 +62,7 @@ impl fmt::Display for GitRef {
             Self::Tag(name) => write!(f, "tag {name}"),
             Self::Semver(range) => write!(f, "semver {range}"),
             Self::Name(name) => write!(f, "ref {name}"),
+            Self::Digest(digest) => write!(f, "digest {digest}"),
             Self::Commit(id) => write!(f, "commit {id}"),
         }
     }
@@ -88,7 +91,7 @@ impl fmt::Debug for SourceTree {
 
 /// A source object found in the repository: what the hub must fetch for the units that use it. Credentials are named,
 /// never resolved here.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceDecl {
     /// `namespace/name`.
@@ -103,12 +106,109 @@ pub struct SourceDecl {
     pub secret: Option<String>,
     /// `spec.interval` in seconds.
     pub interval_seconds: u64,
+    /// `spec.timeout` in seconds.
+    pub timeout_seconds: u64,
     /// `spec.ignore`: gitignore rules that replace the default exclusions.
     pub ignore: Option<String>,
     /// `spec.suspend`: fetch nothing new.
     pub suspend: bool,
+    /// `spec.sparseCheckout`: only what begins so is part of the source; everything when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sparse: Vec<String>,
+    /// `spec.recurseSubmodules`.
+    #[serde(default)]
+    pub submodules: bool,
+    /// `spec.include`: other repositories whose files become part of this source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<Include>,
+    /// `spec.verify` of a GitRepository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
+    /// What of an OCI artifact is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<ArtifactDecl>,
+    /// Why this source cannot be used at all: a field that must not be passed over, and the place it is written at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<(String, Location)>,
     /// Where it is declared.
     pub declared_at: Location,
+}
+
+/// One entry of `spec.include`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Include {
+    /// The GitRepository, in the namespace of the source.
+    pub repository: String,
+    /// The folder or file to take; empty for all of it.
+    pub from: String,
+    /// Where it goes.
+    pub to: String,
+    /// Where it is written.
+    pub at: Location,
+}
+
+/// Which Git objects must carry a good signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum VerifyMode {
+    /// The commit.
+    #[serde(rename = "HEAD")]
+    Head,
+    /// The tag.
+    Tag,
+    /// Both.
+    TagAndHead,
+}
+
+/// `spec.verify`: nothing of the repository is used unless it is signed with one of these keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verify {
+    /// What is checked.
+    pub mode: VerifyMode,
+    /// `secretRef.name`, in the namespace of the source.
+    pub secret: String,
+    /// Public keys by the name of their entry in that Secret, where Git holds it in plain; else the hub's configuration
+    /// gives them. Not for reports: nobody vouches that the Secret holds nothing else.
+    #[serde(skip)]
+    pub keys: Option<BTreeMap<String, String>>,
+}
+
+/// What of an OCI artifact is taken, and how it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactDecl {
+    /// `ref.semverFilter`: tags that do not match this regular expression are no candidates.
+    pub semver_filter: Option<String>,
+    /// `layerSelector.mediaType`; the first layer where not given.
+    pub media_type: Option<String>,
+    /// `layerSelector.operation: copy`: the layer is one file, as it is.
+    pub copy: bool,
+    /// `spec.insecure`: plain http.
+    pub insecure: bool,
+}
+
+impl SourceDecl {
+    /// What a unit's status, a location or a revision calls this source: `namespace/name`, for other kinds than GitRepository
+    /// with the kind before it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        label(&self.kind, &self.id)
+    }
+
+    /// Equal exactly where one fetch serves both: what is fetched from where, and whose signature it must carry.
+    #[must_use]
+    pub fn fetch_key(&self) -> String {
+        let verify = self.verify.as_ref().map(|v| (v.mode, &v.secret, &v.keys));
+        let id = verify.is_some().then_some(&self.id);
+        format!("{:?}", (&self.kind, normal_url(&self.url), &self.reference, &self.artifact, verify, id))
+    }
+}
+
+/// See [`SourceDecl::label`].
+#[must_use]
+pub fn label(kind: &str, id: &str) -> String {
+    if kind == "GitRepository" { id.to_owned() } else { format!("{kind}/{id}") }
 }
 
 /// What the hub knows of a declared source.
@@ -128,6 +228,11 @@ pub trait Sources: Sync {
     /// Another source by its declaration. Asked only for repositories that are not the root's own.
     fn find(&self, wanted: &SourceDecl) -> SourceState;
 
+    /// Whether the signature of the root's revision was checked by the hub's configuration.
+    fn root_is_verified(&self) -> bool {
+        false
+    }
+
     /// Whether this address with this ref is the root's own repository by the hub's configuration, besides what
     /// [`same_repository`] says.
     fn is_alias(&self, wanted: &SourceDecl) -> bool {
@@ -144,6 +249,7 @@ pub const NOT_AT_HAND: &str = "it is not at hand here";
 pub struct SourceSet {
     root: SourceTree,
     others: Vec<SourceTree>,
+    named: BTreeMap<String, SourceTree>,
     aliases: Vec<(String, GitRef)>,
 }
 
@@ -151,13 +257,20 @@ impl SourceSet {
     /// Only the root's source.
     #[must_use]
     pub fn new(root: SourceTree) -> Self {
-        Self { root, others: Vec::new(), aliases: Vec::new() }
+        Self { root, others: Vec::new(), named: BTreeMap::new(), aliases: Vec::new() }
     }
 
     /// Adds another repository, found by its `url` and `reference`.
     #[must_use]
     pub fn with(mut self, source: SourceTree) -> Self {
         self.others.push(source);
+        self
+    }
+
+    /// Adds a source, found by its label ([`SourceDecl::label`]) or its `namespace/name`, whatever its address and reference.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>, source: SourceTree) -> Self {
+        self.named.insert(name.into(), source);
         self
     }
 
@@ -176,9 +289,11 @@ impl Sources for SourceSet {
 
     fn find(&self, wanted: &SourceDecl) -> SourceState {
         let url = normal_url(&wanted.url);
-        match self.others.iter().find(|s| normal_url(&s.url) == url && s.reference == wanted.reference) {
+        let named = self.named.get(&wanted.label()).or_else(|| self.named.get(&wanted.id));
+        let by_address = || self.others.iter().find(|s| normal_url(&s.url) == url && s.reference == wanted.reference);
+        match named.or_else(by_address) {
             Some(source) => SourceState::Ready(SourceTree { id: wanted.id.clone(), ..source.clone() }),
-            None => SourceState::Missing(NOT_AT_HAND.to_owned()),
+            None => SourceState::Missing(format!("{NOT_AT_HAND}; give its files: --source {}=FOLDER", wanted.label())),
         }
     }
 

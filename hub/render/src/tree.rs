@@ -77,6 +77,32 @@ pub trait Tree: Send + Sync {
 
     /// The bytes of a file, or the target text of a link. `None`: neither there.
     fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError>;
+
+    /// The paths of all files called `name` in a folder and below it, sorted bytewise. Folders called `.git` are passed
+    /// over. None where there is no folder.
+    fn find(&self, folder: &str, name: &str) -> Result<Vec<String>, TreeError> {
+        let mut out = Vec::new();
+        let mut open = vec![folder.to_owned()];
+        while let Some(folder) = open.pop() {
+            for (child, entry) in self.list(&folder)?.unwrap_or_default() {
+                let here = crate::flux::path::join(&folder, &child);
+                match entry {
+                    Entry::Folder { .. } if child != ".git" => open.push(here),
+                    Entry::File { .. } if child == name => out.push(here),
+                    _ => {}
+                }
+            }
+        }
+        out.sort_unstable();
+        Ok(out)
+    }
+
+    /// Where what stands at `path` was written, when this tree is made of others: the source and the path there. `None`:
+    /// here.
+    fn origin(&self, path: &str) -> Option<(Arc<str>, String)> {
+        let _ = path;
+        None
+    }
 }
 
 /// A tree in memory, for tests and for `build DIR`.
@@ -124,6 +150,14 @@ impl MemTree {
 }
 
 impl Tree for MemTree {
+    fn find(&self, folder: &str, name: &str) -> Result<Vec<String>, TreeError> {
+        let wanted = |path: &&String| {
+            let inside = folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+            inside && path.rsplit('/').next() == Some(name) && !path.split('/').any(|part| part == ".git")
+        };
+        Ok(self.files.keys().filter(wanted).cloned().collect())
+    }
+
     fn entry(&self, path: &str) -> Result<Option<Entry>, TreeError> {
         if let Some(bytes) = self.files.get(path) {
             return Ok(Some(Entry::File { id: ContentId(*blake3::hash(bytes).as_bytes()), len: bytes.len() as u64 }));

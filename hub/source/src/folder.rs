@@ -176,6 +176,27 @@ impl Tree for FolderTree {
         Ok(Some(out))
     }
 
+    /// By names alone: no file is read for it.
+    fn find(&self, folder: &str, name: &str) -> Result<Vec<String>, TreeError> {
+        let mut out = Vec::new();
+        let mut open = match self.locate(folder)? {
+            Some((at, metadata)) if metadata.is_dir() => vec![(at, folder.to_owned(), 0_usize)],
+            _ => Vec::new(),
+        };
+        while let Some((dir, folder, depth)) = open.pop() {
+            for (child, metadata) in self.names(&dir, &folder)? {
+                let here = if folder.is_empty() { child.clone() } else { format!("{folder}/{child}") };
+                if metadata.is_dir() && child != ".git" && depth < self.limits.tree_depth {
+                    open.push((dir.join(&child), here, depth + 1));
+                } else if metadata.is_file() && child == name {
+                    out.push(here);
+                }
+            }
+        }
+        out.sort_unstable();
+        Ok(out)
+    }
+
     fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError> {
         let Some((at, metadata)) = self.locate(path)? else { return Ok(None) };
         if !metadata.is_file() && !metadata.is_symlink() {

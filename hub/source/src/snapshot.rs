@@ -28,6 +28,7 @@ struct Memory {
     entries: HashMap<String, Option<Entry>>,
     listings: HashMap<String, Option<Arc<Listing>>>,
     files: HashMap<String, Arc<[u8]>>,
+    found: HashMap<(String, String), Arc<Vec<String>>>,
     bytes: usize,
 }
 
@@ -121,6 +122,16 @@ impl Tree for Snapshot {
         };
         self.memory().listings.insert(path.to_owned(), listing.clone().map(Arc::new));
         Ok(listing)
+    }
+
+    fn find(&self, folder: &str, name: &str) -> Result<Vec<String>, TreeError> {
+        let key = (folder.to_owned(), name.to_owned());
+        if let Some(known) = self.memory().found.get(&key) {
+            return Ok(known.to_vec());
+        }
+        let found = self.folder.find(folder, name)?;
+        self.memory().found.insert(key, Arc::new(found.clone()));
+        Ok(found)
     }
 
     fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError> {

@@ -59,6 +59,8 @@ pub(crate) struct Cache {
 struct CacheInner {
     trees: HashMap<gix::ObjectId, Lines>,
     lengths: HashMap<gix::ObjectId, u64>,
+    /// Paths below a folder with a given name, by folder and name: asked again for every new commit.
+    found: HashMap<(gix::ObjectId, Box<str>), Arc<[String]>>,
     lines: usize,
 }
 
@@ -81,6 +83,18 @@ impl Cache {
         }
         inner.lines += lines.0.len();
         inner.trees.insert(id, lines.clone());
+    }
+
+    fn get_found(&self, key: &(gix::ObjectId, Box<str>)) -> Option<Arc<[String]>> {
+        self.lock().found.get(key).cloned()
+    }
+
+    fn put_found(&self, key: (gix::ObjectId, Box<str>), paths: &Arc<[String]>) {
+        let mut inner = self.lock();
+        if inner.found.len() >= CACHED_ENTRIES / 4 {
+            inner.found.clear();
+        }
+        inner.found.insert(key, paths.clone());
     }
 
     fn put_length(&self, id: gix::ObjectId, len: u64) {
@@ -271,6 +285,37 @@ impl GitTree {
     }
 }
 
+impl GitTree {
+    /// The paths of files of this name below a folder, from there on. Folders are as deep as the limit allows, which was
+    /// checked when the commit was taken in.
+    fn below(
+        &self,
+        db: &gix::OdbHandle,
+        id: gix::ObjectId,
+        path: &str,
+        name: &str,
+    ) -> Result<Arc<[String]>, TreeError> {
+        let key = (id, Box::from(name));
+        if let Some(known) = self.inner.repo.cache.get_found(&key) {
+            return Ok(known);
+        }
+        let mut out = Vec::new();
+        for line in self.lines(db, id, path)?.iter() {
+            match line.kind {
+                Kind::Folder if &*line.name != ".git" => {
+                    let inside = self.below(db, line.id, &join(path, &line.name), name)?;
+                    out.extend(inside.iter().map(|found| join(&line.name, found)));
+                }
+                Kind::File if &*line.name == name => out.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        let out: Arc<[String]> = out.into();
+        self.inner.repo.cache.put_found(key, &out);
+        Ok(out)
+    }
+}
+
 /// Git's own digest, which covers kind and bytes, filled up with zeros.
 pub(crate) fn content_id(id: gix::ObjectId) -> ContentId {
     let mut out = [0; 32];
@@ -297,6 +342,18 @@ impl Tree for GitTree {
         let Some(lines) = self.folder(&db, path)? else { return Ok(None) };
         let describe = |line: &Line| Ok((line.name.to_string(), self.describe(&db, line, &join(path, &line.name))?));
         lines.iter().map(describe).collect::<Result<Vec<_>, TreeError>>().map(Some)
+    }
+
+    fn find(&self, folder: &str, name: &str) -> Result<Vec<String>, TreeError> {
+        let db = self.handle();
+        let id = match folder {
+            "" => Some(self.inner.root),
+            folder => self.line(&db, folder)?.filter(|l| l.kind == Kind::Folder).map(|l| l.id),
+        };
+        let Some(id) = id else { return Ok(Vec::new()) };
+        let mut found: Vec<String> = self.below(&db, id, folder, name)?.iter().map(|f| join(folder, f)).collect();
+        found.sort_unstable();
+        Ok(found)
     }
 
     fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError> {

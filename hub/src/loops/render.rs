@@ -100,6 +100,9 @@ impl Snapshot {
     }
 
     fn find(&self, wanted: &SourceDecl) -> Option<&Found> {
+        if wanted.kind != "GitRepository" || wanted.verify.is_some() {
+            return None;
+        }
         let url = normal_url(&wanted.url);
         self.sources.values().find(|f| normal_url(&f.handle.url) == url && f.handle.reference == wanted.reference)
     }

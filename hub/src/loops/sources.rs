@@ -114,6 +114,9 @@ impl Book {
 
     /// A source by address and reference.
     pub(crate) fn find(&self, wanted: &SourceDecl) -> Option<Arc<Handle>> {
+        if wanted.kind != "GitRepository" || wanted.verify.is_some() {
+            return None;
+        }
         let url = normal_url(&wanted.url);
         self.all().into_iter().find(|h| normal_url(&h.url) == url && h.reference == wanted.reference)
     }
@@ -291,6 +294,9 @@ fn open_declared(config: &Config, declared: &SourceDecl) -> Result<Handle, Sourc
     if declared.kind != "GitRepository" {
         return Err(invalid(&format!("a {} is not fetched yet", declared.kind)));
     }
+    if declared.verify.is_some() {
+        return Err(invalid("its signatures cannot be checked yet"));
+    }
     // A commit must not make the hub read its own disk, or speak to its neighbours on loopback.
     if url.transport() == Transport::File || url.is_loopback() {
         return Err(invalid("an address of the hub's own machine is fetched only when the start file names it"));
@@ -373,7 +379,7 @@ fn reference(reference: &GitRef) -> Reference {
         GitRef::Tag(name) => Reference::Tag(name.clone()),
         GitRef::Semver(range) => Reference::Semver(range.clone()),
         GitRef::Name(name) => Reference::Name(name.clone()),
-        GitRef::Commit(id) => Reference::Commit { id: id.clone(), branch: None },
+        GitRef::Commit(id) | GitRef::Digest(id) => Reference::Commit { id: id.clone(), branch: None },
     }
 }
 
@@ -435,11 +441,8 @@ mod tests {
             kind: kind.into(),
             url: url.into(),
             reference: GitRef::Branch("main".into()),
-            secret: None,
             interval_seconds: 60,
-            ignore: None,
-            suspend: false,
-            declared_at: driftless_render::target::Location::default(),
+            ..SourceDecl::default()
         }
     }
 

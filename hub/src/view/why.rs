@@ -42,7 +42,7 @@ fn source(fleet: &Fleet<'_>, cluster: &Cluster, view: Option<&UnitView>) -> Step
     // A unit may read another repository than the root.
     let declared = view.and_then(|v| {
         let render = fleet.render(cluster)?;
-        let wanted = render.wanted.iter().find(|w| w.id == v.source)?;
+        let wanted = render.wanted.iter().find(|w| w.label() == v.source)?;
         fleet.shared.sources.find(wanted)
     });
     let handle = declared.or_else(|| root.as_ref().and_then(|id| fleet.shared.sources.get(id)));

@@ -14,7 +14,7 @@ use driftless_source::folder::{enclosing_root, worktree_tree};
 
 use crate::args::{Build, Output, Reorder};
 use crate::error::{CliError, Kind};
-use crate::repo::slashes;
+use crate::repo::{other_source, slashes};
 use crate::{facts, ui};
 
 /// Builds a folder as kustomize would, or a cluster as Flux would.
@@ -70,7 +70,12 @@ fn cluster(args: &Build, name: &str, output: Output) -> Result<ExitCode, CliErro
     if let Some(file) = &args.facts {
         target.facts = Some(facts::read(file)?);
     }
-    let rendered = render_cluster(&SourceSet::new(source), &target);
+    let mut sources = SourceSet::new(source);
+    for text in &args.sources {
+        let other = other_source(text)?;
+        sources = sources.named(other.id.clone(), other);
+    }
+    let rendered = render_cluster(&sources, &target);
     print_cluster(&rendered, output)?;
     let failed = rendered.units.iter().filter(|u| u.held().is_some()).count();
     for problem in rendered.all_problems().filter(|p| p.severity() > Severity::Info) {

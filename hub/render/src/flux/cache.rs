@@ -242,7 +242,7 @@ fn key_of(inputs: &UnitInputs<'_>) -> Key {
     _ = write!(
         hash,
         "{:?}",
-        (inputs.kustomization, inputs.source, inputs.ignore, inputs.variables, inputs.strict, inputs.filled)
+        (inputs.kustomization, inputs.source, inputs.rules, inputs.variables, inputs.strict, inputs.filled)
     );
     *hash.0.finalize().as_bytes()
 }

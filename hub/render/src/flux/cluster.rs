@@ -5,7 +5,7 @@
 //! still missing is taken as missing, one unit at a time. The order is part of the result's determinism.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use driftless_protocol::bundle::{DeletionPolicy, DriftMode, ServiceAccount, UnitSpec, Validation};
 use driftless_protocol::head::SourceRevision;
@@ -13,8 +13,10 @@ use driftless_protocol::id::UnitId;
 use driftless_protocol::limits;
 use driftless_yaml::Node;
 
+use super::artifact::Artifact;
 use super::cache::Builds;
 use super::fields::Note;
+use super::generator::{self, Generator};
 use super::place::Place;
 use super::root;
 use super::spec::{self, Kustomization};
@@ -23,9 +25,7 @@ use super::unit::{self, Item, UnitInputs, UnitOutput};
 use super::variables::{Inputs, Known, Produced};
 use super::{lockdown, source};
 use crate::report::{Code, Problem};
-use crate::target::{
-    GitRef, Location, Lockdown, SourceDecl, SourceState, SourceTree, Sources, Target, same_repository,
-};
+use crate::target::{Location, Lockdown, SourceDecl, Sources, Target, label};
 use crate::tree::{ContentId, Tree};
 
 /// How deep Kustomizations may define Kustomizations.
@@ -80,13 +80,18 @@ pub(super) struct Walk<'a> {
     /// Ids under which the root's own source is known.
     pub(super) root_ids: BTreeSet<String>,
     pub(super) declared: BTreeMap<(String, String), SourceDecl>,
+    pub(super) generators: BTreeMap<String, Generator>,
+    /// Sources made ready so far, by label. They hold as long as nothing new is declared.
+    pub(super) artifacts: Mutex<BTreeMap<String, Arc<Artifact>>>,
+    /// Every tree that a place may lie in, by the label of its source.
+    pub(super) trees: Mutex<BTreeMap<Arc<str>, Arc<dyn Tree>>>,
     pub(super) inputs: Inputs,
     pub(super) waiting: BTreeMap<UnitId, Definition>,
     pub(super) found: Found,
 }
 
 /// What stands in the way of rendering a unit now.
-enum Wait {
+pub(super) enum Wait {
     /// Something another unit may bring.
     Later,
     /// Nothing will bring it.
@@ -106,6 +111,9 @@ pub(crate) fn walk(sources: &dyn Sources, target: &Target, lockdown: &Lockdown, 
         root_ignore: None,
         root_ids: BTreeSet::from([root.id.clone()]),
         declared: BTreeMap::new(),
+        generators: BTreeMap::new(),
+        artifacts: Mutex::default(),
+        trees: Mutex::default(),
         inputs: Inputs::default(),
         waiting: BTreeMap::new(),
         found: Found {
@@ -168,7 +176,7 @@ impl Walk<'_> {
         let Ok(unit) = spec::read(&definition.node, &definition.place, id.clone(), &mut Vec::new()) else {
             return true;
         };
-        self.source(&unit).is_ok() && matches!(self.variables(&unit, true), Ok(Some(_) | None))
+        self.source(&unit, true).is_ok() && matches!(self.variables(&unit, true), Ok(Some(_) | None))
     }
 
     /// Renders a unit. `Err` when something it needs may still come.
@@ -186,7 +194,7 @@ impl Walk<'_> {
                 return Ok(worked);
             }
         };
-        worked.source = format!("{}/{}", unit.source_namespace, unit.source_name);
+        worked.source = label(&unit.source_kind, &format!("{}/{}", unit.source_namespace, unit.source_name));
         worked.problems.extend(notes.into_iter().map(problem));
         if let Some(at) = &unit.remote {
             let message = "spec.kubeConfig applies this unit to another cluster, which Driftless does not do: enrol that cluster and \
@@ -197,8 +205,8 @@ impl Walk<'_> {
             worked.kustomization = Some(unit);
             return Ok(worked);
         }
-        let tree = match self.source(&unit) {
-            Ok(tree) => tree,
+        let artifact = match self.source(&unit, settled) {
+            Ok(artifact) => artifact,
             Err(Wait::Later) if !settled => return Err(()),
             Err(Wait::Later) => {
                 let message = format!(
@@ -230,10 +238,10 @@ impl Walk<'_> {
         let no_variables = Variables::new();
         let strict = self.lockdown.feature_gates.get("StrictPostBuildSubstitutions").copied().unwrap_or(true);
         let build = |variables: Option<&Variables>| {
-            let (kustomization, source, tree) = (&unit, worked.source.as_str(), tree.tree.clone());
-            let filled = self.filled.filter(|_| Arc::ptr_eq(&tree, &self.root_tree));
-            let ignore = self.ignore_of(&unit);
-            self.builds.build(&UnitInputs { kustomization, source, tree, variables, ignore, filled, strict })
+            let (kustomization, source, tree) = (&unit, worked.source.as_str(), artifact.source.tree.clone());
+            let filled = self.filled.filter(|_| artifact.from_root);
+            let rules = &artifact.rules;
+            self.builds.build(&UnitInputs { kustomization, source, tree, variables, rules, filled, strict })
         };
         let mut available = worked.held.is_none();
         let mut output = build(available.then(|| variables.as_ref().unwrap_or(&no_variables)));
@@ -243,7 +251,7 @@ impl Walk<'_> {
             (available, worked.held) = (true, None);
         }
         worked.output = output;
-        self.found.revisions.insert(SourceRevision { source: worked.source.clone(), revision: tree.revision });
+        self.found.revisions.extend(artifact.revisions.iter().cloned());
         worked.problems.extend(worked.output.notes.iter().cloned().map(problem));
         if let Some(note) = &worked.output.failed
             && worked.held.is_none()
@@ -268,89 +276,6 @@ impl Walk<'_> {
             problems: Vec::new(),
             complete: false,
             children: Vec::new(),
-        }
-    }
-
-    /// The tree a unit's `sourceRef` names.
-    fn source(&self, unit: &Kustomization) -> Result<SourceTree, Wait> {
-        let id = format!("{}/{}", unit.source_namespace, unit.source_name);
-        let never = |code, message: String| Wait::Never(Note { code, at: unit.source_at.clone(), message });
-        if self.lockdown.no_cross_namespace_refs && unit.source_namespace != unit.id.namespace {
-            let message = format!(
-                "unit {} refers to source {id} in another namespace, which --no-cross-namespace-refs of this cluster's \
-                 kustomize-controller forbids; use a source in namespace {}",
-                unit.id, unit.id.namespace
-            );
-            return Err(never(Code::CrossNamespaceRef, message));
-        }
-        let root = self.sources.root();
-        let own = || SourceTree { id: id.clone(), tree: self.root_tree.clone(), ..root.clone() };
-        if unit.source_kind == "GitRepository" && self.root_ids.contains(&id) {
-            return Ok(own());
-        }
-        if unit.source_kind != "GitRepository" {
-            let message = format!(
-                "source {} {id} is of a kind that is not rendered yet; only GitRepository is",
-                unit.source_kind
-            );
-            return Err(never(Code::SourceKindUnsupported, message));
-        }
-        let Some(decl) = self.declared.get(&(unit.source_kind.clone(), id.clone())) else { return Err(Wait::Later) };
-        if self.is_root(decl) {
-            return Ok(own());
-        }
-        match self.sources.find(decl) {
-            SourceState::Ready(tree) => Ok(SourceTree { id, ..tree }),
-            SourceState::Missing(why) => {
-                let message = format!(
-                    "source {id} ({}, {}; declared in {}) is not the root's own repository, and the hub has not got it: {why}",
-                    decl.url, decl.reference, decl.declared_at
-                );
-                Err(never(Code::SourceNotReady, message))
-            }
-        }
-    }
-
-    /// `spec.ignore` of the source a unit names.
-    fn ignore_of(&self, unit: &Kustomization) -> Option<&str> {
-        let id = format!("{}/{}", unit.source_namespace, unit.source_name);
-        if self.root_ids.contains(&id) {
-            return self.root_ignore.as_deref();
-        }
-        self.declared.get(&(unit.source_kind.clone(), id))?.ignore.as_deref()
-    }
-
-    fn is_root(&self, decl: &SourceDecl) -> bool {
-        let root = self.sources.root();
-        if self.sources.is_alias(decl) {
-            return true;
-        }
-        // Where tenants may not refer to each other's sources, naming the address of the root's must not give it to them.
-        let namespace = |id: &str| id.split('/').next().unwrap_or_default().to_owned();
-        let at_home = self.root_ids.iter().any(|id| namespace(id) == namespace(&decl.id));
-        if self.lockdown.no_cross_namespace_refs && !at_home {
-            return false;
-        }
-        let same = |url: &str, reference: &GitRef| same_repository(url, &decl.url) && *reference == decl.reference;
-        same(&root.url, &root.reference)
-            || self.root_ids.iter().any(|id| {
-                self.declared
-                    .get(&("GitRepository".to_owned(), id.clone()))
-                    .is_some_and(|own| same(&own.url, &own.reference))
-            })
-    }
-
-    /// Notes the repositories that units use, besides the root's own.
-    fn want(&mut self) {
-        for unit in self.found.units.values().filter_map(|u| u.kustomization.as_ref()) {
-            let id = format!("{}/{}", unit.source_namespace, unit.source_name);
-            if self.root_ids.contains(&id) || unit.remote.is_some() {
-                continue;
-            }
-            let Some(decl) = self.declared.get(&(unit.source_kind.clone(), id)) else { continue };
-            if decl.kind == "GitRepository" && !self.is_root(decl) {
-                self.found.wanted.insert(decl.id.clone(), decl.clone());
-            }
         }
     }
 
@@ -398,32 +323,20 @@ impl Walk<'_> {
             let produced = Produced { unit: id.clone(), at: at.clone(), known };
             self.inputs.add(*secret, &unit::namespace_or_default(key), &key.name, produced);
         }
-        let source_tree = worked.kustomization.as_ref().and_then(|k| self.source(k).ok());
-        let place = |at: &Location| match &source_tree {
-            Some(tree) => Place::new(at.clone(), tree.tree.clone()),
-            None => Place::nowhere(&at.source),
+        let trees = std::mem::take(&mut *self.trees.lock().unwrap_or_else(PoisonError::into_inner));
+        let place = |at: &Location| match trees.get(&at.source) {
+            Some(tree) => Place::new(at.clone(), tree.clone()),
+            None => Place::closed(at.clone()),
         };
         let suspended = worked.kustomization.as_ref().is_some_and(Kustomization::suspended);
         let mut defined = Vec::new();
         for item in &output.items {
             match item {
                 Item::Source { kind, id: name, node, at, .. } => {
-                    let mut notes = Vec::new();
-                    let read = source::read(node, &place(at), kind, name.clone(), &mut notes);
+                    let said = self.declare(kind, name, node, &place(at));
                     let problem =
                         |n: Note| Problem { code: n.code, message: n.message, at: Some(n.at), unit: Some(id.clone()) };
-                    match read {
-                        Ok(decl) => {
-                            self.declared.entry((kind.clone(), name.clone())).or_insert(decl);
-                        }
-                        // The root's own address is the hub's business, whatever Git says.
-                        Err(_) if self.root_ids.contains(name) => {}
-                        Err(note) => worked.problems.push(problem(note)),
-                    }
-                    // What is not honoured matters for sources units use; others are handed through as they are.
-                    if kind == "GitRepository" {
-                        worked.problems.extend(notes.into_iter().map(problem));
-                    }
+                    worked.problems.extend(said.into_iter().map(problem));
                 }
                 Item::Child { id: child, node, at } if *child != id => {
                     defined.push((child.clone(), node.clone(), place(at)))
@@ -441,7 +354,40 @@ impl Walk<'_> {
             );
             worked.problems.push(Problem::new(Code::ParentSuspended, &id, Some(worked.defined_at.clone()), message));
         }
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner).extend(trees);
         self.found.units.insert(id, worked);
+    }
+
+    /// Takes in a source object; what is said about it concerns the unit that holds it.
+    fn declare(&mut self, kind: &str, name: &str, node: &Node, place: &Place) -> Vec<Note> {
+        let mut notes = Vec::new();
+        let own = kind == "GitRepository" && self.root_ids.contains(name);
+        if kind == generator::KIND {
+            match Generator::read(node, place, name, &mut notes) {
+                Ok(generator) => {
+                    self.generators.entry(name.to_owned()).or_insert(generator);
+                }
+                Err(note) => notes.push(note),
+            }
+        } else {
+            match source::read(node, place, kind, name.to_owned(), &mut notes) {
+                Ok(decl) => {
+                    if own && decl.verify.is_some() && !self.sources.root_is_verified() {
+                        let message = format!(
+                            "spec.verify of {name}, the root's own source, is checked only where the hub's start file says so \
+                             (`verify` of that source), and it was not checked here"
+                        );
+                        notes.push(Note { code: Code::FieldNotHonoured, at: place.at.clone(), message });
+                    }
+                    self.declared.entry((kind.to_owned(), name.to_owned())).or_insert(decl);
+                }
+                // The root's own address is the hub's business, whatever Git says.
+                Err(_) if own => {}
+                Err(note) => notes.push(note),
+            }
+        }
+        self.artifacts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        notes
     }
 
     #[allow(clippy::too_many_arguments)] // one call, and no two of them belong together

@@ -9,10 +9,11 @@ use driftless_protocol::limits;
 use driftless_protocol::object::ObjectKey;
 
 use super::cluster::{Found, Worked, inert_spec};
+use super::generator;
 use super::graph::{self, Edges};
 use super::rendered::{RenderState, RenderedCluster, RenderedObject, RenderedUnit, WithheldObject};
 use super::spec;
-use super::unit::Item;
+use super::unit::{Item, sources_of};
 use crate::report::{Code, Problem};
 use crate::target::{Location, Lockdown};
 
@@ -28,8 +29,7 @@ pub(crate) fn finish(mut found: Found) -> RenderedCluster {
     let edges = effective(&found.units);
     let ranks = graph::ranks(&edges);
     let complete = found.units.values().all(|u| u.complete);
-    let references: BTreeSet<(String, String)> =
-        found.units.values().flat_map(|u| u.output.references.iter().cloned()).collect();
+    let references = references(&found.units);
     let mut out = RenderedCluster {
         root_path: found.root_path,
         units: Vec::with_capacity(found.units.len()),
@@ -62,6 +62,36 @@ pub(crate) fn finish(mut found: Found) -> RenderedCluster {
         out.units.push(rendered.0);
     }
     out
+}
+
+/// The sources that objects handed through refer to, and the sources those are made of: kind and `namespace/name`.
+fn references(units: &BTreeMap<UnitId, Worked>) -> BTreeSet<(String, String)> {
+    let mut open: Vec<(String, String)> = units.values().flat_map(|u| u.output.references.iter().cloned()).collect();
+    if open.is_empty() {
+        return BTreeSet::new();
+    }
+    let items = || units.values().flat_map(|u| &u.output.items);
+    let mut out = BTreeSet::new();
+    while let Some((kind, id)) = open.pop() {
+        if !out.insert((kind.clone(), id.clone())) {
+            continue;
+        }
+        for item in items() {
+            let Item::Source { kind: of, id: name, node, .. } = item else { continue };
+            if (of, name) == (&kind, &id) {
+                open.extend(sources_of(of, name, node));
+            } else if kind == "ExternalArtifact" && of == generator::KIND && makes(name, node, &id) {
+                open.push((of.clone(), name.clone()));
+            }
+        }
+    }
+    out
+}
+
+/// Whether a generator may make an ExternalArtifact.
+fn makes(generator: &str, node: &driftless_yaml::Node, artifact: &str) -> bool {
+    let (namespace, name) = artifact.split_once('/').unwrap_or_default();
+    generator.split('/').next() == Some(namespace) && generator::node_may_make(node, name)
 }
 
 /// Holds units whose dependencies do not exist or go in a circle.

@@ -3,12 +3,15 @@
 //! [`render_cluster`] builds the root, recognises the Kustomizations in its output, builds each of them, and so on until
 //! nothing new appears. A parent's patches and substitution have then already been applied to a child's definition.
 
+mod artifact;
 mod cache;
 mod cluster;
+mod copy;
 mod diff;
 mod encrypted;
 mod fields;
 mod finish;
+mod generator;
 mod graph;
 mod ignore;
 mod lockdown;

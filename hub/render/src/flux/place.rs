@@ -41,6 +41,11 @@ impl Place {
         Self { at, tree: Some(tree), written: Arc::default() }
     }
 
+    /// An object in a file that cannot be looked into.
+    pub(crate) fn closed(at: Location) -> Self {
+        Self { at, tree: None, written: Arc::default() }
+    }
+
     /// An object that no file holds.
     pub(crate) fn nowhere(source: &str) -> Self {
         Self { at: Location { source: source.into(), file: "".into(), line: 0 }, tree: None, written: Arc::default() }

@@ -83,4 +83,8 @@ impl Tree for RecordingTree {
         self.note(path, |seen| seen.entry = Some(seen_entry(entry.as_ref())));
         self.inner.read(path)
     }
+
+    fn origin(&self, path: &str) -> Option<(Arc<str>, String)> {
+        self.inner.origin(path)
+    }
 }

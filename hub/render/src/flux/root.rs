@@ -302,6 +302,14 @@ impl Tree for Filled {
             None => self.inner.read(path),
         }
     }
+
+    fn find(&self, folder: &str, name: &str) -> Result<Vec<String>, TreeError> {
+        self.inner.find(folder, name)
+    }
+
+    fn origin(&self, path: &str) -> Option<(Arc<str>, String)> {
+        self.inner.origin(path)
+    }
 }
 
 fn sync_text(root: &SourceTree, folder: &str) -> String {
@@ -310,7 +318,7 @@ fn sync_text(root: &SourceTree, folder: &str) -> String {
         GitRef::Tag(name) => format!("tag: {name:?}"),
         GitRef::Semver(range) => format!("semver: {range:?}"),
         GitRef::Name(name) => format!("name: {name:?}"),
-        GitRef::Commit(id) => format!("commit: {id:?}"),
+        GitRef::Commit(id) | GitRef::Digest(id) => format!("commit: {id:?}"),
     };
     format!(
         "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata:\n  name: flux-system\n  \

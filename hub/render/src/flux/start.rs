@@ -46,6 +46,8 @@ impl Walk<'_> {
             let mut definition = Definition { node, place, parent: None, depth: 0 };
             let mut current = id;
             for _ in 0..ROOT_ROUNDS {
+                // What the round before took the root's source for may not hold any more.
+                self.artifacts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
                 let worked = self
                     .attempt(&current, &definition, true)
                     .unwrap_or_else(|_| self.unresolved(&current, &definition));

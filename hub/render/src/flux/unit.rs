@@ -10,13 +10,13 @@ use driftless_yaml::Node;
 
 use super::encrypted;
 use super::fields::Note;
-use super::ignore::Visible;
+use super::ignore::{Rules, Visible};
 use super::reads::RecordingTree;
 use super::rendered::{ReadSet, RenderedObject, WithheldObject};
 use super::spec::{self, Kustomization};
 use super::substitute::{self, Variables};
 use super::variables::{Known, data_of};
-use super::{path, source};
+use super::{generator, path, source};
 use crate::kustomize::{self, BuildError, Built, ErrorKind, Options, Origin, Resource};
 use crate::report::Code;
 use crate::target::Location;
@@ -30,8 +30,8 @@ pub(crate) struct UnitInputs<'a> {
     pub(crate) tree: Arc<dyn Tree>,
     /// Variables; `None` when some are out of reach: the build is then made without substitution, to learn what is in it.
     pub(crate) variables: Option<&'a Variables>,
-    /// `spec.ignore` of the source.
-    pub(crate) ignore: Option<&'a str>,
+    /// What the source excludes.
+    pub(crate) rules: &'a Rules,
     /// What stands in for empty bootstrap files in `tree`; nothing for most units.
     pub(crate) filled: Option<ContentId>,
     /// A variable without value and default is an error (Flux's default).
@@ -73,13 +73,20 @@ pub(crate) enum Item {
 pub(crate) fn build(inputs: &UnitInputs<'_>) -> UnitOutput {
     let recording = Arc::new(RecordingTree::new(inputs.tree.clone()));
     let mut output = UnitOutput::default();
-    let visible = Visible::new(recording.clone(), inputs.ignore);
+    let visible = Visible::new(recording.clone(), inputs.rules);
     match kustomized(inputs, &visible) {
         Ok((built, folder)) => finish(inputs, built, &folder, &mut output),
         Err(note) => output.failed = Some(note),
     }
     let mut reads = ReadSet::default();
     recording.drain_into(inputs.source, &mut reads);
+    // Files that were put together from other sources were read there.
+    let elsewhere: Vec<_> = reads
+        .paths
+        .iter()
+        .filter_map(|((_, path), seen)| inputs.tree.origin(path).map(|(source, path)| ((source, path.into()), *seen)))
+        .collect();
+    reads.paths.extend(elsewhere);
     output.reads = Arc::new(reads);
     output
 }
@@ -165,7 +172,7 @@ fn note_of(error: &BuildError, inputs: &UnitInputs<'_>, folder: &str) -> Note {
         None => format!("cannot build {folder:?}: {}", error.attempt),
     };
     let code = if error.kind == ErrorKind::Tree { Code::SourceNotReady } else { Code::BuildFailed };
-    Note { code, at: located(inputs.source, &error.place), message }
+    Note { code, at: located(inputs, &error.place), message }
 }
 
 fn tree_note(error: &TreeError, inputs: &UnitInputs<'_>) -> Note {
@@ -174,14 +181,18 @@ fn tree_note(error: &TreeError, inputs: &UnitInputs<'_>) -> Note {
     Note { code: Code::SourceNotReady, at: unit.path_at.clone(), message }
 }
 
-pub(crate) fn located(source: &str, origin: &Origin) -> Location {
-    Location { source: source.into(), file: origin.file.clone(), line: origin.line }
+/// Where something is written: in a file of this source, or of the one that the file was taken from.
+fn located(inputs: &UnitInputs<'_>, origin: &Origin) -> Location {
+    match inputs.tree.origin(&origin.file) {
+        Some((source, file)) => Location { source, file: file.into(), line: origin.line },
+        None => Location { source: inputs.source.into(), file: origin.file.clone(), line: origin.line },
+    }
 }
 
 fn finish(inputs: &UnitInputs<'_>, built: Built, folder: &str, output: &mut UnitOutput) {
     let unit = inputs.kustomization;
     for warning in &built.warnings {
-        let at = located(inputs.source, &warning.place);
+        let at = located(inputs, &warning.place);
         output.notes.push(Note { code: Code::BuildWarning, at, message: warning.message.clone() });
     }
     output.total = built.resources.len();
@@ -203,7 +214,7 @@ fn finish(inputs: &UnitInputs<'_>, built: Built, folder: &str, output: &mut Unit
         }
     }
     for resource in built.resources {
-        let at = located(inputs.source, &resource.origin);
+        let at = located(inputs, &resource.origin);
         match item(inputs, resource, &at, &unknown_names, output) {
             Ok(Some(item)) => output.items.push(item),
             Ok(None) => {}
@@ -292,10 +303,11 @@ fn item(
         output.controllers.push((node.clone(), at.clone()));
     }
     let handed_through = is_handed_through(&key);
-    if handed_through {
+    let source_kind = key.group == source::GROUP && is_repository(&key.kind)
+        || key.group == generator::GROUP && key.kind == generator::KIND;
+    if handed_through && !source_kind {
         references(&node, &key, &mut output.references);
     }
-    let source_kind = key.group == source::GROUP && is_repository(&key.kind);
     let source =
         source_kind.then(|| (key.kind.clone(), format!("{}/{}", namespace_or_default(&key), key.name), node.clone()));
     let object = encode(unit, node, key, at, handed_through);
@@ -391,6 +403,25 @@ fn is_handed_through(key: &ObjectKey) -> bool {
 
 fn is_repository(kind: &str) -> bool {
     matches!(kind, "GitRepository" | "OCIRepository" | "Bucket" | "ExternalArtifact")
+}
+
+/// The sources that a source object itself refers to.
+pub(crate) fn sources_of(kind: &str, id: &str, node: &Node) -> Vec<(String, String)> {
+    let namespace = id.split('/').next().unwrap_or_default();
+    let mut out = Vec::new();
+    let list = |path: &[&str]| node.at(path).and_then(Node::as_seq).into_iter().flatten();
+    for include in list(&["spec", "include"]).filter(|_| kind == "GitRepository") {
+        if let Some(name) = include.at(&["repository", "name"]).and_then(Node::as_str) {
+            out.push((kind.to_owned(), format!("{namespace}/{name}")));
+        }
+    }
+    for source in list(&["spec", "sources"]).filter(|_| kind == generator::KIND) {
+        let text = |key: &str| source.at(&[key]).and_then(Node::as_str);
+        if let (Some(kind), Some(name)) = (text("kind"), text("name")) {
+            out.push((kind.to_owned(), format!("{}/{name}", text("namespace").unwrap_or(namespace))));
+        }
+    }
+    out
 }
 
 /// Every map `{kind: GitRepository, name: ...}` inside an object that drives a controller. Notification objects only
