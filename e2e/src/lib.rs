@@ -7,6 +7,7 @@
 //! - [`process`], [`ports`], [`certs`], [`wait`]: the small parts;
 //! - [`world`]: a whole fleet on loopback, of the built programs;
 //! - [`sandbox`], [`launch`]: `cargo sandbox`;
+//! - [`schemas`]: what a real API server says of its kinds, for `driftless validate`;
 //! - [`verify`]: the steps of `cargo verify`.
 //!
 //! Nothing here is shipped: it is the one crate that may see hub and agent at once.
@@ -27,6 +28,8 @@ pub mod process;
 pub mod readymaker;
 #[cfg(feature = "full")]
 pub mod sandbox;
+#[cfg(feature = "full")]
+pub mod schemas;
 pub mod tools;
 pub mod verify;
 #[cfg(feature = "full")]

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Installs, queries and steers a fleet of Kubernetes clusters kept by Driftless.
 ///
 /// Commands that ask the hub need its admin address: `--hub`, or a context file as `driftless-hub init` writes it.
-/// `build` and `check repo` work without a hub.
+/// `build`, `check repo` and `validate` work without a hub.
 ///
 /// Exit codes: 0 done; 1 failed, or what was asked about is not in order; 2 wrong usage; 3 the hub cannot be reached;
 /// 4 no such cluster, unit or source; 5 the hub refused.
@@ -48,6 +48,10 @@ pub enum Output {
     Json,
     /// One YAML document.
     Yaml,
+    /// JUnit XML, of `validate` only.
+    Junit,
+    /// SARIF 2.1.0, of `validate` only.
+    Sarif,
 }
 
 /// What to do.
@@ -102,6 +106,54 @@ pub enum Command {
         #[command(subcommand)]
         what: Option<Check>,
     },
+    /// Check rendered objects against the schemas of Kubernetes and of the repository's own definitions, and against each
+    /// other.
+    ///
+    /// Needs no hub and no cluster. Exit codes: 0 nothing at or above --fail-on, 1 something was found, 2 wrong usage.
+    Validate(Validate),
+    /// What a cluster told its hub: versions, ConfigMaps it is allowed to tell.
+    #[command(subcommand)]
+    Facts(Facts),
+}
+
+/// What a cluster told.
+#[derive(Debug, Subcommand)]
+pub enum Facts {
+    /// Print a cluster's facts as a facts file, for --facts of build, check repo, validate and plan.
+    Export {
+        /// Which cluster.
+        #[arg(long, value_name = "NAME")]
+        cluster: String,
+    },
+}
+
+/// `validate`.
+#[derive(Args, Debug)]
+pub struct Validate {
+    /// The repository: the folder that Flux's paths are relative to.
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub dir: PathBuf,
+    /// Read this revision from Git instead of the files on disk (a branch, a tag, HEAD~1, a commit).
+    #[arg(long, value_name = "REV")]
+    pub rev: Option<String>,
+    /// Which clusters, and what they would tell.
+    #[command(flatten)]
+    pub clusters: ClusterChoice,
+    /// The version of Kubernetes to check against [default: that of the facts, else the newest known]
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<String>,
+    /// A file or folder with more CustomResourceDefinitions. May be given several times.
+    #[arg(long = "crds", value_name = "PATH")]
+    pub definitions: Vec<PathBuf>,
+    /// A namespace that the clusters have from elsewhere than Git. May be given several times.
+    #[arg(long = "namespace", value_name = "NAME")]
+    pub namespaces: Vec<String>,
+    /// Exit with 1 when there is a finding at least this bad.
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub fail_on: FailOn,
+    /// Everything: every finding and place.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// What to check.

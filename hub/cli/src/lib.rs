@@ -12,9 +12,9 @@ pub mod ui;
 
 use std::process::ExitCode;
 
-use args::{Check, Cli, Cluster, Command, Get};
+use args::{Check, Cli, Cluster, Command, Facts, Get};
 use client::Client;
-use commands::{build, check, get, steer, unit};
+use commands::{build, check, get, steer, unit, validate};
 use error::{CliError, Kind};
 
 /// Runs one command.
@@ -22,6 +22,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     match &cli.command {
         Command::Build(args) => return build::run(args, cli.output),
         Command::Check { what: Some(Check::Repo(args)) } => return check::run(args, cli.output),
+        Command::Validate(args) => return validate::run(args, cli.output),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -57,6 +58,8 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Cluster(Cluster::Remove { name }) => steer::remove(client, output, name).await,
         Command::Check { what: None } => check::hub(client, output).await,
         Command::Check { what: Some(Check::Repo(args)) } => check::run(args, output),
+        Command::Validate(args) => validate::run(args, output),
+        Command::Facts(Facts::Export { cluster }) => get::facts(client, output, cluster).await,
         Command::Build(args) => build::run(args, output),
     }
 }

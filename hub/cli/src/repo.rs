@@ -189,6 +189,13 @@ impl State {
         }
     }
 
+    /// The files of a source by its id: the root's, or one that was given.
+    #[must_use]
+    pub fn tree_of(&self, id: &str) -> Option<Arc<dyn Tree>> {
+        let other = self.others.iter().find(|s| s.id == id);
+        Some(other.map_or_else(|| self.root.tree.clone(), |source| source.tree.clone()))
+    }
+
     /// The clusters that are meant, sorted by name, with their facts.
     ///
     /// # Errors

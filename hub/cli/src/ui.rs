@@ -66,6 +66,9 @@ pub fn print<T: Serialize>(output: Output, data: &T, table: impl FnOnce() -> Str
         }
         Output::Yaml => serde_saphyr::to_string(data)
             .map_err(|e| CliError::new(Kind::Failed, format!("cannot write the answer as YAML: {e}")))?,
+        Output::Junit | Output::Sarif => {
+            return Err(CliError::new(Kind::Usage, "this command prints table, json or yaml"));
+        }
     };
     write_stdout(&text)
 }

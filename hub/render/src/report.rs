@@ -294,7 +294,7 @@ codes! {
     VersionOffByDefault = Warning,
     /// An object in a namespace that nothing in Git declares: the API server refuses the object until somebody makes it.
     ///
-    /// Add the Namespace to Git, or name it in the facts (`namespaces`) when the cluster has it from elsewhere.
+    /// Add the Namespace to Git, or name it (`--namespace NAME`) when the clusters have it from elsewhere.
     NamespaceUndeclared = Warning,
     /// A unit of one cluster reads files that belong to another cluster: a change meant for that one changes this one too.
     ///

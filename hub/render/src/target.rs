@@ -380,9 +380,6 @@ pub struct Facts {
     pub apis: Vec<String>,
     /// Allow-listed ConfigMaps, `namespace/name` to data.
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
-    /// Namespaces the cluster has and Git does not declare, sorted: only checks look at them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub namespaces: Vec<String>,
 }
 
 /// For whom to render.

@@ -6,7 +6,7 @@ use driftless_protocol::api::{ClusterRow, FleetStatus, List, SourceRow, UnitCoun
 use driftless_protocol::report::Ready;
 
 use crate::args::Output;
-use crate::client::Client;
+use crate::client::{Client, escape};
 use crate::error::CliError;
 use crate::ui::{self, Table, ago};
 
@@ -17,6 +17,15 @@ pub async fn status(client: &Client, output: Output, check: bool) -> Result<Exit
     let in_order =
         fleet.clusters.iter().all(|c| c.ready == Ready::True) && fleet.sources.iter().all(|s| s.ready == Ready::True);
     Ok(if check && !in_order { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// `driftless facts export`: a facts file on stdout.
+pub async fn facts(client: &Client, output: Output, cluster: &str) -> Result<ExitCode, CliError> {
+    // Whatever this hub knows of, in its own words: the file is read back by the same name.
+    let facts: serde_json::Value = client.get(&format!("/clusters/{}/facts", escape(cluster))).await?;
+    let output = if output == Output::Table { Output::Yaml } else { output };
+    ui::print(output, &facts, String::new)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn status_text(fleet: &FleetStatus) -> String {

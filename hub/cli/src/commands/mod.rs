@@ -5,3 +5,4 @@ pub mod check;
 pub mod get;
 pub mod steer;
 pub mod unit;
+pub mod validate;

@@ -52,7 +52,8 @@ pub(super) fn examine(tree: &dyn Tree, rendered: &[(ClusterName, RenderedCluster
             match object.key.kind.as_str() {
                 "ImageUpdateAutomation" => about.image_updates(&view, tree, &mut marks, &mut problems),
                 "Alert" | "Receiver" => about.listener(cluster, &mut problems),
-                "FluxInstance" => about.instance(&mut problems),
+                "FluxInstance" => about.instance("/spec", &mut problems),
+                "HelmRelease" => about.instance("/spec/values/instance", &mut problems),
                 _ => {}
             }
         }
@@ -85,23 +86,37 @@ struct View<'a> {
     withheld: BTreeMap<&'a ObjectKey, (&'a RenderedUnit, &'a str)>,
     /// A unit whose objects are not known here: held, or suspended.
     unknown: Option<&'a RenderedUnit>,
+    /// Secrets, by namespace and name, that objects in the bundle have made in the cluster.
+    made: BTreeSet<(String, String)>,
 }
 
 impl<'a> View<'a> {
     fn of(cluster: &'a RenderedCluster) -> Self {
         let objects = cluster.units.iter().flat_map(|u| u.objects()).map(|o| (&o.key, o));
-        let withheld = cluster
-            .units
-            .iter()
-            .flat_map(|u| u.withheld().iter().map(move |w| (&w.key, (u, w.message.as_str()))))
-            .filter(|(_, (_, _))| true);
+        let withheld =
+            cluster.units.iter().flat_map(|u| u.withheld().iter().map(move |w| (&w.key, (u, w.message.as_str()))));
         let unknown = cluster.units.iter().find(|u| !matches!(u.state, RenderState::Full { .. }));
-        Self { cluster, sent: objects.collect(), withheld: withheld.collect(), unknown }
+        let made = cluster.units.iter().flat_map(|u| u.objects()).filter_map(made_secret).collect();
+        Self { cluster, sent: objects.collect(), withheld: withheld.collect(), unknown, made }
     }
 
     fn brings(&self, key: &ObjectKey) -> bool {
         self.sent.contains_key(key)
+            || (key.kind == "Secret" && self.made.contains(&(key.namespace.clone(), key.name.clone())))
     }
+}
+
+/// The Secret that an object has its controller make: its namespace and name.
+fn made_secret(object: &RenderedObject) -> Option<(String, String)> {
+    let pointer = match (object.key.group.as_str(), object.key.kind.as_str()) {
+        ("external-secrets.io", "ExternalSecret") => "/spec/target/name",
+        ("bitnami.com", "SealedSecret") => "/spec/template/metadata/name",
+        ("cert-manager.io", "Certificate") => "/spec/secretName",
+        _ => return None,
+    };
+    let value: Value = serde_json::from_slice(&object.bytes).ok()?;
+    let name = value.pointer(pointer).and_then(Value::as_str).unwrap_or(&object.key.name);
+    Some((object.key.namespace.clone(), name.to_owned()))
 }
 
 /// One handed-through object.
@@ -306,16 +321,18 @@ impl About<'_> {
         problems.push(self.problem(Code::HandedThroughIdle, message));
     }
 
-    /// An operator that installs the controllers which Driftless takes the place of.
-    fn instance(&self, problems: &mut Vec<Problem>) {
-        let components = self.at("/spec/components").and_then(Value::as_array);
+    /// An operator that installs the controllers which Driftless takes the place of: a FluxInstance, or a release of its
+    /// chart, whose spec is at `spec`.
+    fn instance(&self, spec: &str, problems: &mut Vec<Problem>) {
+        let components = self.at(&format!("{spec}/components")).and_then(Value::as_array);
         let named = |list: &Vec<Value>| list.iter().any(|c| c.as_str() == Some("kustomize-controller"));
-        if self.at("/spec/sync").is_none() || !components.is_none_or(named) {
+        if self.at(&format!("{spec}/sync")).is_none() || !components.is_none_or(named) {
             return;
         }
         let message = format!(
-            "{} lets flux-operator run kustomize-controller, which applies spec.sync.path of the same repository",
-            self.object.key
+            "{} lets flux-operator run kustomize-controller, which applies {}.sync.path of the same repository",
+            self.object.key,
+            spec.trim_start_matches('/').replace('/', ".")
         );
         problems.push(self.problem(Code::FluxStillApplies, message));
     }

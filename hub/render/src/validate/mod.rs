@@ -37,6 +37,8 @@ pub struct Cluster<'a> {
     pub rendered: &'a RenderedCluster,
     /// What it told.
     pub facts: Option<&'a Facts>,
+    /// Namespaces it has from elsewhere than Git.
+    pub namespaces: &'a [String],
     /// The schemas of its Kubernetes version.
     pub schemas: &'a Schemas,
 }
@@ -90,6 +92,9 @@ pub struct Unchecked {
     /// The first of them.
     pub first: Location,
 }
+
+/// Kubernetes versions whose schemas are recorded: `1.36`, and the recording.
+pub const KUBERNETES: &[(&str, &str)] = &[("1.36", include_str!("kubernetes-1.36.txt"))];
 
 /// Files by source id: to find the line of a field.
 pub type Trees<'a> = dyn Fn(&str) -> Option<Arc<dyn Tree>> + 'a;

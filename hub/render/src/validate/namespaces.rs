@@ -15,10 +15,10 @@ const ALWAYS: &[&str] =
 /// One problem for each such namespace, at its first object.
 pub(super) fn undeclared(cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) {
     let mut declared: BTreeSet<String> = ALWAYS.iter().map(|n| (*n).to_owned()).collect();
+    declared.extend(cluster.namespaces.iter().cloned());
     if let Some(facts) = cluster.facts {
         // A cluster that has a ConfigMap has its namespace.
         declared.extend(facts.config_maps.keys().filter_map(|key| Some(key.split_once('/')?.0.to_owned())));
-        declared.extend(facts.namespaces.iter().cloned());
     }
     let mut used: BTreeMap<&str, Vec<(&RenderedUnit, &RenderedObject)>> = BTreeMap::new();
     for (unit, object) in cluster.rendered.units.iter().flat_map(|u| u.objects().iter().map(move |o| (u, o))) {
@@ -34,7 +34,7 @@ pub(super) fn undeclared(cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) {
     }
     let withheld = cluster.rendered.units.iter().flat_map(RenderedUnit::withheld);
     declared.extend(withheld.filter(|w| w.key.kind == "Namespace").map(|w| w.key.name.clone()));
-    let unknown = cluster.rendered.units.iter().find(|u| !matches!(u.state, RenderState::Full { .. }));
+    let unknown = cluster.rendered.units.iter().filter(|u| !matches!(u.state, RenderState::Full { .. })).count();
     for (namespace, objects) in used.iter().filter(|(n, _)| !declared.contains(**n)) {
         let Some((unit, first)) = objects.first() else { continue };
         let others = match objects.len() - 1 {
@@ -42,8 +42,9 @@ pub(super) fn undeclared(cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) {
             n => format!(" and {n} other objects"),
         };
         let perhaps = match unknown {
-            Some(unit) => format!("; perhaps unit {} does, which was not rendered", unit.id),
-            None => String::new(),
+            0 => String::new(),
+            1 => "; perhaps the unit that was not rendered does".to_owned(),
+            n => format!("; perhaps one of the {n} units that were not rendered does"),
         };
         let message = format!("{}{others}: nothing in Git declares namespace {namespace}{perhaps}", first.key);
         say(Problem::new(Code::NamespaceUndeclared, &unit.id, Some(first.origin.clone()), message));

@@ -1,7 +1,7 @@
 //! `driftless check`: whether the hub answers; `driftless check repo`: how far Driftless gets with a repository.
 
 pub mod explain;
-mod table;
+pub(crate) mod table;
 
 use std::process::ExitCode;
 

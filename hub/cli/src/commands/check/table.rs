@@ -13,7 +13,7 @@ use crate::ui::Table;
 /// Shown of each kind of thing unless `--all` is given.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    units: usize,
+    pub(crate) units: usize,
     findings: usize,
     places: usize,
     names: usize,
@@ -160,13 +160,51 @@ pub(crate) fn findings(list: &[Finding], clusters: usize, limits: Limits, all: b
         if !code.remedy().is_empty() {
             _ = writeln!(out, "  {}", code.remedy());
         }
-        for finding in all_of_it.iter().take(limits.findings) {
-            one(finding, clusters, limits, out);
+        // With --all nothing is put together: every finding is a line of its own.
+        let alike = alike(&all_of_it, all);
+        for findings in alike.iter().take(limits.findings) {
+            several(findings, clusters, limits, out);
         }
-        if all_of_it.len() > limits.findings {
-            _ = writeln!(out, "  - and {} more like these (--all shows every one)", all_of_it.len() - limits.findings);
+        let rest: usize = alike.iter().skip(limits.findings).map(Vec::len).sum();
+        if rest > 0 {
+            _ = writeln!(out, "  - and {rest} more (--all shows every one)");
         }
     }
+}
+
+/// Findings that say the same of different objects, in the order of the first of each.
+fn alike<'a>(findings: &[&'a Finding], each: bool) -> Vec<Vec<&'a Finding>> {
+    let mut out: Vec<(String, Vec<&Finding>)> = Vec::new();
+    for finding in findings {
+        let words = finding.message.split(' ').map(|w| if is_name(w) { "" } else { w });
+        let key = words.collect::<Vec<_>>().join(" ");
+        match out.iter_mut().find(|(known, _)| !each && *known == key) {
+            Some((_, list)) => list.push(finding),
+            None => out.push((key, vec![finding])),
+        }
+    }
+    out.into_iter().map(|(_, list)| list).collect()
+}
+
+/// `namespace/name` or a path, as messages name objects and folders.
+fn is_name(word: &str) -> bool {
+    word.contains('/') && !word.contains("://")
+}
+
+fn several(findings: &[&Finding], clusters: usize, limits: Limits, out: &mut String) {
+    let Some((first, others)) = findings.split_first() else { return };
+    one(first, clusters, limits, out);
+    if others.is_empty() {
+        return;
+    }
+    let names =
+        |f: &Finding| f.message.split(' ').filter(|w| is_name(w)).map(str::to_owned).collect::<BTreeSet<String>>();
+    let own = names(first);
+    let named: BTreeSet<String> = others.iter().flat_map(|f| names(f)).filter(|n| !own.contains(n)).collect();
+    let shown: Vec<&str> =
+        named.iter().take(limits.names).map(|n| n.trim_matches([',', ';', ':', '(', ')', '"'])).collect();
+    let more = if named.len() > shown.len() { ", ..." } else { "" };
+    _ = writeln!(out, "      and {} alike: {}{more}", others.len(), shown.join(", "));
 }
 
 fn one(finding: &Finding, clusters: usize, limits: Limits, out: &mut String) {
@@ -187,6 +225,14 @@ fn one(finding: &Finding, clusters: usize, limits: Limits, out: &mut String) {
     if finding.places.len() > limits.places {
         _ = writeln!(out, "      and {} more places", finding.places.len() - limits.places);
     }
+}
+
+/// A Secret or ConfigMap that handed-through objects need, by its name.
+#[derive(Default)]
+struct Need<'a> {
+    namespaces: BTreeSet<&'a str>,
+    clusters: BTreeSet<ClusterName>,
+    kinds: BTreeSet<&'a str>,
 }
 
 /// What lies around the units: flags, controllers, other repositories.
@@ -210,12 +256,31 @@ fn surroundings(report: &RepoReport, limits: Limits, out: &mut String) {
     }
     if !needs.is_empty() {
         _ = writeln!(out, "\nThey also need, and Git does not bring in plain:");
-        for (need, (clusters, kinds)) in needs.iter().take(limits.units) {
-            let kinds: Vec<&str> = kinds.iter().copied().collect();
-            _ = writeln!(out, "  {need}  for {}, in {}", kinds.join(", "), some(clusters, total, limits));
+        // The same Secret in many namespaces is one line.
+        let mut by_name: BTreeMap<String, Need<'_>> = BTreeMap::new();
+        for (need, (clusters, kinds)) in needs {
+            let (kind, key) = need.split_once(' ').unwrap_or_default();
+            let (namespace, name) = key.split_once('/').unwrap_or_default();
+            let entry = by_name.entry(format!("{kind} {name}")).or_default();
+            entry.namespaces.insert(namespace);
+            entry.clusters.extend(clusters);
+            entry.kinds.extend(kinds);
         }
-        if needs.len() > limits.units {
-            _ = writeln!(out, "  and {} more (--all shows every one)", needs.len() - limits.units);
+        for (name, need) in by_name.iter().take(limits.units) {
+            let (kind, name) = name.split_once(' ').unwrap_or_default();
+            let kinds: Vec<&str> = need.kinds.iter().copied().collect();
+            let shown: Vec<&str> = need.namespaces.iter().copied().take(limits.names).collect();
+            let what = match shown.as_slice() {
+                [namespace] => format!("{kind} {namespace}/{name}"),
+                _ if need.namespaces.len() > shown.len() => {
+                    format!("{kind} {name} in {} namespaces ({}, ...)", need.namespaces.len(), shown.join(", "))
+                }
+                _ => format!("{kind} {name} in the namespaces {}", shown.join(", ")),
+            };
+            _ = writeln!(out, "  {what}  for {}, in {}", kinds.join(", "), some(&need.clusters, total, limits));
+        }
+        if by_name.len() > limits.units {
+            _ = writeln!(out, "  and {} more (--all shows every one)", by_name.len() - limits.units);
         }
     }
     let mut flags: BTreeMap<String, BTreeSet<ClusterName>> = BTreeMap::new();
@@ -223,7 +288,8 @@ fn surroundings(report: &RepoReport, limits: Limits, out: &mut String) {
         let l = &cluster.lockdown;
         let account = l.default_service_account.as_ref().map(|a| format!("--default-service-account={a}"));
         let cross = l.no_cross_namespace_refs.then(|| "--no-cross-namespace-refs".to_owned());
-        let gates = l.feature_gates.iter().map(|(name, on)| format!("--feature-gates={name}={on}"));
+        let honoured = l.feature_gates.iter().filter(|(name, _)| *name == "StrictPostBuildSubstitutions");
+        let gates = honoured.map(|(name, on)| format!("--feature-gates={name}={on}"));
         for flag in account.into_iter().chain(cross).chain(gates) {
             flags.entry(flag).or_default().insert(cluster.cluster.clone());
         }

@@ -1,0 +1,217 @@
+//! Objects against schemas, and clusters against each other: one idea each, through one check.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+use std::sync::Arc;
+
+use driftless_protocol::id::{ClusterName, Revision};
+use driftless_render::flux::{RenderedCluster, render_cluster};
+use driftless_render::target::{GitRef, RootSpec, SourceSet, SourceTree, Target};
+use driftless_render::tree::{MemTree, Tree};
+use driftless_render::validate::{Cluster, KUBERNETES, Schemas, ValidateReport, crds, validate};
+
+fn tree(files: &[(&str, &str)]) -> Arc<MemTree> {
+    let mut tree = MemTree::new();
+    for (path, text) in files {
+        tree.insert(*path, text.as_bytes().to_vec());
+    }
+    Arc::new(tree)
+}
+
+fn render(tree: &Arc<MemTree>, cluster: &ClusterName) -> RenderedCluster {
+    let source = SourceTree {
+        id: "flux-system/flux-system".into(),
+        tree: tree.clone(),
+        revision: Revision { reference: "main".into(), commit: "1".repeat(40) },
+        url: "https://example.org/fleet".into(),
+        reference: GitRef::Branch("main".into()),
+    };
+    let mut target = Target::new(cluster.clone());
+    target.root = RootSpec::Path(format!("clusters/{cluster}"));
+    render_cluster(&SourceSet::new(source), &target)
+}
+
+/// Validates the clusters `names` of a repository.
+fn report(files: &[(&str, &str)], names: &[&str]) -> ValidateReport {
+    let tree = tree(files);
+    let schemas = Schemas::parse(KUBERNETES[0].1).unwrap();
+    let names: Vec<ClusterName> = names.iter().map(|n| n.parse().unwrap()).collect();
+    let rendered: Vec<RenderedCluster> = names.iter().map(|name| render(&tree, name)).collect();
+    let clusters: Vec<Cluster<'_>> = names
+        .iter()
+        .zip(&rendered)
+        .map(|(name, rendered)| Cluster { name, rendered, facts: None, namespaces: &[], schemas: &schemas })
+        .collect();
+    let definitions = crds::find("flux-system/flux-system", &*tree).unwrap();
+    validate("main", &clusters, &definitions, &|_| Some(tree.clone() as Arc<dyn Tree>))
+}
+
+/// `place Code message`, a line each, of one cluster with one file of objects.
+fn findings(objects: &str) -> String {
+    let mut text = String::new();
+    for finding in report(&[("clusters/a/objects.yaml", objects)], &["a"]).findings {
+        let at = finding.places[0].at.as_ref().unwrap();
+        text.push_str(&format!("{} {}: {}\n", at.line, finding.code, finding.message));
+    }
+    text
+}
+
+#[test]
+fn an_object_in_order_has_no_findings() {
+    let objects = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, namespace: default, labels: {a: b}}\nspec:\n  \
+        selector: {matchLabels: {a: b}}\n  replicas: 2\n  strategy: {rollingUpdate: {maxSurge: 25%, maxUnavailable: 0}}\n  \
+        template:\n    metadata: {labels: {a: b}}\n    spec:\n      containers:\n      - name: a\n        image: a:1\n        \
+        ports: [{containerPort: 80}, {containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]\n        \
+        resources: {limits: {cpu: 1, memory: 1.5Gi}}\n        env: [{name: A, value: \"1\"}]\n---\n\
+        apiVersion: v1\nkind: Secret\nmetadata: {name: b, namespace: default}\ndata: {a: aGVsbG8=}\n";
+    assert_eq!(findings(objects), "");
+}
+
+#[test]
+fn what_a_strict_api_server_refuses_is_found_at_its_line() {
+    let deployment = |spec: &str, container: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: a\n  namespace: default\nspec:\n  selector: {{matchLabels: {{a: b}}}}\n{spec}  \
+             template:\n    metadata: {{labels: {{a: b}}}}\n    spec:\n      containers:\n      - name: a\n        image: a:1\n{container}"
+        )
+    };
+    for (objects, expected) in [
+        (deployment("  replcias: 2\n", ""), "8 SchemaUnknownField: Deployment.apps default/a: spec.replcias: unknown field; did you mean \"replicas\"?\n"),
+        (deployment("  replicas: \"2\"\n", ""), "8 SchemaWrongType: Deployment.apps default/a: spec.replicas: the text \"2\" where an integer is wanted; quotes make it text\n"),
+        (deployment("", "        env:\n        - name: A\n          value: 1\n"), "16 SchemaWrongType: Deployment.apps default/a: spec.template.spec.containers[0].env[0].value: the number 1 where text is wanted; put it in quotes\n"),
+        (deployment("", "        ports:\n        - name: x\n"), "15 SchemaRequired: Deployment.apps default/a: spec.template.spec.containers[0].ports[0]: lacks the required field \"containerPort\"\n"),
+        (deployment("", "        imagePullPolicy: always\n"), "14 SchemaEnum: Deployment.apps default/a: spec.template.spec.containers[0].imagePullPolicy: the text \"always\" is none of Always, IfNotPresent, Never\n"),
+        (deployment("", "        resources: {limits: {memory: 1GB}}\n"), "14 SchemaValue: Deployment.apps default/a: spec.template.spec.containers[0].resources.limits.memory: \"1GB\" is no quantity such as 500m, 2, 1.5Gi\n"),
+        (deployment("", "        env:\n        - {name: A, value: a}\n        - {name: A, value: b}\n"), "14 SchemaValue: Deployment.apps default/a: spec.template.spec.containers[0].env: items 0 and 1 have the same name A; server-side apply refuses that\n"),
+        ("apiVersion: v1\nkind: Secret\nmetadata: {name: b, namespace: default}\ndata:\n  a: plain text\n".to_owned(), "5 SchemaValue: Secret default/b: data.a: is no base64; write plain text under stringData, or encode it\n"),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, namespace: default}\ndata:\n  a: true\n".to_owned(), "5 SchemaWrongType: ConfigMap default/b: data.a: the boolean true where text is wanted; put it in quotes\n"),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\n  namespace: default\n  annotations: {a: 1}\n".to_owned(), "6 SchemaWrongType: ConfigMap default/b: metadata.annotations.a: the number 1 where text is wanted; put it in quotes\n"),
+        ("apiVersion: batch/v1beta1\nkind: CronJob\nmetadata: {name: b, namespace: default}\n".to_owned(), "1 VersionNotServed: CronJob.batch default/b: batch/v1beta1 of CronJob is not served since Kubernetes 1.25; use batch/v1\n"),
+        ("apiVersion: apps/v1\nkind: Deploymnet\nmetadata: {name: b, namespace: default}\n".to_owned(), "1 VersionNotServed: Deploymnet.apps default/b: Kubernetes 1.36 has no kind Deploymnet in apps/v1\n"),
+        ("apiVersion: networking.k8s.io/v1beta1\nkind: ServiceCIDR\nmetadata: {name: b}\nspec: {cidrs: [10.0.0.0/8]}\n".to_owned(), "1 VersionDeprecated: ServiceCIDR.networking.k8s.io b: networking.k8s.io/v1beta1 of ServiceCIDR is deprecated, and not served from Kubernetes 1.37 on; use networking.k8s.io/v1\n"),
+    ] {
+        assert_eq!(findings(&objects), expected, "of\n{objects}");
+    }
+}
+
+const DEFINITION: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.org}\nspec:\n  \
+    group: example.org\n  names: {kind: Thing, plural: things}\n  scope: Namespaced\n  versions:\n  - name: v1\n    served: true\n    storage: true\n    \
+    schema:\n      openAPIV3Schema:\n        type: object\n        required: [spec]\n        properties:\n          spec:\n            type: object\n            \
+    required: [size]\n            properties:\n              size: {type: integer, minimum: 1}\n              mode: {type: string, enum: [a, b]}\n              \
+    name: {type: string, pattern: '^[a-z]+$'}\n              any: {type: object, x-kubernetes-preserve-unknown-fields: true}\n              \
+    port: {x-kubernetes-int-or-string: true}\n              labels: {type: object, additionalProperties: {type: string}}\n            \
+    oneOf: [{required: [mode]}, {required: [name]}]\n  - name: v0\n    served: false\n    storage: false\n    schema: {openAPIV3Schema: {type: object}}\n";
+
+#[test]
+fn custom_objects_are_checked_against_the_definition_in_the_repository() {
+    for (spec, expected) in [
+        ("{size: 1, mode: a, any: {x: [1]}, port: http, labels: {a: b}}", ""),
+        ("{size: 1, mode: a, port: 80}", ""),
+        ("{mode: a}", "Thing.example.org default/t: spec: lacks the required field \"size\""),
+        ("{size: 0, mode: a}", "Thing.example.org default/t: spec.size: 0 is less than 1 allows"),
+        ("{size: 1, mode: c}", "Thing.example.org default/t: spec.mode: the text \"c\" is none of a, b"),
+        ("{size: 1, name: A}", "Thing.example.org default/t: spec.name: \"A\" does not fit the pattern ^[a-z]+$"),
+        ("{size: 1, mode: a, other: 1}", "Thing.example.org default/t: spec.other: unknown field"),
+        (
+            "{size: 1, mode: a, labels: {a: 1}}",
+            "Thing.example.org default/t: spec.labels.a: the number 1 where text is wanted; put it in quotes",
+        ),
+        (
+            "{size: 1}",
+            "Thing.example.org default/t: spec: fits none of the alternatives of which the schema allows exactly one (oneOf): one of mode, name",
+        ),
+        (
+            "{size: null, mode: a}",
+            "Thing.example.org default/t: spec.size: null where an integer is wanted; remove the field or give it a value",
+        ),
+    ] {
+        let object = format!(
+            "apiVersion: example.org/v1\nkind: Thing\nmetadata: {{name: t, namespace: default}}\nspec: {spec}\n"
+        );
+        let files = [("clusters/a/t.yaml", object.as_str()), ("definitions/things.yaml", DEFINITION)];
+        let report = report(&files, &["a"]);
+        let messages: Vec<&str> = report.findings.iter().map(|f| f.message.as_str()).collect();
+        let expected: Vec<&str> = Some(expected).filter(|e| !e.is_empty()).into_iter().collect();
+        assert_eq!(messages, expected, "of {spec}");
+        assert_eq!((report.clusters[0].checked, report.unchecked.len()), (1, 0));
+    }
+    let old = "apiVersion: example.org/v0\nkind: Thing\nmetadata: {name: t, namespace: default}\n";
+    let report = report(&[("clusters/a/t.yaml", old), ("definitions/things.yaml", DEFINITION)], &["a"]);
+    assert!(
+        report.findings[0].message.contains("does not serve example.org/v0; it serves example.org/v1"),
+        "{report:?}"
+    );
+}
+
+#[test]
+fn a_kind_without_a_schema_is_counted_and_named() {
+    let object = "apiVersion: example.org/v1\nkind: Thing\nmetadata: {name: t, namespace: default}\nspec: {}\n";
+    let report = report(&[("clusters/a/t.yaml", object), ("clusters/b/t.yaml", object)], &["a", "b"]);
+    assert!(report.findings.is_empty());
+    let unchecked = &report.unchecked[0];
+    assert_eq!((unchecked.kind.as_str(), unchecked.objects, unchecked.clusters.len()), ("Thing", 2, 2));
+    assert_eq!((report.clusters[0].objects, report.clusters[0].checked), (1, 0));
+}
+
+#[test]
+fn a_namespace_that_nothing_declares_is_named_once() {
+    let map = |name: &str, namespace: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\n---\n")
+    };
+    let objects = map("a", "here")
+        + &map("b", "gone")
+        + &map("c", "gone")
+        + &map("d", "kube-system")
+        + "apiVersion: v1\nkind: Namespace\nmetadata: {name: here}\n";
+    assert_eq!(
+        findings(&objects),
+        "5 NamespaceUndeclared: ConfigMap gone/b and 1 other objects: nothing in Git declares namespace gone\n"
+    );
+}
+
+const UNIT: &str = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps, namespace: flux-system}\nspec:\n  \
+    interval: 1m\n  prune: true\n  sourceRef: {kind: GitRepository, name: flux-system}\n  path: ";
+
+#[test]
+fn a_unit_that_reads_another_clusters_files_is_named() {
+    let (own, theirs) = (format!("{UNIT}apps\n"), format!("{UNIT}clusters/b/extra\n"));
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m, namespace: default}\n";
+    let files = [
+        ("clusters/a/apps.yaml", theirs.as_str()),
+        ("clusters/b/apps.yaml", own.as_str()),
+        ("clusters/b/extra/map.yaml", map),
+        ("apps/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: n, namespace: default}\n"),
+    ];
+    let report = report(&files, &["a", "b"]);
+    let messages: Vec<&str> = report.findings.iter().map(|f| f.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "unit flux-system/apps of this cluster reads clusters/b/extra/map.yaml and maybe more below clusters/b, the root of cluster b"
+        ]
+    );
+}
+
+#[test]
+fn a_value_that_was_copied_from_another_cluster_is_named() {
+    let map = |cluster: &str, other: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: default}}\ndata: {{CLUSTER_NAME: {cluster}, tier: {other}}}\n"
+        )
+    };
+    let (one, two, three) = (map("blue", "x"), map("blue", "blue"), map("red", "y"));
+    let files = [
+        ("clusters/blue/m.yaml", one.as_str()),
+        ("clusters/green/m.yaml", two.as_str()),
+        ("clusters/red/m.yaml", three.as_str()),
+    ];
+    let report = report(&files, &["blue", "green", "red"]);
+    let found: Vec<(&str, usize)> = report.findings.iter().map(|f| (f.message.as_str(), f.clusters.len())).collect();
+    assert_eq!(
+        found,
+        [(
+            "ConfigMap default/m: the value at /data/CLUSTER_NAME names cluster blue, as it does there; here it should name green",
+            1
+        )]
+    );
+}
