@@ -85,7 +85,10 @@ fn what_a_strict_api_server_refuses_is_found_at_its_line() {
         (deployment("", "        env:\n        - {name: A, value: a}\n        - {name: A, value: b}\n"), "14 SchemaValue: Deployment.apps default/a: spec.template.spec.containers[0].env: items 0 and 1 have the same name A; server-side apply refuses that\n"),
         ("apiVersion: v1\nkind: Secret\nmetadata: {name: b, namespace: default}\ndata:\n  a: plain text\n".to_owned(), "5 SchemaValue: Secret default/b: data.a: is no base64; write plain text under stringData, or encode it\n"),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, namespace: default}\ndata:\n  a: true\n".to_owned(), "5 SchemaWrongType: ConfigMap default/b: data.a: the boolean true where text is wanted; put it in quotes\n"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\n  namespace: default\n  annotations: {a: 1}\n".to_owned(), "6 SchemaWrongType: ConfigMap default/b: metadata.annotations.a: the number 1 where text is wanted; put it in quotes\n"),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\n  namespace: default\n  finalizers: [1]\n".to_owned(),
+            "6 SchemaWrongType: ConfigMap default/b: metadata.finalizers[0]: the number 1 where text is wanted; put it in quotes\n",
+        ),
         ("apiVersion: batch/v1beta1\nkind: CronJob\nmetadata: {name: b, namespace: default}\n".to_owned(), "1 VersionNotServed: CronJob.batch default/b: batch/v1beta1 of CronJob is not served since Kubernetes 1.25; use batch/v1\n"),
         ("apiVersion: apps/v1\nkind: Deploymnet\nmetadata: {name: b, namespace: default}\n".to_owned(), "1 VersionNotServed: Deploymnet.apps default/b: Kubernetes 1.36 has no kind Deploymnet in apps/v1\n"),
         ("apiVersion: networking.k8s.io/v1beta1\nkind: ServiceCIDR\nmetadata: {name: b}\nspec: {cidrs: [10.0.0.0/8]}\n".to_owned(), "1 VersionDeprecated: ServiceCIDR.networking.k8s.io b: networking.k8s.io/v1beta1 of ServiceCIDR is deprecated, and not served from Kubernetes 1.37 on; use networking.k8s.io/v1\n"),
