@@ -49,6 +49,8 @@ struct Size {
 struct Frame {
     anchor: Option<Box<str>>,
     line: u32,
+    /// Written in brackets or braces.
+    flow: bool,
     /// The counts when it started.
     before: (usize, usize),
     /// Levels below it so far.
@@ -132,13 +134,13 @@ impl<'l> Builder<'l> {
     pub(crate) fn event(&mut self, event: &Event<'_>, line: u32) -> Result<(), ErrorKind> {
         let line = line.saturating_add(self.lines_before);
         match *event {
-            Event::Scalar { anchor, tag, value, plain, folded } => {
+            Event::Scalar { anchor, tag, value, plain, folded, .. } => {
                 let value = if folded && self.dialect == Dialect::Resource { refold(value) } else { value.into() };
                 self.scalar(anchor, tag, &value, plain, line)
             }
             Event::Alias { anchor } => self.alias(anchor),
-            Event::SequenceStart { anchor } => self.open(anchor, line, Content::Seq(Vec::new())),
-            Event::MappingStart { anchor } => self.open(anchor, line, Content::Map(MapContent::default())),
+            Event::SequenceStart { anchor, flow } => self.open(anchor, flow, line, Content::Seq(Vec::new())),
+            Event::MappingStart { anchor, flow } => self.open(anchor, flow, line, Content::Map(MapContent::default())),
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::StreamStart | Event::StreamEnd | Event::DocumentStart { .. } | Event::DocumentEnd => Ok(()),
         }
@@ -168,7 +170,11 @@ impl<'l> Builder<'l> {
             Kind::Binary if crate::base64::decode(text).is_none() => return Err(ErrorKind::NotBase64),
             kind => kind,
         };
-        let node = Node::Scalar(Scalar { text: Arc::from(text), kind, quoted: !plain, line });
+        let flow_null = self.dialect == Dialect::Resource
+            && kind == Kind::Null
+            && text.is_empty()
+            && self.frames.last().is_some_and(|f| f.flow);
+        let node = Node::Scalar(Scalar { text: Arc::from(text), kind, quoted: !plain || flow_null, line });
         let size = Size { nodes: 1, text: text.len(), depth: 0 };
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor.into(), Anchor::Value { node: node.clone(), size });
@@ -189,7 +195,7 @@ impl<'l> Builder<'l> {
         self.put(Value { node, size, merge: false, alias: true })
     }
 
-    fn open(&mut self, anchor: Option<&str>, line: u32, content: Content) -> Result<(), ErrorKind> {
+    fn open(&mut self, anchor: Option<&str>, flow: bool, line: u32, content: Content) -> Result<(), ErrorKind> {
         let before = (self.nodes, self.text);
         self.count(1, 0)?;
         if self.frames.len() >= self.limits.depth() {
@@ -204,7 +210,7 @@ impl<'l> Builder<'l> {
         if let Some(anchor) = &anchor {
             self.anchors.insert(anchor.clone(), Anchor::Open);
         }
-        self.frames.push(Frame { anchor, line, before, depth: 0, content });
+        self.frames.push(Frame { anchor, line, flow, before, depth: 0, content });
         Ok(())
     }
 

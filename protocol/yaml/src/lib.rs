@@ -22,6 +22,7 @@ mod resolve;
 mod split;
 mod text;
 mod time;
+mod written;
 
 pub use emit::{to_stream, to_string};
 pub use error::{Error, ErrorKind, WriteError};
@@ -32,3 +33,4 @@ pub use number::Number;
 pub use read::{Document, parse_all, parse_one};
 pub use resolve::{Dialect, resolve};
 pub use split::{Chunk, split_documents};
+pub use written::rewrite;

@@ -57,13 +57,21 @@ pub(crate) enum Event<'e> {
         plain: bool,
         /// Written as a `>` block.
         folded: bool,
+        /// Written in single quotes.
+        single: bool,
+        /// Written as a `|` block.
+        literal: bool,
     },
     SequenceStart {
         anchor: Option<&'e str>,
+        /// Written in brackets.
+        flow: bool,
     },
     SequenceEnd,
     MappingStart {
         anchor: Option<&'e str>,
+        /// Written in braces.
+        flow: bool,
     },
     MappingEnd,
 }
@@ -136,13 +144,21 @@ impl<'i> Parser<'i> {
                         value: std::str::from_utf8(value).unwrap_or_default(),
                         plain: scalar.style == sys::yaml_scalar_style_t::YAML_PLAIN_SCALAR_STYLE,
                         folded: scalar.style == sys::yaml_scalar_style_t::YAML_FOLDED_SCALAR_STYLE,
+                        single: scalar.style == sys::yaml_scalar_style_t::YAML_SINGLE_QUOTED_SCALAR_STYLE,
+                        literal: scalar.style == sys::yaml_scalar_style_t::YAML_LITERAL_SCALAR_STYLE,
                     }
                 }
                 sys::YAML_SEQUENCE_START_EVENT => {
-                    Event::SequenceStart { anchor: text(event.data.sequence_start.anchor) }
+                    let start = &event.data.sequence_start;
+                    let flow = start.style == sys::yaml_sequence_style_t::YAML_FLOW_SEQUENCE_STYLE;
+                    Event::SequenceStart { anchor: text(start.anchor), flow }
                 }
                 sys::YAML_SEQUENCE_END_EVENT => Event::SequenceEnd,
-                sys::YAML_MAPPING_START_EVENT => Event::MappingStart { anchor: text(event.data.mapping_start.anchor) },
+                sys::YAML_MAPPING_START_EVENT => {
+                    let start = &event.data.mapping_start;
+                    let flow = start.style == sys::yaml_mapping_style_t::YAML_FLOW_MAPPING_STYLE;
+                    Event::MappingStart { anchor: text(start.anchor), flow }
+                }
                 sys::YAML_MAPPING_END_EVENT => Event::MappingEnd,
                 _ => {
                     self.done = true;
@@ -151,6 +167,11 @@ impl<'i> Parser<'i> {
             }
         };
         Ok((view, mark))
+    }
+
+    /// Where the event that is alive ends.
+    pub(crate) fn end(&self) -> Mark {
+        self.event.as_ref().map_or(Mark { line: 0, column: 0 }, |event| mark(event.end_mark))
     }
 
     /// The error that `yaml_parser_parse` has just reported.

@@ -104,6 +104,13 @@ impl Scalar {
         Self { text: "null".into(), kind: Kind::Null, quoted: false, line: 0 }
     }
 
+    /// Whether this is the nothing of `{a: }` or `[a, ]`: null to every step, but printed as an empty text, because
+    /// kustomize writes quotes there on the way.
+    #[must_use]
+    pub fn is_flow_null(&self) -> bool {
+        self.kind == Kind::Null && self.quoted && self.text.is_empty()
+    }
+
     /// A Boolean made by us.
     #[must_use]
     pub fn bool(value: bool) -> Self {

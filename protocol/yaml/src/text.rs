@@ -22,6 +22,7 @@ impl Scalar {
         let wrong = |kind| WriteError::Kind { text: shown(&self.text), kind, line: self.line };
         Ok(match self.kind {
             Kind::Str => Value::Text(Cow::Borrowed(&self.text)),
+            Kind::Null if self.is_flow_null() => Value::Text(Cow::Borrowed("")),
             Kind::Null => Value::Null,
             Kind::Bool => Value::Bool(self.boolean().ok_or_else(|| wrong("true or false"))?),
             Kind::Int => Value::Number(self.number().ok_or_else(|| wrong("an integer"))?),

@@ -106,6 +106,7 @@ impl Build<'_> {
         }
         let config = self.configuration(dir, file)?;
         acc.merge_config(&config, &file.at(0))?;
+        self.definitions(dir, file, &mut acc)?;
         self.generators(dir, file, &mut acc)?;
         for item in &file.components {
             acc = self.component(dir, &item.value, &file.at(item.line), acc)?;
@@ -264,8 +265,9 @@ impl Build<'_> {
         }
     }
 
+    /// The field specs that the file's transformers go by: its own first, so that they take the place of defaults for
+    /// the same field.
     fn configuration(&self, dir: &str, file: &File) -> Result<Arc<Config>> {
-        let default = config::default_config();
         let mut own: Option<Config> = None;
         for item in &file.configurations {
             let place = file.at(item.line);
@@ -276,6 +278,15 @@ impl Build<'_> {
                 BuildError::new(ErrorKind::Conflict, Origin::new(path, 0), format!("configurations: {why}"))
             })?);
         }
+        match own {
+            None => Ok(config::default_config()),
+            Some(own) => merge_shared(&Arc::new(own), &config::default_config(), &file.at(0)),
+        }
+    }
+
+    /// What the definitions of `crds` add to that.
+    fn definitions(&self, dir: &str, file: &File, acc: &mut Accumulated) -> Result<()> {
+        let mut own: Option<Config> = None;
         for item in &file.crds {
             let place = file.at(item.line);
             let (path, bytes) = self.files.load(&place, "crds", dir, &item.value)?;
@@ -287,8 +298,8 @@ impl Build<'_> {
                 })?);
         }
         match own {
-            None => Ok(default),
-            Some(own) => merge_shared(&default, &Arc::new(own), &file.at(0)),
+            None => Ok(()),
+            Some(own) => acc.merge_config(&Arc::new(own), &file.at(0)),
         }
     }
 

@@ -119,8 +119,23 @@ impl Config {
         Ok(out)
     }
 
-    /// Puts name references into the order in which they are followed. Field specs keep theirs: it does not show.
+    /// Puts name references into the order in which they are followed, and field specs into the one in which they are
+    /// compared when more are merged in: a general one before a special one of the same path.
     fn sort(&mut self) {
+        for specs in [
+            &mut self.name_prefix,
+            &mut self.name_suffix,
+            &mut self.namespace,
+            &mut self.common_labels,
+            &mut self.labels,
+            &mut self.template_labels,
+            &mut self.common_annotations,
+            &mut self.variables,
+            &mut self.images,
+            &mut self.replicas,
+        ] {
+            specs.sort_by_cached_key(|s| super::order::kind_rank(&s.group, &s.version, &s.kind));
+        }
         self.name_references.sort_by_key(|r| super::order::kind_rank(&r.group, &r.version, &r.kind));
     }
 

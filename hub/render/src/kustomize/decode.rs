@@ -1,6 +1,8 @@
 //! Reading typed fields out of YAML, as Go's JSON decoder would: keys in any case, unknown keys refused, null is absence.
 
 use super::error::{BuildError, ErrorKind, Origin, Warning};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use driftless_yaml::{Entry, Kind, Map, Node};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -221,7 +223,12 @@ impl<'a> Fields<'a> {
 
 fn text(file: &Doc, what: &str, node: &Node) -> Result<String> {
     match node {
-        Node::Scalar(s) if matches!(s.kind, Kind::Str | Kind::Timestamp | Kind::Binary) => Ok(s.text.to_string()),
+        Node::Scalar(s) if matches!(s.kind, Kind::Str | Kind::Timestamp) => Ok(s.text.to_string()),
+        Node::Scalar(s) if s.kind == Kind::Binary => {
+            let packed: String = s.text.split_ascii_whitespace().collect();
+            let bytes = STANDARD.decode(packed).map_err(|_| wrong_type(file, what, node, "base64"))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }
         Node::Scalar(s) if file.mode != Mode::Strict => Ok(as_text(s)),
         other => Err(wrong_type(file, what, other, "text")),
     }

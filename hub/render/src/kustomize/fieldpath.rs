@@ -73,6 +73,74 @@ pub(crate) fn lookup<'a, P: AsRef<str>>(node: &'a Node, path: &[P]) -> Result<Op
     Ok(Some(at))
 }
 
+/// The value at a path, made when it is missing: maps on the way, a scalar at the end, an item that a condition asks for.
+/// `None` where the path leads through nothing (a null, an index beyond the end).
+pub(crate) fn reach<'a>(node: &'a mut Node, path: &[String]) -> Result<Option<&'a mut Node>, String> {
+    super::json::check_path(path.len())?;
+    let parts: Vec<&str> = path.iter().map(|p| p.trim()).filter(|p| !p.is_empty()).collect();
+    let mut at = node;
+    for (depth, part) in parts.iter().enumerate() {
+        let next = parts.get(depth + 1).map(|p| (*p).to_owned());
+        if let Some(index) = number(part) {
+            let index = usize::try_from(index).map_err(|_| format!("the list index {part} is negative"))?;
+            list(at)?;
+            let Node::Seq(seq) = at else { return Ok(None) };
+            match seq.items_mut().get_mut(index) {
+                Some(item) => at = item,
+                None => return Ok(None),
+            }
+        } else if *part == "-" {
+            list(at)?;
+            let Node::Seq(seq) = at else { return Err("the list is empty".to_owned()) };
+            at = seq.items_mut().last_mut().ok_or("the list is empty")?;
+        } else if *part == "*" {
+            return Err("* is not possible here".to_owned());
+        } else if let Some(condition) = condition(part) {
+            let (key, value) = condition?;
+            list(at)?;
+            let Node::Seq(seq) = at else { return Err("there is no list to add an item to".to_owned()) };
+            let items = seq.items_mut();
+            let found = items.iter().position(|item| match key {
+                "" => *text_of(item) == *value,
+                key => item.as_map().and_then(|m| m.get(key)).is_some_and(|n| *text_of(n) == *value),
+            });
+            let index = found.unwrap_or_else(|| {
+                items.push(conditional_item(key, value));
+                items.len() - 1
+            });
+            at = &mut items[index];
+        } else {
+            let map = match at {
+                n if n.is_null() => return Ok(None),
+                Node::Map(map) => map,
+                other => return Err(wrong_shape(other, &format!("a map with the field {part:?}"))),
+            };
+            if map.get(part).is_none() {
+                if depth > 0 {
+                    super::fieldspec::check_key(part)?;
+                }
+                map.insert(*part, Make::Scalar.above(next.as_ref()).node());
+            }
+            match map.get_mut(part) {
+                Some(value) => at = value,
+                None => return Ok(None),
+            }
+        }
+    }
+    Ok(Some(at))
+}
+
+/// An item for which `[key=value]` holds.
+fn conditional_item(key: &str, value: &str) -> Node {
+    let leaf = Node::Scalar(Scalar { text: value.into(), kind: resolve(value), quoted: false, line: 0 });
+    if key.is_empty() {
+        return leaf;
+    }
+    let mut map = Map::new();
+    map.insert(key, leaf);
+    Node::Map(map)
+}
+
 fn list(node: &Node) -> Result<&[Node], String> {
     match node {
         Node::Seq(seq) => Ok(seq),
@@ -157,14 +225,7 @@ fn walk(
             return Ok(found);
         }
         let Some(make) = make else { return Ok(0) };
-        let leaf = Node::Scalar(Scalar { text: value.into(), kind: resolve(value), quoted: false, line: 0 });
-        let item = if key.is_empty() {
-            leaf
-        } else {
-            let mut map = Map::new();
-            map.insert(key, leaf);
-            Node::Map(map)
-        };
+        let item = conditional_item(key, value);
         match &mut *node {
             Node::Seq(seq) => seq.items_mut().push(item),
             other => *other = Node::Seq(driftless_yaml::Seq::from_items(vec![item], 0)),
@@ -193,6 +254,7 @@ fn walk(
     let mut fresh = false;
     if map.get(part).is_none() {
         let Some(make) = make else { return Ok(0) };
+        super::fieldspec::check_key(part)?;
         map.insert(part.as_str(), make.above(rest.first()).node());
         fresh = true;
     }

@@ -79,6 +79,7 @@ pub(crate) fn visit<P: AsRef<str>>(
             match map.get(name) {
                 None if make == Create::Nothing => return Ok(()),
                 None => {
+                    check_key(name)?;
                     map.insert(name, fresh(make, rest.is_empty()));
                 }
                 Some(value) if value.is_null() && make != Create::Nothing => {
@@ -126,10 +127,11 @@ fn may_reach<P: AsRef<str>>(node: &Node, path: &[P]) -> bool {
 /// Replaces the text of a scalar, keeping how it is written: what was in quotes stays text, what was not is read anew.
 pub(crate) fn rewrite(scalar: &mut Scalar, text: impl Into<Arc<str>>) {
     let text = text.into();
-    if scalar.quoted {
+    if scalar.quoted && !scalar.is_flow_null() {
         scalar.kind = Kind::Str;
     } else {
         scalar.kind = resolve(&text);
+        scalar.quoted = false;
     }
     scalar.text = text;
 }
@@ -157,6 +159,14 @@ pub(crate) fn means_more_in_yaml_1_1(text: &str) -> bool {
     let limits = driftless_yaml::Limits::default();
     driftless_yaml::parse_one(text.as_bytes(), driftless_yaml::Dialect::Yaml11, &limits)
         .is_ok_and(|d| !matches!(d.node, Node::Scalar(s) if s.kind == Kind::Str))
+}
+
+/// Refuses a new key of a map that would not be text: the real program writes it without quotes, and cannot print it.
+pub(crate) fn check_key(key: &str) -> Result<(), String> {
+    match resolve(key) {
+        Kind::Str => Ok(()),
+        _ => Err(format!("the key {key:?} would not be text, and kustomize cannot print it")),
+    }
 }
 
 /// A new text field: in quotes when its text would mean something else, or has several lines.

@@ -74,13 +74,21 @@ pub(crate) struct GeneratorOptions {
     pub(crate) immutable: bool,
 }
 
+/// A file of `NAME=value` lines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EnvFile {
+    pub(crate) path: At<String>,
+    /// Named by `env`, the old spelling.
+    pub(crate) legacy: bool,
+}
+
 /// One entry of `configMapGenerator` or `secretGenerator`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Generator {
     pub(crate) name: String,
     pub(crate) namespace: String,
     pub(crate) behavior: String,
-    pub(crate) envs: Vec<At<String>>,
+    pub(crate) envs: Vec<EnvFile>,
     pub(crate) literals: Vec<At<String>>,
     pub(crate) files: Vec<At<String>>,
     pub(crate) options: Option<GeneratorOptions>,
@@ -244,6 +252,10 @@ impl File {
         if let Some(e) = f.get("metadata") {
             let _ = Fields::new(doc, "metadata", &e.value, &["name", "namespace", "labels", "annotations"])?;
         }
+        if let Some(globals) = f.sub("helmGlobals", &["chartHome", "configHome"])? {
+            globals.text("chartHome")?;
+            globals.text("configHome")?;
+        }
         file.helm_line = ["helmCharts", "helmChartInflationGenerator"]
             .iter()
             .find(|n| !f.list(n).unwrap_or(&[]).is_empty())
@@ -337,10 +349,11 @@ fn generators(f: &Fields<'_>, name: &str) -> Result<Vec<Generator>> {
 
 /// One generator.
 pub(crate) fn generator(g: &Fields<'_>, line: u32) -> Result<Generator> {
-    let mut envs = g.texts("envs")?;
+    let item = |at: At<String>, legacy| EnvFile { path: at, legacy };
+    let mut envs: Vec<EnvFile> = g.texts("envs")?.into_iter().map(|at| item(at, false)).collect();
     let env = g.text("env")?;
     if !env.is_empty() {
-        envs.push(At { value: env, line: g.line("env") });
+        envs.push(item(At { value: env, line: g.line("env") }, true));
     }
     Ok(Generator {
         name: g.text("name")?,

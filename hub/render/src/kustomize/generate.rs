@@ -2,7 +2,7 @@
 
 use super::decode::At;
 use super::error::{BuildError, ErrorKind, Origin};
-use super::fieldspec::new_text;
+use super::fieldspec::{check_key, new_text};
 use super::file::{Generator, GeneratorOptions, Pairs};
 use super::load::Files;
 use super::res::{Behavior, Objects, Res};
@@ -93,6 +93,7 @@ pub(crate) fn generate(
         if !pairs.is_empty() {
             let mut map = Map::new();
             for (k, v) in pairs {
+                check_key(k).map_err(|why| odd_key(place, what, args, &why))?;
                 map.insert(k.clone(), new_text(v.clone()));
             }
             meta.insert(field, Node::Map(map));
@@ -116,6 +117,7 @@ pub(crate) fn generate(
         if root.get(field).is_none() {
             root.insert(field, Node::map());
         }
+        check_key(&key).map_err(|why| odd_key(place, what, args, &why))?;
         if let Some(map) = root.get_mut(field).and_then(Node::as_map_mut) {
             map.insert(key, new_text(value));
         }
@@ -132,6 +134,10 @@ pub(crate) fn generate(
         _ => Behavior::Create,
     };
     Ok(res)
+}
+
+fn odd_key(place: &Origin, what: What, args: &Generator, why: &str) -> BuildError {
+    BuildError::new(ErrorKind::Field, place.clone(), format!("{} {:?}: {why}", what.field(), args.name))
 }
 
 /// Base64; beyond 70 characters in lines of 70, each with its line end.
@@ -173,7 +179,7 @@ fn pairs(
         out.insert(key, value);
         Ok(())
     };
-    for item in &args.envs {
+    for item in args.envs.iter().map(|env| &env.path) {
         let (full, bytes) = files.load(&at(item), &format!("{} envs", what.field()), dir, &item.value)?;
         for (number, line) in lines(&bytes).enumerate() {
             let origin = Origin::new(full.clone(), number as u32 + 1);

@@ -11,8 +11,9 @@ use regex::Regex;
 pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpec]) -> Result<(), (usize, String)> {
     // The name goes into the expression as it is: the real program does not escape it.
     let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
-    let matcher = super::selector::regex(&pattern)
-        .ok_or_else(|| (0, format!("name {:?} is no regular expression", image.name)))?;
+    // A broken one is an error only where there is an image to compare.
+    let matcher = super::selector::regex(&pattern);
+    let matcher = Matcher { regex: matcher.as_ref(), name: &image.name };
     let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         let kind = res.kind();
@@ -27,10 +28,7 @@ pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpe
         for (spec, path) in specs.iter().zip(&paths) {
             if spec.matches(group, version, &kind) {
                 visit(&mut res.node, path, Create::Nothing, &mut |node| match node {
-                    Node::Scalar(s) => {
-                        update(s, &matcher, image);
-                        Ok(())
-                    }
+                    Node::Scalar(s) => update(s, &matcher, image),
                     other => Err(wrong_shape(other, "the name of an image")),
                 })
                 .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
@@ -53,7 +51,7 @@ fn is_container_key(key: &str) -> bool {
     key == "containers" || key == "initContainers"
 }
 
-fn walk(node: &mut Node, matcher: &Regex, image: &Image) -> Result<(), String> {
+fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image) -> Result<(), String> {
     match node {
         Node::Map(map) => {
             for entry in map.entries_mut() {
@@ -66,7 +64,7 @@ fn walk(node: &mut Node, matcher: &Regex, image: &Image) -> Result<(), String> {
                     for container in list.items_mut() {
                         match container {
                             Node::Map(map) => match map.get_mut("image") {
-                                Some(Node::Scalar(s)) => update(s, matcher, image),
+                                Some(Node::Scalar(s)) => update(s, matcher, image)?,
                                 Some(other) => return Err(wrong_shape(other, "the name of an image")),
                                 None => {}
                             },
@@ -83,9 +81,16 @@ fn walk(node: &mut Node, matcher: &Regex, image: &Image) -> Result<(), String> {
     }
 }
 
-fn update(scalar: &mut Scalar, matcher: &Regex, image: &Image) {
-    if !matcher.is_match(&scalar.text) {
-        return;
+/// The expression that an image's name makes.
+struct Matcher<'i> {
+    regex: Option<&'i Regex>,
+    name: &'i str,
+}
+
+fn update(scalar: &mut Scalar, matcher: &Matcher<'_>, image: &Image) -> Result<(), String> {
+    let Some(regex) = matcher.regex else { return Err(format!("name {:?} is no regular expression", matcher.name)) };
+    if !regex.is_match(&scalar.text) {
+        return Ok(());
     }
     let (name, tag, digest) = split(&scalar.text);
     let name = if image.new_name.is_empty() { name } else { &image.new_name };
@@ -108,6 +113,7 @@ fn update(scalar: &mut Scalar, matcher: &Regex, image: &Image) {
     if out != *scalar.text {
         rewrite(scalar, out);
     }
+    Ok(())
 }
 
 /// Name, tag and digest of an image reference. A `:` before the first `/` belongs to a port.

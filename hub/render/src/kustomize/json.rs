@@ -75,6 +75,8 @@ fn scalar(s: &Scalar) -> Option<Scalar> {
             let text = if s.boolean()? { "true" } else { "false" };
             ((*s.text != *text).then(|| text.to_owned()), Kind::Bool, false)
         }
+        // Nothing at all inside brackets.
+        Kind::Null if s.is_flow_null() => (None, Kind::Str, true),
         Kind::Null => ((&*s.text != "null").then(|| "null".to_owned()), Kind::Null, false),
         Kind::Int | Kind::Float => {
             let value = match s.number()? {
@@ -92,6 +94,57 @@ fn scalar(s: &Scalar) -> Option<Scalar> {
         return None;
     }
     Some(Scalar { text: text.map_or_else(|| s.text.clone(), Into::into), kind, quoted, line: s.line })
+}
+
+/// Refuses infinities and what is no number, which JSON does not have.
+pub(crate) fn check_finite(node: &Node) -> Result<(), String> {
+    match node {
+        Node::Scalar(s) => match (s.kind, s.number()) {
+            (Kind::Float, Some(Number::Float(f))) if !f.is_finite() => {
+                Err(format!("JSON has no number like {}; put it in quotes if it is meant as text", s.text))
+            }
+            _ => Ok(()),
+        },
+        Node::Seq(seq) => seq.iter().try_for_each(check_finite),
+        Node::Map(map) => map.iter().try_for_each(|e| check_finite(&e.value)),
+    }
+}
+
+/// The value after Go's `encoding/json` alone: integers stay exact, other numbers are written as JSON has them.
+pub(crate) fn through_json(node: &Node) -> Node {
+    match node {
+        Node::Scalar(s) => Node::Scalar(match (s.kind, s.number()) {
+            (Kind::Int | Kind::Float, Some(number)) => {
+                let text = match number {
+                    Number::Int(n) => n.to_string(),
+                    Number::Uint(n) => n.to_string(),
+                    Number::Float(f) => json_float(f),
+                };
+                Scalar { kind: super::fieldspec::resolve(&text), text: text.into(), quoted: false, line: s.line }
+            }
+            _ => scalar(s).unwrap_or_else(|| s.clone()),
+        }),
+        Node::Seq(seq) => Node::Seq(Seq::from_items(seq.iter().map(through_json).collect(), seq.line)),
+        Node::Map(map) => {
+            let mut out = map.clone();
+            for entry in out.entries_mut() {
+                entry.value = through_json(&entry.value);
+            }
+            Node::Map(out)
+        }
+    }
+}
+
+/// A float as `encoding/json` writes it: an exponent below 1e-6 and from 1e21 on.
+fn json_float(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        let text = format!("{value:e}");
+        let Some((mantissa, exponent)) = text.split_once('e') else { return text };
+        let sign = if exponent.starts_with('-') { "" } else { "+" };
+        return format!("{mantissa}e{sign}{exponent}");
+    }
+    format!("{value}")
 }
 
 /// Go's shortest `%g`: an exponent below 1e-4 and from 1e6 on.

@@ -1,6 +1,6 @@
 //! Labels and annotations for all objects.
 
-use super::fieldspec::{Create, FieldSpec, new_text, set_string, split_path, visit, wrong_shape};
+use super::fieldspec::{Create, FieldSpec, check_key, new_text, set_string, split_path, visit, wrong_shape};
 use super::res::{Objects, is_shared, split_api};
 use driftless_yaml::{Node, Scalar};
 use std::sync::Arc;
@@ -28,9 +28,11 @@ pub(crate) fn add_pairs(
                 continue;
             }
             let create = if spec.create { Create::Map } else { Create::Nothing };
-            let shared = &res.shared;
-            visit(&mut res.node, path, create, &mut |node| set_pairs(node, &mut own, shared))
-                .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
+            let shared = res.shared.clone();
+            res.with_annotations(&spec.path, |node| {
+                visit(node, path, create, &mut |node| set_pairs(node, &mut own, &shared))
+            })
+            .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
         }
         for Own { value, fresh, made, overwritten, .. } in own {
             for old in overwritten {
@@ -74,7 +76,10 @@ fn set_pairs(node: &mut Node, pairs: &mut [Own<'_>], shared: &[Arc<str>]) -> Res
                     set_string(old, pair.value)?;
                 }
             }
-            _ => {
+            present => {
+                if present.is_none() {
+                    check_key(pair.key)?;
+                }
                 pair.made += 1;
                 map.insert(pair.key.clone(), new_text(pair.fresh.clone()));
             }

@@ -2,7 +2,7 @@
 
 use super::decode::nearest;
 use super::error::{BuildError, ErrorKind, Origin};
-use super::json::normalize;
+use super::json::{check_finite, through_json};
 use super::res::Res;
 use super::{Limits, file};
 use crate::tree::{Entry, Tree, TreeError};
@@ -259,9 +259,12 @@ impl<'t> Files<'t> {
 
     /// A document in the YAML 1.1 dialect: the kustomization file itself, configurations, lists of replacements.
     pub(crate) fn document(&self, path: &Arc<str>, bytes: &[u8]) -> Result<Node> {
-        driftless_yaml::parse_one(bytes, Dialect::Yaml11, &self.yaml)
+        let node = driftless_yaml::parse_one(bytes, Dialect::Yaml11, &self.yaml)
             .map(|d| d.node)
-            .map_err(|e| syntax(&Origin::new(path.clone(), 0), &e))
+            .map_err(|e| syntax(&Origin::new(path.clone(), 0), &e))?;
+        check_finite(&node)
+            .map_err(|why| BuildError::new(ErrorKind::Syntax, Origin::new(path.clone(), node.line()), why))?;
+        Ok(node)
     }
 
     /// The objects in a text. `place` is the file, or the line of a kustomization file that the text begins on.
@@ -324,7 +327,7 @@ fn objects(place: &Origin, bytes: &[u8], limits: &driftless_yaml::Limits) -> Res
         let kind = node.as_map().and_then(|m| m.get("kind")).and_then(Node::scalar_text).unwrap_or_default();
         let items = if kind.ends_with("List") { node.as_map().and_then(|m| m.get("items")) } else { None };
         match items {
-            None => out.push(Res::new(node, at)),
+            None => out.push(Res::new(with_metadata(node), at)),
             Some(items) if items.is_null() => {}
             Some(Node::Seq(items)) => {
                 for item in items {
@@ -341,12 +344,21 @@ fn objects(place: &Origin, bytes: &[u8], limits: &driftless_yaml::Limits) -> Res
     Ok(out)
 }
 
+/// Every object leaves with metadata, also a list kind that came without.
+fn with_metadata(mut node: Node) -> Node {
+    if node.as_map().is_some_and(|m| m.get("metadata").is_none()) {
+        super::res::metadata_mut(&mut node);
+    }
+    node
+}
+
 /// An item of a list kind: read again from JSON, where every text stands in quotes.
 fn expand(item: &Node, at: Origin, queue: &mut VecDeque<(Node, Origin)>) -> Result<()> {
     if is_empty(item) {
         return Ok(());
     }
-    let item = quote(&normalize(item));
+    check_finite(item).map_err(|why| BuildError::new(ErrorKind::Syntax, at.clone(), why))?;
+    let item = quote(&through_json(item));
     let map = item.as_map();
     if map.and_then(|m| m.get("kind")).and_then(Node::scalar_text) == Some("List")
         && let Some(items) = map.and_then(|m| m.get("items"))

@@ -214,7 +214,7 @@ fn under(key: &str, why: String) -> String {
 /// A value that replaces another takes over its quotes; a value that then stands in quotes is text.
 fn keep_style(node: Node, before: &Node) -> Node {
     let Node::Scalar(mut s) = node else { return node };
-    let quoted = matches!(before, Node::Scalar(b) if b.quoted);
+    let quoted = matches!(before, Node::Scalar(b) if b.quoted && !b.is_flow_null());
     if quoted && !matches!(s.kind, Kind::Str | Kind::Binary) {
         s.kind = Kind::Str;
     }

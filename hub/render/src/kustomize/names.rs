@@ -49,16 +49,18 @@ pub(crate) fn affix(
                 continue;
             }
             let create = if spec.create { Create::Scalar } else { Create::Nothing };
-            visit(&mut res.node, path, create, &mut |node| match node {
-                Node::Scalar(s) => {
-                    let joined = match which {
-                        Affix::Prefix => format!("{text}{}", s.text),
-                        Affix::Suffix => format!("{}{text}", s.text),
-                    };
-                    rewrite(s, joined);
-                    Ok(())
-                }
-                other => Err(wrong_shape(other, "a name")),
+            res.with_annotations(&spec.path, |node| {
+                visit(node, path, create, &mut |node| match node {
+                    Node::Scalar(s) => {
+                        let joined = match which {
+                            Affix::Prefix => format!("{text}{}", s.text),
+                            Affix::Suffix => format!("{}{text}", s.text),
+                        };
+                        rewrite(s, joined);
+                        Ok(())
+                    }
+                    other => Err(wrong_shape(other, "a name")),
+                })
             })
             .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
         }
@@ -133,7 +135,7 @@ pub(crate) fn set_on(res: &mut Res, args: &NamespaceArgs<'_>) -> Result<(), Stri
             continue;
         }
         let create = if spec.create { Create::Scalar } else { Create::Nothing };
-        visit(&mut res.node, &split_path(&spec.path, '/'), create, set)
+        res.with_annotations(&spec.path, |node| visit(node, &split_path(&spec.path, '/'), create, set))
             .map_err(|why| format!("field {}: {why}", spec.path))?;
     }
     Ok(())

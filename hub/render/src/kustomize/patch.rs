@@ -104,6 +104,7 @@ pub(crate) fn json_operations(files: &Files<'_>, text: &[u8]) -> std::result::Re
     } else {
         driftless_yaml::parse_one(text, Dialect::Yaml11, files.yaml_limits()).map_err(|e| e.to_string())?.node
     };
+    super::json::check_finite(&node)?;
     operations(&node)
 }
 

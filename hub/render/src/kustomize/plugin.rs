@@ -4,7 +4,7 @@
 use super::accumulate::{Accumulated, Build, Result, transform_error};
 use super::decode::{At, Doc, Fields, Mode};
 use super::error::{BuildError, ErrorKind};
-use super::fieldspec::{Create, rewrite, split_path, visit, wrong_shape};
+use super::fieldspec::{rewrite, wrong_shape};
 use super::file::{self, File, SELECTOR, field_specs, selector};
 use super::generate::{self, What};
 use super::names::{Affix, NamespaceArgs, Subjects};
@@ -91,6 +91,8 @@ pub(crate) fn generators(build: &mut Build<'_>, dir: &str, file: &File, acc: &mu
         };
         let Some(f) = Fields::new(&doc, "", &config.node, GENERATOR)? else { continue };
         let mut args = file::generator(&f, config.origin.line)?;
+        // The old field `env` counts in kustomization files only.
+        args.envs.retain(|env| !env.legacy);
         if let Some(meta) = f.sub("metadata", &["name", "namespace"])? {
             if args.name.is_empty() {
                 args.name = meta.text("name")?;
@@ -365,22 +367,39 @@ fn value_add(build: &Build<'_>, dir: &str, config: &Res, doc: &Doc, objects: &mu
                 };
                 names::set_on(res, &args)
             } else {
-                visit(&mut res.node, &split_path(&target.path, '/'), Create::Scalar, &mut |node| match node {
-                    Node::Scalar(s) => {
-                        let text = match target.position {
-                            0 => value.clone(),
-                            at => insert_part(&s.text, at - 1, &value),
-                        };
-                        rewrite(s, text);
-                        Ok(())
-                    }
-                    other => Err(wrong_shape(other, "text")),
-                })
+                add_value(&mut res.node, target.path.as_str(), target.position, &value)
             };
             done.map_err(|why| wrong(format!("field {}: {why}", target.path)))?;
         }
     }
     Ok(())
+}
+
+fn add_value(node: &mut Node, path: &str, position: i64, value: &str) -> std::result::Result<(), String> {
+    let mut parts: Vec<String> = Vec::new();
+    for part in path.split('/') {
+        match parts.last_mut() {
+            Some(last) if last.ends_with('\\') => {
+                last.pop();
+                last.push('/');
+                last.push_str(part);
+            }
+            _ => parts.push(part.to_owned()),
+        }
+    }
+    match super::fieldpath::reach(node, &parts)? {
+        None if position > 0 => Err("it is not there, so it has no path to add a part to".to_owned()),
+        None => Ok(()),
+        Some(Node::Scalar(s)) => {
+            let text = match position {
+                0 => value.to_owned(),
+                at => insert_part(&s.text, at - 1, value),
+            };
+            rewrite(s, text);
+            Ok(())
+        }
+        Some(other) => Err(wrong_shape(other, "text")),
+    }
 }
 
 /// Puts a part into a path; one beyond the end goes to the end.

@@ -149,15 +149,17 @@ impl<'c> Referrer<'c> {
         let mut subject_namespaces = HashSet::new();
         if &*known.now.kind == "RoleBinding" {
             let subjects = res.node.as_map().and_then(|m| m.get("subjects")).and_then(Node::as_seq);
-            for subject in subjects.into_iter().flatten().filter_map(Node::as_map) {
-                let account = subject.get("kind").and_then(Node::scalar_text) == Some("ServiceAccount");
-                match subject.get("namespace") {
-                    Some(Node::Scalar(s)) if account && s.kind == driftless_yaml::Kind::Str => {
-                        subject_namespaces.insert(s.text.clone());
-                    }
-                    Some(_) if account => return Err("a subject has a namespace that is no text".to_owned()),
-                    _ => {}
+            for subject in subjects.into_iter().flatten() {
+                let Some(subject) = subject.as_map() else { return Err("a subject is not a map".to_owned()) };
+                let (Some(namespace), Some(kind)) = (subject.get("namespace"), subject.get("kind")) else { continue };
+                let Some(kind) = kind.as_str() else { return Err("a subject has a kind that is no text".to_owned()) };
+                if kind != "ServiceAccount" {
+                    continue;
                 }
+                match namespace.as_str() {
+                    Some(namespace) => subject_namespaces.insert(namespace.into()),
+                    None => return Err("a subject has a namespace that is no text".to_owned()),
+                };
             }
         }
         let role = res.node.at(&["roleRef"]).and_then(|r| {

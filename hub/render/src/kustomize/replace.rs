@@ -154,19 +154,20 @@ pub(crate) fn apply(objects: &mut Objects, list: &[Replacement]) -> Result<()> {
         if replacement.targets.is_empty() {
             return Err(field(place, "a replacement has no targets"));
         }
-        let value = match (&replacement.source, &replacement.source_value) {
+        let mut value = match (&replacement.source, &replacement.source_value) {
             (None, None) => return Err(field(place, "a replacement has no source")),
             (Some(_), Some(_)) => return Err(field(place, "a replacement has both source and sourceValue")),
-            (None, Some(text)) => {
-                Node::Scalar(Scalar { text: text.as_str().into(), kind: resolve(text), quoted: false, line: 0 })
-            }
+            (None, Some(text)) => Value {
+                node: Node::Scalar(Scalar { text: text.as_str().into(), kind: resolve(text), quoted: false, line: 0 }),
+                from: None,
+            },
             (Some(source), None) => source_value(objects, source).map_err(target)?,
         };
         for to in &replacement.targets {
             let Some(select) = &to.select else { return Err(field(place, "a target of a replacement has no select")) };
-            for res in objects.list_mut() {
+            for (at, res) in objects.list_mut().iter_mut().enumerate() {
                 if wanted(res, select, to).map_err(target)? {
-                    copy(res, &value, to).map_err(|why| target(format!("into {}: {why}", res.id())))?;
+                    copy(at, res, &mut value, to).map_err(|why| target(format!("into {}: {why}", res.id())))?;
                 }
             }
         }
@@ -180,7 +181,15 @@ fn ids(res: &Res) -> Vec<Id> {
     std::iter::once(res.id()).chain(res.former_ids()).collect()
 }
 
-fn source_value(objects: &Objects, source: &Source) -> std::result::Result<Node, String> {
+/// What is copied.
+struct Value {
+    node: Node,
+    /// The object and path it stands at, when it is taken whole: the real program holds on to that place, so that a
+    /// replacement into it changes what the next targets get.
+    from: Option<(usize, Vec<String>)>,
+}
+
+fn source_value(objects: &Objects, source: &Source) -> std::result::Result<Value, String> {
     let namespace = |text: &str| if text.is_empty() { "default".to_owned() } else { text.to_owned() };
     let shown = || format!("{} {:?}", source.kind, source.name);
     let selected = |id: &Id| {
@@ -190,13 +199,13 @@ fn source_value(objects: &Objects, source: &Source) -> std::result::Result<Node,
             && (source.version.is_empty() || source.version == id.version())
             && (source.kind.is_empty() || *source.kind == *id.kind)
     };
-    let mut found = objects.iter().filter(|res| ids(res).iter().any(selected));
-    let Some(res) = found.next() else { return Err(format!("the source {} is not there", shown())) };
-    if let Some(second) = found.next() {
+    let mut found = objects.iter().enumerate().filter(|(_, res)| ids(res).iter().any(selected));
+    let Some((at, res)) = found.next() else { return Err(format!("the source {} is not there", shown())) };
+    if let Some((_, second)) = found.next() {
         return Err(format!("the source {} is ambiguous: {} and {}", shown(), res.id(), second.id()));
     }
-    let value =
-        lookup(&res.node, &split(&source.field_path)).map_err(|why| format!("the source {}: {why}", shown()))?;
+    let path = split(&source.field_path);
+    let value = lookup(&res.node, &path).map_err(|why| format!("the source {}: {why}", shown()))?;
     let value = value.filter(|v| match v {
         n if n.is_null() => false,
         Node::Map(m) => !m.is_empty(),
@@ -207,7 +216,7 @@ fn source_value(objects: &Objects, source: &Source) -> std::result::Result<Node,
         return Err(format!("the source {} has nothing at {:?}", res.id(), source.field_path));
     };
     match source.options.as_ref().filter(|o| !o.delimiter.is_empty()) {
-        None => Ok(value.clone()),
+        None => Ok(Value { node: value.clone(), from: Some((at, path)) }),
         Some(options) => {
             let Node::Scalar(s) = value else {
                 return Err("a delimiter can only be used with a scalar source".to_owned());
@@ -217,7 +226,7 @@ fn source_value(objects: &Objects, source: &Source) -> std::result::Result<Node,
             let Some(part) = part else {
                 return Err(format!("options.index {} is out of bounds for {:?}", options.index, &*s.text));
             };
-            Ok(Node::Scalar(Scalar { text: (*part).into(), ..s.clone() }))
+            Ok(Value { node: Node::Scalar(Scalar { text: (*part).into(), ..s.clone() }), from: None })
         }
     }
 }
@@ -242,17 +251,36 @@ fn wanted(res: &Res, select: &Matcher, to: &Target) -> std::result::Result<bool,
     Ok(!rejected && ids.iter().any(|id| select.selects_id(id)))
 }
 
-fn copy(res: &mut Res, value: &Node, to: &Target) -> std::result::Result<(), String> {
+fn copy(at: usize, res: &mut Res, source: &mut Value, to: &Target) -> std::result::Result<(), String> {
     let create = to.options.as_ref().is_some_and(|o| o.create);
+    for path in &to.field_paths {
+        let parts = split(path);
+        copy_to(res, &source.node, to, create, path, &parts)?;
+        if let Some((_, from)) = source.from.as_ref().filter(|(from, _)| *from == at)
+            && let Ok(Some(now)) = lookup(&res.node, from)
+        {
+            source.node = now.clone();
+        }
+    }
+    Ok(())
+}
+
+fn copy_to(
+    res: &mut Res,
+    value: &Node,
+    to: &Target,
+    create: bool,
+    path: &str,
+    parts: &[String],
+) -> std::result::Result<(), String> {
     let make = create.then_some(match value {
         Node::Scalar(_) => Make::Scalar,
         Node::Map(_) => Make::Map,
         Node::Seq(_) => Make::Seq,
     });
-    for path in &to.field_paths {
-        let parts = split(path);
-        if super::structured::set(&mut res.node, &parts, value, make) {
-            continue;
+    {
+        if super::structured::set(&mut res.node, parts, value, make) {
+            return Ok(());
         }
         let shared = res.shared.clone();
         let mut overwritten: Vec<(Arc<str>, Scalar)> = Vec::new();
@@ -265,7 +293,7 @@ fn copy(res: &mut Res, value: &Node, to: &Target) -> std::result::Result<(), Str
             Ok(())
         };
         // A failed walk leaves nothing half done: the whole build stops.
-        let found = each(&mut res.node, &parts, make, &mut set).map_err(|why| format!("{path:?}: {why}"))?;
+        let found = each(&mut res.node, parts, make, &mut set).map_err(|why| format!("{path:?}: {why}"))?;
         for (old, new) in overwritten {
             res.share(&old, &new);
         }

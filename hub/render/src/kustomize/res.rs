@@ -201,7 +201,34 @@ impl Res {
 
     /// Whether the real program would by now carry annotations of its own on this object.
     pub(crate) fn has_history(&self) -> bool {
-        self.generated || !self.former.is_empty() || !self.prefixes.is_empty() || !self.suffixes.is_empty()
+        self.generated
+            || !self.former.is_empty()
+            || !self.prefixes.is_empty()
+            || !self.suffixes.is_empty()
+            || self.provenance.is_some()
+            || !self.transformed.is_empty()
+    }
+
+    /// Runs `body` on the object as the real program has it: where that keeps history in annotations, there is an
+    /// annotations map. An empty one is gone again afterwards.
+    pub(crate) fn with_annotations<T>(&mut self, path: &str, body: impl FnOnce(&mut Node) -> T) -> T {
+        let borrowed = path.starts_with("metadata/annotations")
+            && self.has_history()
+            && metadata_mut(&mut self.node).is_some_and(|m| match m.get("annotations") {
+                None => {
+                    m.insert("annotations", Node::map());
+                    true
+                }
+                Some(_) => false,
+            });
+        let done = body(&mut self.node);
+        if borrowed
+            && let Some(meta) = metadata_mut(&mut self.node)
+            && meta.get("annotations").and_then(Node::as_map).is_some_and(Map::is_empty)
+        {
+            meta.remove("annotations");
+        }
+        done
     }
 
     /// Texts of `metadata.labels` or `metadata.annotations`, by key.

@@ -163,7 +163,7 @@ fn finish(mut build: Build<'_>, file: &File, acc: Accumulated) -> Result<Built> 
             super::provenance::write(&mut res, origins, transformations);
             finished(res)
         })
-        .collect();
+        .collect::<Result<_>>()?;
     Ok(Built { resources, warnings: build.warnings })
 }
 
@@ -227,7 +227,7 @@ const OWN_ANNOTATIONS: &[&str] = &[
 ];
 
 /// The object as it leaves: annotations are text, an empty annotations map is gone.
-fn finished(mut res: Res) -> Resource {
+fn finished(mut res: Res) -> Result<Resource> {
     let annotations = res.metadata().and_then(|m| m.get("annotations"));
     let text_already = match annotations {
         None => true,
@@ -245,7 +245,14 @@ fn finished(mut res: Res) -> Resource {
         pairs.retain(|(key, _)| !OWN_ANNOTATIONS.contains(&&**key));
         res.set_meta_pairs("annotations", pairs);
     }
-    Resource { node: res.node, origin: res.origin, hashed_base_name: res.hashed_base_name }
+    // Rewritten, the keys stand without quotes.
+    let keys = res.metadata().and_then(|m| m.get("annotations")).and_then(Node::as_map).into_iter().flatten();
+    for key in keys.map(|e| &e.key) {
+        super::fieldspec::check_key(key).map_err(|why| {
+            BuildError::new(ErrorKind::Syntax, res.origin.clone(), format!("the annotations of {}: {why}", res.id()))
+        })?;
+    }
+    Ok(Resource { node: res.node, origin: res.origin, hashed_base_name: res.hashed_base_name })
 }
 
 /// What Flux does for a folder without a kustomization file.

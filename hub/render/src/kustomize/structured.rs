@@ -25,7 +25,14 @@ pub(crate) fn set(node: &mut Node, path: &[String], value: &Node, make: Option<M
     }
     let mut put = |node: &mut Node, fresh: bool| {
         match (&mut *node, value) {
-            (Node::Scalar(old), _) => super::replace::set_text(old, super::res::text_of(value), fresh)?,
+            // A value of another type keeps the old one's tag, which JSON then cannot hold.
+            (Node::Scalar(old), _) => {
+                let text = super::res::text_of(value);
+                if fresh {
+                    old.kind = super::fieldspec::resolve(&text);
+                }
+                old.text = text;
+            }
             (other, value) => *other = value.clone(),
         }
         Ok(())
@@ -33,7 +40,7 @@ pub(crate) fn set(node: &mut Node, path: &[String], value: &Node, make: Option<M
     if !matches!(each(&mut data, &path[at..], make, &mut put), Ok(n) if n > 0) {
         return false;
     }
-    let written = if first == '{' || first == '[' { json(&data, &text) } else { yaml(&data) };
+    let written = if first == '{' || first == '[' { json(&data, &text) } else { yaml(&data, &text) };
     let Some(written) = written else { return false };
     let mut place = |node: &mut Node, _: bool| {
         if let Node::Scalar(s) = node {
@@ -50,6 +57,16 @@ fn json(data: &Node, old: &str) -> Option<String> {
     let indent = (old.contains('\n') && old.contains("  ")).then_some(0);
     write_json(&mut out, data, indent)?;
     Some(out)
+}
+
+/// YAML as it was written, but for what changed.
+fn yaml(data: &Node, old: &str) -> Option<String> {
+    let text = match driftless_yaml::rewrite(old, data, &Limits::default()) {
+        Some(text) => text,
+        // Anchors and tags: the value, in plain style.
+        None => driftless_yaml::to_string(data).ok()?,
+    };
+    Some(text.trim().to_owned())
 }
 
 fn write_json(out: &mut String, node: &Node, indent: Option<usize>) -> Option<()> {
@@ -108,56 +125,4 @@ fn write_json(out: &mut String, node: &Node, indent: Option<usize>) -> Option<()
         }
     }
     Some(())
-}
-
-/// YAML with the keys in the order they were in. Comments of the old text are lost.
-fn yaml(data: &Node) -> Option<String> {
-    let mut out = String::new();
-    write_yaml(&mut out, data, 0)?;
-    Some(out.trim().to_owned())
-}
-
-fn write_yaml(out: &mut String, node: &Node, depth: usize) -> Option<()> {
-    let pad = |out: &mut String, depth: usize| (0..depth).for_each(|_| out.push_str("  "));
-    let nested = |node: &Node| match node {
-        Node::Map(m) => !m.is_empty(),
-        Node::Seq(s) => !s.is_empty(),
-        Node::Scalar(_) => false,
-    };
-    match node {
-        Node::Map(map) if !map.is_empty() => {
-            for entry in map {
-                pad(out, depth);
-                out.push_str(scalar(&Node::string(entry.key.clone()))?.trim_end());
-                out.push(':');
-                if nested(&entry.value) {
-                    out.push('\n');
-                    let list = matches!(entry.value, Node::Seq(_));
-                    write_yaml(out, &entry.value, if list { depth } else { depth + 1 })?;
-                } else {
-                    out.push(' ');
-                    out.push_str(&scalar(&entry.value)?);
-                }
-            }
-        }
-        Node::Seq(seq) if !seq.is_empty() => {
-            for item in seq {
-                pad(out, depth);
-                out.push_str("- ");
-                if nested(item) {
-                    let mut inner = String::new();
-                    write_yaml(&mut inner, item, depth + 1)?;
-                    out.push_str(inner.trim_start());
-                } else {
-                    out.push_str(&scalar(item)?);
-                }
-            }
-        }
-        other => out.push_str(&scalar(other)?),
-    }
-    Some(())
-}
-
-fn scalar(node: &Node) -> Option<String> {
-    driftless_yaml::to_string(node).ok()
 }

@@ -13,8 +13,8 @@ use crate::limits::Limits;
 use crate::node::{Map, Node, Seq};
 use crate::resolve::needs_quotes;
 use crate::text::Value;
-pub(crate) use scalar::Shape;
 use scalar::Style;
+pub(crate) use scalar::{Shape, escape};
 
 /// The line length after which text is folded at the next blank.
 const WIDTH: usize = 80;

@@ -159,6 +159,36 @@ pub(super) fn as_read_back(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// What stands behind a backslash for this character in double quotes.
+pub(crate) fn escape(c: char) -> String {
+    let short = match c {
+        '\0' => '0',
+        '\u{7}' => 'a',
+        '\u{8}' => 'b',
+        '\t' => 't',
+        '\n' => 'n',
+        '\u{B}' => 'v',
+        '\u{C}' => 'f',
+        '\r' => 'r',
+        '\u{1B}' => 'e',
+        '"' => '"',
+        '\\' => '\\',
+        '\u{85}' => 'N',
+        '\u{A0}' => '_',
+        '\u{2028}' => 'L',
+        '\u{2029}' => 'P',
+        _ => {
+            let code = u32::from(c);
+            return match code {
+                ..=0xFF => format!("x{code:02X}"),
+                0x100..=0xFFFF => format!("u{code:04X}"),
+                _ => format!("U{code:08X}"),
+            };
+        }
+    };
+    short.to_string()
+}
+
 impl Emitter<'_> {
     fn write_break(&mut self, c: char) {
         if c == '\n' {
@@ -254,34 +284,7 @@ impl Emitter<'_> {
 
     fn write_escape(&mut self, c: char) {
         self.put('\\');
-        let short = match c {
-            '\0' => '0',
-            '\u{7}' => 'a',
-            '\u{8}' => 'b',
-            '\t' => 't',
-            '\n' => 'n',
-            '\u{B}' => 'v',
-            '\u{C}' => 'f',
-            '\r' => 'r',
-            '\u{1B}' => 'e',
-            '"' => '"',
-            '\\' => '\\',
-            '\u{85}' => 'N',
-            '\u{A0}' => '_',
-            '\u{2028}' => 'L',
-            '\u{2029}' => 'P',
-            _ => {
-                let code = u32::from(c);
-                let long = match code {
-                    ..=0xFF => format!("x{code:02X}"),
-                    0x100..=0xFFFF => format!("u{code:04X}"),
-                    _ => format!("U{code:08X}"),
-                };
-                long.chars().for_each(|c| self.put(c));
-                return;
-            }
-        };
-        self.put(short);
+        escape(c).chars().for_each(|c| self.put(c));
     }
 
     pub(super) fn write_literal(&mut self, text: &str) {
