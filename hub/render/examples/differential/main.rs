@@ -32,6 +32,7 @@ use oracle::{Answer, Oracle};
 use rng::Rng;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use verdict::{Ours, Verdict};
 
 struct Arguments {
@@ -78,7 +79,7 @@ fn arguments() -> Result<Arguments, String> {
     Ok(out)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let args = arguments()?;
     let version = std::process::Command::new(&args.kustomize).arg("version").output()?;
     println!("kustomize {}", String::from_utf8_lossy(&version.stdout).trim());
@@ -102,10 +103,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (verdict, count) in &counts {
         println!("{count:>8}  {verdict:?}");
     }
-    if counts.keys().any(|v| v.is_difference()) {
-        std::process::exit(1);
-    }
-    Ok(())
+    Ok(if counts.keys().any(|v| v.is_difference()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 type Counts = BTreeMap<Verdict, usize>;

@@ -14,6 +14,7 @@ mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use targets::{TARGETS, Target};
 
@@ -107,7 +108,7 @@ const PIECES: &[&str] = &[
     "-1",
 ];
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (mut seconds, mut seed, mut names) = (60, 1, Vec::new());
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")];
     let mut save: Option<PathBuf> = None;
@@ -143,10 +144,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, target) in chosen {
         crashed |= run(name, target, &corpus, Duration::from_secs(seconds), seed, save.as_deref())? > 0;
     }
-    if crashed {
-        std::process::exit(1);
-    }
-    Ok(())
+    Ok(if crashed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn read(folder: &Path, into: &mut Vec<Vec<u8>>) -> std::io::Result<()> {

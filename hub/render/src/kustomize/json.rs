@@ -122,6 +122,7 @@ pub(crate) fn through_json(node: &Node) -> Node {
                 };
                 Scalar { kind: super::fieldspec::resolve(&text), text: text.into(), quoted: false, line: s.line }
             }
+            _ if s.is_flow_null() => Scalar { line: s.line, ..Scalar::null() },
             _ => scalar(s).unwrap_or_else(|| s.clone()),
         }),
         Node::Seq(seq) => Node::Seq(Seq::from_items(seq.iter().map(through_json).collect(), seq.line)),

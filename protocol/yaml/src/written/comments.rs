@@ -104,7 +104,7 @@ impl Comments {
             let end = if p.scalar || p.flow { &p.end } else { &p.start };
             (end.line as usize) < run.first || (end.line as usize == run.first && end.column == 0)
         });
-        let before = before.map(|(at, _)| at).last();
+        let before = before.map(|(at, _)| at).next_back();
         let next = places.iter().position(|p| p.start.line as usize > run.last);
         let blank = |line: Option<&&str>| line.is_none_or(|l| l.trim().is_empty());
         let blank_below = blank(lines.get(run.last + 1));
