@@ -170,10 +170,10 @@ impl<'l> Builder<'l> {
             Kind::Binary if crate::base64::decode(text).is_none() => return Err(ErrorKind::NotBase64),
             kind => kind,
         };
-        let flow_null = self.dialect == Dialect::Resource
-            && kind == Kind::Null
-            && text.is_empty()
-            && self.frames.last().is_some_and(|f| f.flow);
+        let flow = self.dialect == Dialect::Resource && self.frames.last().is_some_and(|f| f.flow);
+        let flow_null = flow && kind == Kind::Null && text.is_empty();
+        // Inside brackets kustomize writes what holds a colon in quotes on the way: a time of day becomes text.
+        let kind = if flow && plain && kind == Kind::Timestamp && text.contains(':') { Kind::Str } else { kind };
         let node = Node::Scalar(Scalar { text: Arc::from(text), kind, quoted: !plain || flow_null, line });
         let size = Size { nodes: 1, text: text.len(), depth: 0 };
         if let Some(anchor) = anchor {

@@ -29,8 +29,10 @@ pub(crate) struct Accumulated {
 
 impl Accumulated {
     fn merge_config(&mut self, config: &Arc<Config>, place: &Origin) -> Result<()> {
+        // The first one is merged too, with nothing: among the specs of one field a special one then swallows the
+        // general ones that are sorted behind it.
         self.config = Some(match &self.config {
-            None => config.clone(),
+            None => merge_shared(&Arc::default(), config, place)?,
             Some(own) => merge_shared(own, config, place)?,
         });
         Ok(())
@@ -265,8 +267,7 @@ impl Build<'_> {
         }
     }
 
-    /// The field specs that the file's transformers go by: its own first, so that they take the place of defaults for
-    /// the same field.
+    /// The field specs that the file's transformers go by: the defaults, and its own.
     fn configuration(&self, dir: &str, file: &File) -> Result<Arc<Config>> {
         let mut own: Option<Config> = None;
         for item in &file.configurations {
@@ -280,7 +281,7 @@ impl Build<'_> {
         }
         match own {
             None => Ok(config::default_config()),
-            Some(own) => merge_shared(&Arc::new(own), &config::default_config(), &file.at(0)),
+            Some(own) => merge_shared(&config::default_config(), &Arc::new(own), &file.at(0)),
         }
     }
 

@@ -181,10 +181,10 @@ impl Config {
     }
 }
 
-/// Merges two shared configurations, without work when they are the same.
+/// Merges two shared configurations, without work when both are the defaults, or one is and the other is empty.
 pub(crate) fn merge_shared(a: &Arc<Config>, b: &Arc<Config>, place: &Origin) -> Result<Arc<Config>, BuildError> {
-    if Arc::ptr_eq(a, b) {
-        return Ok(a.clone());
+    if Arc::ptr_eq(b, &DEFAULT) && (Arc::ptr_eq(a, b) || **a == Config::default()) {
+        return Ok(b.clone());
     }
     a.merge(b)
         .map(Arc::new)

@@ -284,9 +284,11 @@ fn copy_to(
         }
         let shared = res.shared.clone();
         let mut overwritten: Vec<(Arc<str>, Scalar)> = Vec::new();
+        // Annotations are made text in the end, so a number there may become anything.
+        let becomes_text = parts.starts_with(&["metadata".to_owned(), "annotations".to_owned()]);
         let mut set = |node: &mut Node, fresh: bool| {
             let old = node.as_scalar().map(|s| s.text.clone()).filter(|t| is_shared(&shared, t));
-            put(node, value, to.options.as_ref(), fresh)?;
+            put(node, value, to.options.as_ref(), fresh || becomes_text)?;
             if let (Some(old), Node::Scalar(new)) = (old, &*node) {
                 overwritten.push((old, new.clone()));
             }
