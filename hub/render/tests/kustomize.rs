@@ -2,8 +2,9 @@
 //! its root), `expected.yaml` is what kustomize 5.8.1 prints for it (`build --reorder=none
 //! --load-restrictor=LoadRestrictionsNone`), or `expected-error` holds our message where kustomize fails too.
 //!
-//! With `DRIFTLESS_KUSTOMIZE` naming the real program, expectations are checked against it. With `DRIFTLESS_BLESS` set,
-//! `expected-error` files are rewritten.
+//! Expectations are checked against the real program: the one that `DRIFTLESS_KUSTOMIZE` names, else the one in the cache
+//! folder of `cargo verify`, which builds it. Without either the test fails. With `DRIFTLESS_BLESS` set, `expected-error`
+//! files are rewritten.
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
@@ -78,9 +79,31 @@ fn builds_as_kustomize_does() {
     report(cases().into_iter().filter_map(|case| check(&case).map(|why| (case, why))).collect());
 }
 
+/// The real kustomize 5.8.1.
+fn program() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(program) = variable("DRIFTLESS_KUSTOMIZE") {
+        return program;
+    }
+    let cache = variable("DRIFTLESS_CACHE")
+        .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("driftless")))
+        .or_else(|| Some(variable("HOME")?.join(".cache/driftless")));
+    let tools = cache.map(|cache| cache.join("tools")).unwrap_or_default();
+    let folders = std::fs::read_dir(&tools).into_iter().flatten().filter_map(Result::ok);
+    let mut found: Vec<PathBuf> = folders
+        .filter(|folder| folder.file_name().to_string_lossy().starts_with("kustomize-v5.8.1-"))
+        .map(|folder| folder.path().join("kustomize"))
+        .filter(|program| program.is_file())
+        .collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| {
+        panic!("kustomize 5.8.1 is not in {}: name it in DRIFTLESS_KUSTOMIZE, or run `cargo verify`", tools.display())
+    })
+}
+
 #[test]
 fn expectations_are_those_of_the_real_program() {
-    let Some(program) = std::env::var_os("DRIFTLESS_KUSTOMIZE") else { return };
+    let program = program();
     let again = |case: &Path| {
         let output = std::process::Command::new(&program)
             .args(["build", "--reorder=none", "--load-restrictor=LoadRestrictionsNone"])
