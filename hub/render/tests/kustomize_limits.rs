@@ -60,6 +60,90 @@ fn limits_hold_at_the_limit_and_stop_one_beyond() {
     }
 }
 
+/// Ten objects, and what is done to them.
+fn amplified(file: &str, extra: &[(&str, &str)]) -> MemTree {
+    let documents: Vec<String> = (0..10).map(|i| config_map(&format!("c{i}"))).collect();
+    let (file, documents) = (format!("resources: [a.yaml]\n{file}"), documents.join("---\n"));
+    let mut files = vec![("kustomization.yaml", file.as_str()), ("a.yaml", documents.as_str())];
+    files.extend_from_slice(extra);
+    tree(&files)
+}
+
+#[test]
+fn a_long_text_for_every_object_is_bounded() {
+    let long = "x".repeat(1000);
+    let labels = format!("commonLabels: {{l: {long}}}\n");
+    let annotations = format!("commonAnnotations: {{l: {long}}}\n");
+    let prefix = format!("namePrefix: {long}\n");
+    let patch = format!(
+        "patches:\n- target: {{kind: ConfigMap}}\n  patch: |\n    - {{op: add, path: /data, value: {{l: {long}}}}}\n"
+    );
+    let replacement = format!(
+        "replacements:\n- sourceValue: {long}\n  targets:\n  - select: {{kind: ConfigMap}}\n    fieldPaths: [data.x]\n    options: {{create: true, delimiter: \"-\", index: 9}}\n"
+    );
+    let base = Limits::default();
+    // Each new text counts 64 bytes beside its own; a name is joined to what was there.
+    for (what, file, made) in [
+        ("labels", &labels, 10 * 1064),
+        ("annotations", &annotations, 10 * 1064),
+        ("prefix", &prefix, 10 * 1066),
+        ("replacement", &replacement, 10 * 1065),
+    ] {
+        let tree = amplified(file, &[]);
+        assert_eq!(failure(&tree, Limits { made_bytes: made, ..base }), None, "{what} at the limit");
+        let beyond = failure(&tree, Limits { made_bytes: made - 1, ..base });
+        assert_eq!(beyond, Some(ErrorKind::Limit), "{what} beyond the limit");
+    }
+    // `apiVersion: v1`, `kind: ConfigMap`, `metadata: {name: cN}`, `data: {l: xxx}`.
+    let each = "apiVersionv1kindConfigMapmetadatanamec0datal".len() as u64 + 1000;
+    let tree = amplified(&patch, &[]);
+    assert_eq!(failure(&tree, Limits { output_bytes: 10 * each, ..base }), None, "output at the limit");
+    let beyond = failure(&tree, Limits { output_bytes: 10 * each - 1, ..base });
+    assert_eq!(beyond, Some(ErrorKind::Limit), "output beyond the limit");
+}
+
+#[test]
+fn lists_that_merge_by_key_are_bounded() {
+    let items = |from: usize, n: usize| -> String {
+        (from..from + n).map(|i| format!("{{name: n{i}, value: v}}, ")).collect::<String>()
+    };
+    let pod = |n: usize, list: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec: {{containers: [{{name: c, env: [{list}]}}]}}\n# {n}\n"
+        )
+    };
+    let build_with = |n: usize| {
+        let (object, patch) = (pod(n, &items(0, n)), pod(n, &items(n, n)));
+        let files = [
+            ("kustomization.yaml", "resources: [a.yaml]\npatches: [{path: p.yaml}]\n"),
+            ("a.yaml", object.as_str()),
+            ("p.yaml", patch.as_str()),
+        ];
+        failure(&tree(&files), Limits::default())
+    };
+    assert_eq!(build_with(50), None);
+    assert_eq!(build_with(20_000), Some(ErrorKind::Limit));
+}
+
+#[test]
+fn anchors_that_multiply_and_deep_nesting_end_in_an_error() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for i in 1..9 {
+        let uses = vec![format!("*a{}", i - 1); 10].join(", ");
+        bomb.push_str(&format!("a{i}: &a{i} [{uses}]\n"));
+    }
+    let object = format!("{}{bomb}", config_map("a"));
+    let deep = format!("{}x: {}{}\n", config_map("a"), "[".repeat(5000), "]".repeat(5000));
+    for (what, text) in [("anchors", &object), ("nesting", &deep)] {
+        let resource = tree(&[("kustomization.yaml", "resources: [a.yaml]\n"), ("a.yaml", text)]);
+        let error = build(&resource, "", &Options::default()).unwrap_err();
+        assert_eq!(&*error.place.file, "a.yaml", "{what}: {error}");
+        let itself = tree(&[("kustomization.yaml", text)]);
+        let error = build(&itself, "", &Options::default()).unwrap_err();
+        assert_eq!(&*error.place.file, "kustomization.yaml", "{what}: {error}");
+    }
+}
+
 #[test]
 fn nothing_leaves_the_tree() {
     let kustomization = |resource: &str| format!("resources:\n- {resource}\n");

@@ -28,6 +28,11 @@ pub(crate) struct Accumulated {
 }
 
 impl Accumulated {
+    /// Nothing yet.
+    pub(crate) fn new(limits: &super::Limits) -> Self {
+        Self { objects: Objects::new(limits.made_bytes), config: None, vars: Vec::new() }
+    }
+
     fn merge_config(&mut self, config: &Arc<Config>, place: &Origin) -> Result<()> {
         // The first one is merged too, with nothing: among the specs of one field a special one then swallows the
         // general ones that are sorted behind it.
@@ -158,7 +163,8 @@ impl Build<'_> {
             }
             Found::Folder(full) => {
                 let sub = self.sub(&full, "resources", path, place, false)?;
-                let built = self.below(path, &full, place, |b| b.folder(&full, &sub, Accumulated::default()))?;
+                let built =
+                    self.below(path, &full, place, |b| b.folder(&full, &sub, Accumulated::new(b.files.limits())))?;
                 acc.merge(built, &file.at(place.line))
             }
             Found::Nothing if remote(path) => Err(refuse_remote(place.clone(), "resources", path)),
@@ -441,5 +447,6 @@ pub(crate) fn transform_error(objects: &Objects, place: &Origin, what: &str, (at
         Some(res) => format!(" on {} ({})", res.id(), res.origin),
         None => String::new(),
     };
-    BuildError::new(ErrorKind::Field, place.clone(), format!("{what}{object}: {why}"))
+    let kind = if why.contains(super::res::OVERGROWN) { ErrorKind::Limit } else { ErrorKind::Field };
+    BuildError::new(kind, place.clone(), format!("{what}{object}: {why}"))
 }

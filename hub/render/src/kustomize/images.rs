@@ -2,7 +2,7 @@
 
 use super::Image;
 use super::fieldspec::{Create, FieldSpec, rewrite, split_path, visit, wrong_shape};
-use super::res::{Objects, split_api};
+use super::res::{Made, Objects, split_api};
 use driftless_yaml::{Node, Scalar};
 use regex::Regex;
 
@@ -15,26 +15,28 @@ pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpe
     let matcher = super::selector::regex(&pattern);
     let matcher = Matcher { regex: matcher.as_ref(), name: &image.name };
     let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
+    let mut made = objects.made();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         let kind = res.kind();
         if &*kind == "CustomResourceDefinition" {
             continue;
         }
         if any_container(&res.node) {
-            walk(&mut res.node, &matcher, image).map_err(|why| (at, why))?;
+            walk(&mut res.node, &matcher, image, &mut made).map_err(|why| (at, why))?;
         }
         let api = res.api();
         let (group, version) = split_api(&api);
         for (spec, path) in specs.iter().zip(&paths) {
             if spec.matches(group, version, &kind) {
                 visit(&mut res.node, path, Create::Nothing, &mut |node| match node {
-                    Node::Scalar(s) => update(s, &matcher, image),
+                    Node::Scalar(s) => update(s, &matcher, image, &mut made),
                     other => Err(wrong_shape(other, "the name of an image")),
                 })
                 .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
             }
         }
     }
+    objects.set_made(made);
     Ok(())
 }
 
@@ -51,12 +53,12 @@ fn is_container_key(key: &str) -> bool {
     key == "containers" || key == "initContainers"
 }
 
-fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image) -> Result<(), String> {
+fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image, made: &mut Made) -> Result<(), String> {
     match node {
         Node::Map(map) => {
             for entry in map.entries_mut() {
                 if any_container(&entry.value) {
-                    walk(&mut entry.value, matcher, image)?;
+                    walk(&mut entry.value, matcher, image, made)?;
                 }
                 if is_container_key(&entry.key)
                     && let Node::Seq(list) = &mut entry.value
@@ -64,7 +66,7 @@ fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image) -> Result<(), Str
                     for container in list.items_mut() {
                         match container {
                             Node::Map(map) => match map.get_mut("image") {
-                                Some(Node::Scalar(s)) => update(s, matcher, image)?,
+                                Some(Node::Scalar(s)) => update(s, matcher, image, made)?,
                                 Some(other) => return Err(wrong_shape(other, "the name of an image")),
                                 None => {}
                             },
@@ -76,7 +78,7 @@ fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image) -> Result<(), Str
             }
             Ok(())
         }
-        Node::Seq(seq) => seq.items_mut().iter_mut().try_for_each(|item| walk(item, matcher, image)),
+        Node::Seq(seq) => seq.items_mut().iter_mut().try_for_each(|item| walk(item, matcher, image, made)),
         Node::Scalar(_) => Ok(()),
     }
 }
@@ -87,7 +89,7 @@ struct Matcher<'i> {
     name: &'i str,
 }
 
-fn update(scalar: &mut Scalar, matcher: &Matcher<'_>, image: &Image) -> Result<(), String> {
+fn update(scalar: &mut Scalar, matcher: &Matcher<'_>, image: &Image, made: &mut Made) -> Result<(), String> {
     let Some(regex) = matcher.regex else { return Err(format!("name {:?} is no regular expression", matcher.name)) };
     if !regex.is_match(&scalar.text) {
         return Ok(());
@@ -111,6 +113,7 @@ fn update(scalar: &mut Scalar, matcher: &Matcher<'_>, image: &Image) -> Result<(
         out.push_str(digest);
     }
     if out != *scalar.text {
+        made.text(out.len())?;
         rewrite(scalar, out);
     }
     Ok(())

@@ -16,7 +16,11 @@ pub(crate) fn add_pairs(
         return Ok(());
     }
     let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
+    let mut made = objects.made();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
+        for (_, value) in pairs {
+            made.text(value.len()).map_err(|why| (at, why))?;
+        }
         let (api, kind) = (res.api(), res.kind());
         let (group, version) = split_api(&api);
         let mut own: Vec<Own> = pairs
@@ -34,15 +38,16 @@ pub(crate) fn add_pairs(
             })
             .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
         }
-        for Own { value, fresh, made, overwritten, .. } in own {
+        for Own { value, fresh, made: places, overwritten, .. } in own {
             for old in overwritten {
                 res.share(&old, &Scalar::string(value.clone()));
             }
-            if made > 1 {
+            if places > 1 {
                 res.shared.push(fresh);
             }
         }
     }
+    objects.set_made(made);
     Ok(())
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn merge_items<'s>(
         }
     }
     let keys = if keys.is_empty() { &[""][..] } else { keys };
+    schemas.compare(groups.len() as u64 * (old.len() + groups.len()) as u64)?;
     if keys.len() > 1 {
         join_values(&mut groups);
     }

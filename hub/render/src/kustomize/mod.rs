@@ -85,11 +85,22 @@ pub struct Limits {
     pub objects: usize,
     /// How many bytes a build may read in all, counting a file as often as it is used.
     pub read_bytes: u64,
+    /// How many bytes of new text the transformers of a build may make: a long label on many objects, a prefix on each.
+    pub made_bytes: u64,
+    /// How many bytes of text the finished objects may hold, counting what they share as often as it is printed.
+    pub output_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { file_bytes: 16 << 20, base_depth: 20, objects: 50_000, read_bytes: 512 << 20 }
+        Self {
+            file_bytes: 16 << 20,
+            base_depth: 20,
+            objects: 50_000,
+            read_bytes: 512 << 20,
+            made_bytes: 512 << 20,
+            output_bytes: 256 << 20,
+        }
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn affix(
     specs: &[FieldSpec],
 ) -> Result<(), (usize, String)> {
     let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
+    let mut made = objects.made();
     for (at, res) in objects.list_mut().iter_mut().enumerate() {
         let id = res.original_id();
         if keeps_name(&id) {
@@ -56,6 +57,7 @@ pub(crate) fn affix(
                             Affix::Prefix => format!("{text}{}", s.text),
                             Affix::Suffix => format!("{}{text}", s.text),
                         };
+                        made.text(joined.len())?;
                         rewrite(s, joined);
                         Ok(())
                     }
@@ -65,6 +67,7 @@ pub(crate) fn affix(
             .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
         }
     }
+    objects.set_made(made);
     Ok(())
 }
 

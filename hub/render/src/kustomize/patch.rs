@@ -7,7 +7,7 @@ use super::load::Files;
 use super::merge::merge;
 use super::res::{Id, Objects, Res, metadata_mut};
 use super::selector::Matcher;
-use super::smp_schema::Schemas;
+use super::smp_schema::{Schemas, TOO_LONG};
 use super::{Patch, Selector};
 use driftless_yaml::{Dialect, Node};
 use std::collections::HashSet;
@@ -284,8 +284,10 @@ fn merge_into(
     if allow_name || allow_kind {
         res.remember();
     }
-    let merged = merge(schemas, &res.node, &patch.node)
-        .map_err(|why| BuildError::new(ErrorKind::Target, patch.origin.clone(), format!("patching {before}: {why}")))?;
+    let merged = merge(schemas, &res.node, &patch.node).map_err(|why| {
+        let kind = if why.contains(TOO_LONG) { ErrorKind::Limit } else { ErrorKind::Target };
+        BuildError::new(kind, patch.origin.clone(), format!("patching {before}: {why}"))
+    })?;
     let Some(node) = merged.filter(|n| !n.as_map().is_some_and(driftless_yaml::Map::is_empty)) else {
         res.node = Node::null();
         return Ok(());

@@ -20,7 +20,7 @@ const GENERATOR: &[&str] =
 
 /// Reads the entries of `generators`, `transformers` or `validators`: an object as text, or the path of some.
 fn objects(build: &mut Build<'_>, dir: &str, file: &File, what: &str, list: &[At<String>]) -> Result<Vec<Res>> {
-    let mut inline = Accumulated::default();
+    let mut inline = Accumulated::new(build.files.limits());
     let mut paths = Vec::new();
     for item in list {
         let place = file.at(item.line);

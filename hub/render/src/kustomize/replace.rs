@@ -8,7 +8,7 @@ use super::fieldpath::{Make, each, lookup, split};
 use super::fieldspec::resolve;
 use super::file::{File, SELECTOR, selector};
 use super::load::Files;
-use super::res::{Id, Objects, Res, is_shared};
+use super::res::{Id, Made, Objects, Res, is_shared};
 use super::selector::Matcher;
 use driftless_yaml::{Kind, Map, Node, Scalar};
 use std::sync::Arc;
@@ -148,9 +148,13 @@ fn options(f: &Fields<'_>) -> Result<Option<FieldOptions>> {
 
 /// Applies replacements in order.
 pub(crate) fn apply(objects: &mut Objects, list: &[Replacement]) -> Result<()> {
+    let mut made = objects.made();
     for replacement in list {
         let place = &replacement.place;
-        let target = |why: String| BuildError::new(ErrorKind::Target, place.clone(), format!("replacement: {why}"));
+        let target = |why: String| {
+            let kind = if why.contains(super::res::OVERGROWN) { ErrorKind::Limit } else { ErrorKind::Target };
+            BuildError::new(kind, place.clone(), format!("replacement: {why}"))
+        };
         if replacement.targets.is_empty() {
             return Err(field(place, "a replacement has no targets"));
         }
@@ -167,12 +171,14 @@ pub(crate) fn apply(objects: &mut Objects, list: &[Replacement]) -> Result<()> {
             let Some(select) = &to.select else { return Err(field(place, "a target of a replacement has no select")) };
             for (at, res) in objects.list_mut().iter_mut().enumerate() {
                 if wanted(res, select, to).map_err(target)? {
-                    copy(at, res, &mut value, to).map_err(|why| target(format!("into {}: {why}", res.id())))?;
+                    copy(at, res, &mut value, to, &mut made)
+                        .map_err(|why| target(format!("into {}: {why}", res.id())))?;
                 }
             }
         }
         objects.list_mut().retain(|res| !res.node.as_map().is_some_and(Map::is_empty));
     }
+    objects.set_made(made);
     Ok(())
 }
 
@@ -251,11 +257,11 @@ fn wanted(res: &Res, select: &Matcher, to: &Target) -> std::result::Result<bool,
     Ok(!rejected && ids.iter().any(|id| select.selects_id(id)))
 }
 
-fn copy(at: usize, res: &mut Res, source: &mut Value, to: &Target) -> std::result::Result<(), String> {
+fn copy(at: usize, res: &mut Res, source: &mut Value, to: &Target, made: &mut Made) -> std::result::Result<(), String> {
     let create = to.options.as_ref().is_some_and(|o| o.create);
     for path in &to.field_paths {
         let parts = split(path);
-        copy_to(res, &source.node, to, create, path, &parts)?;
+        copy_to(res, &source.node, to, create, (path, &parts), made)?;
         if let Some((_, from)) = source.from.as_ref().filter(|(from, _)| *from == at)
             && let Ok(Some(now)) = lookup(&res.node, from)
         {
@@ -270,8 +276,8 @@ fn copy_to(
     value: &Node,
     to: &Target,
     create: bool,
-    path: &str,
-    parts: &[String],
+    (path, parts): (&str, &[String]),
+    made: &mut Made,
 ) -> std::result::Result<(), String> {
     let make = create.then_some(match value {
         Node::Scalar(_) => Make::Scalar,
@@ -289,6 +295,9 @@ fn copy_to(
         let mut set = |node: &mut Node, fresh: bool| {
             let old = node.as_scalar().map(|s| s.text.clone()).filter(|t| is_shared(&shared, t));
             put(node, value, to.options.as_ref(), fresh || becomes_text)?;
+            if let Node::Scalar(s) = &*node {
+                made.text(s.text.len())?;
+            }
             if let (Some(old), Node::Scalar(new)) = (old, &*node) {
                 overwritten.push((old, new.clone()));
             }

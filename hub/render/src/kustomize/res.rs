@@ -363,7 +363,31 @@ pub(crate) fn text_of(node: &Node) -> Arc<str> {
 pub(crate) struct Objects {
     list: Vec<Res>,
     index: Option<Index>,
+    made: Made,
 }
+
+/// How much new text transformers have made. Their input may share one text among all objects; what they make is a copy
+/// for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Made {
+    bytes: u64,
+    limit: u64,
+}
+
+impl Made {
+    /// Counts a new text.
+    pub(crate) fn text(&mut self, len: usize) -> Result<(), String> {
+        // What a text costs beside its bytes.
+        self.bytes = self.bytes.saturating_add(len as u64 + 64);
+        if self.bytes > self.limit {
+            return Err(format!("{OVERGROWN} more than {} bytes of text", self.limit));
+        }
+        Ok(())
+    }
+}
+
+/// How a message begins that says that transformers made too much.
+pub(crate) const OVERGROWN: &str = "the transformers of this build make";
 
 #[derive(Debug, Default)]
 struct Index {
@@ -390,6 +414,20 @@ impl Index {
 }
 
 impl Objects {
+    /// None yet, within a limit on the text that transformers make.
+    pub(crate) fn new(made_bytes: u64) -> Self {
+        Self { made: Made { bytes: 0, limit: made_bytes }, ..Self::default() }
+    }
+
+    /// The count of new text, to be handed back with [`Objects::set_made`].
+    pub(crate) fn made(&self) -> Made {
+        self.made
+    }
+
+    pub(crate) fn set_made(&mut self, made: Made) {
+        self.made = made;
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
@@ -454,10 +492,14 @@ impl Objects {
 
     /// Adds all of another list.
     pub(crate) fn extend(&mut self, other: Objects) -> Result<(), BuildError> {
+        let bytes = self.made.bytes.saturating_add(other.made.bytes);
+        let made = Made { bytes, limit: self.made.limit.max(other.made.limit) };
         if self.list.is_empty() {
             *self = other;
+            self.made = made;
             return Ok(());
         }
+        self.made = made;
         for res in other.list {
             self.push(res)?;
         }

@@ -56,7 +56,7 @@ pub(crate) fn build(
     overlay(&build, &dir, &mut file)?;
     build.tracking = (!file.build_metadata.is_empty()).then(String::new);
     build.chain.push((dir.clone(), place));
-    let acc = build.folder(&dir, &file, Accumulated::default())?;
+    let acc = build.folder(&dir, &file, Accumulated::new(&options.limits))?;
     finish(build, &file, acc)
 }
 
@@ -163,8 +163,37 @@ fn finish(mut build: Build<'_>, file: &File, acc: Accumulated) -> Result<Built> 
             super::provenance::write(&mut res, origins, transformations);
             finished(res)
         })
-        .collect::<Result<_>>()?;
+        .collect::<Result<Vec<_>>>()?;
+    weigh(&resources, build.options.limits.output_bytes)?;
     Ok(Built { resources, warnings: build.warnings })
+}
+
+/// Refuses more text than may be printed. Objects share what patches and transformers put into all of them, so that the
+/// memory they take says little.
+fn weigh(resources: &[Resource], limit: u64) -> Result<()> {
+    fn walk(node: &Node, left: &mut u64) -> Option<()> {
+        let mut take = |len: usize| left.checked_sub(len as u64).map(|rest| *left = rest);
+        match node {
+            Node::Scalar(s) => take(s.text.len()),
+            Node::Seq(seq) => seq.iter().try_for_each(|item| walk(item, left)),
+            Node::Map(map) => map.iter().try_for_each(|entry| {
+                *left = left.checked_sub(entry.key.len() as u64)?;
+                walk(&entry.value, left)
+            }),
+        }
+    }
+    let mut left = limit;
+    for res in resources {
+        if walk(&res.node, &mut left).is_none() {
+            return Err(BuildError::new(
+                ErrorKind::Limit,
+                res.origin.clone(),
+                format!("up to this object the build holds more than {limit} bytes of text"),
+            )
+            .help("look for a long text that a patch, label or annotation puts into every object"));
+        }
+    }
+    Ok(())
 }
 
 /// Puts the hash of its content on the name of every object that wants it.

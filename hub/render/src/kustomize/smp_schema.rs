@@ -5,6 +5,7 @@
 //! kept. A kind that is not here has no schema: its lists are replaced whole.
 
 use driftless_yaml::Node;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -20,9 +21,27 @@ pub(crate) struct Schemas {
     pub(crate) fixed: bool,
     /// Whether the built-in document has been needed before, so that it stays beside a custom one.
     needed: bool,
+    /// Comparisons that merging lists by key has taken so far.
+    compared: Cell<u64>,
 }
 
+/// How many comparisons of items a build may take: merging a list by key compares all with all, as the real program does.
+const COMPARISONS: u64 = 500_000_000;
+
+/// How a message begins that says that this was too much.
+pub(crate) const TOO_LONG: &str = "the lists that merge by key are too long:";
+
 impl Schemas {
+    /// Counts the comparisons of one merge before they are made.
+    pub(crate) fn compare(&self, comparisons: u64) -> Result<(), String> {
+        let all = self.compared.get().saturating_add(comparisons);
+        self.compared.set(all);
+        match all > COMPARISONS {
+            true => Err(format!("{TOO_LONG} this build would compare more than {COMPARISONS} items")),
+            false => Ok(()),
+        }
+    }
+
     /// Notes that something needs the built-in document.
     pub(crate) fn need(&mut self) {
         self.needed |= self.custom.is_none();
