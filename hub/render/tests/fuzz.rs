@@ -1,5 +1,6 @@
 //! The targets of `examples/fuzz`, on a few changed inputs: the long run is that command.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
 #[path = "../examples/fuzz/targets.rs"]
 mod targets;
 

@@ -6,9 +6,10 @@ use super::error::{BuildError, ErrorKind, Warning};
 use super::fieldpath::{lookup, split};
 use super::fieldspec::{Create, any, split_path, visit};
 use super::file::Var;
-use super::res::{Objects, Res, split_api};
+use super::res::{Objects, Res, is_shared, split_api};
 use driftless_yaml::{Kind, Node, Number, Scalar};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Adds a variable; refuses a name that is there already.
 pub(crate) fn add(vars: &mut Vec<Var>, var: Var) -> Result<()> {
@@ -90,13 +91,26 @@ pub(crate) fn resolve(objects: &mut Objects, vars: &[Var], config: &Config, warn
             if !spec.matches(group, version, &kind) || !any(&res.node, path, &mut worth) {
                 continue;
             }
-            visit(&mut res.node, path, Create::Nothing, &mut |node| set(node, &values, &mut used)).map_err(|why| {
+            let shared = res.shared.clone();
+            let mut overwritten: Vec<(Arc<str>, Scalar)> = Vec::new();
+            let mut replaced = |s: &mut Scalar| {
+                let old = s.text.clone();
+                replace(s, &values, &mut used)?;
+                if is_shared(&shared, &old) && !Arc::ptr_eq(&old, &s.text) {
+                    overwritten.push((old, s.clone()));
+                }
+                Ok(())
+            };
+            visit(&mut res.node, path, Create::Nothing, &mut |node| set(node, &mut replaced)).map_err(|why| {
                 BuildError::new(
                     ErrorKind::Target,
                     res.origin.clone(),
                     format!("variables in {} of {} {:?}: {why}", spec.path, kind, &*res.name()),
                 )
             })?;
+            for (old, new) in overwritten {
+                res.share(&old, &new);
+            }
         }
     }
     for var in vars.iter().filter(|v| !used.contains(&v.name)) {
@@ -140,15 +154,15 @@ fn worth(node: &Node) -> bool {
     }
 }
 
+/// Puts values into a text, the texts of a map or those of a list.
 fn set(
     node: &mut Node,
-    values: &BTreeMap<&str, Value>,
-    used: &mut BTreeSet<String>,
+    replaced: &mut dyn FnMut(&mut Scalar) -> std::result::Result<(), String>,
 ) -> std::result::Result<(), String> {
     match node {
         Node::Scalar(s) => {
             if s.kind == Kind::Str {
-                replace(s, values, used)?;
+                replaced(s)?;
             }
         }
         Node::Map(map) => {
@@ -156,14 +170,14 @@ fn set(
                 if let Node::Scalar(s) = &mut entry.value
                     && s.kind == Kind::Str
                 {
-                    replace(s, values, used)?;
+                    replaced(s)?;
                 }
             }
         }
         Node::Seq(seq) => {
             for item in seq.items_mut() {
                 match item {
-                    Node::Scalar(s) if s.kind == Kind::Str => replace(s, values, used)?,
+                    Node::Scalar(s) if s.kind == Kind::Str => replaced(s)?,
                     other => return Err(super::fieldspec::wrong_shape(other, "text")),
                 }
             }
