@@ -38,7 +38,10 @@ pub(crate) fn yaml(data: &[u8]) {
         && let Some(again) = rewrite(text, &one.node, &limits)
         && let Ok(read) = parse_one(again.as_bytes(), Dialect::Resource, &limits)
     {
-        assert_eq!(rewrite(&again, &read.node, &limits).as_deref(), Some(again.as_str()), "rewriting is a fixed point");
+        // Comments may be lost on the way, values may not.
+        let twice = rewrite(&again, &read.node, &limits);
+        let twice = twice.and_then(|t| parse_one(t.as_bytes(), Dialect::Resource, &limits).ok());
+        assert_eq!(twice.map(|d| d.node), Some(read.node), "rewriting keeps the value");
     }
     let Ok(documents) = parse_all(data, Dialect::Resource, &limits) else { return };
     for document in documents {
