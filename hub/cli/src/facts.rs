@@ -1,9 +1,11 @@
 //! Facts files: what a cluster would tell its hub, for commands that have neither.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use driftless_protocol::id::ClusterName;
+use driftless_render::check::Input;
 use driftless_render::target::Facts;
 
 use crate::error::{CliError, Kind};
@@ -30,7 +32,71 @@ pub fn read(file: &Path) -> Result<Facts, CliError> {
         let known: Vec<&str> = known.into_iter().collect();
         return Err(wrong(&format!("it has the key {unknown:?}; known are {}", known.join(", "))));
     }
-    serde_saphyr::from_str(&text).map_err(|e| wrong(&e))
+    let facts: Facts = serde_saphyr::from_str(&text).map_err(|e| wrong(&e))?;
+    for (name, data) in &facts.config_maps {
+        if let Some((key, _)) = data.iter().find(|(_, value)| *value == FILL_IN) {
+            return Err(CliError::new(
+                Kind::Usage,
+                format!("{}: {key} of ConfigMap {name} is not filled in", file.display()),
+            )
+            .hint("remove what the ConfigMap does not have"));
+        }
+    }
+    Ok(facts)
+}
+
+/// Writes a facts file to fill in for each cluster that needs a ConfigMap which only it has, and gives their names. A file
+/// that is there is never written over.
+///
+/// # Errors
+/// When several clusters need one and `pattern` has no `{name}`, or a file is there or cannot be written.
+pub fn write_templates(pattern: &Path, clusters: &[&ClusterName], inputs: &[Input]) -> Result<Vec<PathBuf>, CliError> {
+    let needs = |c: &&&ClusterName| inputs.iter().any(|i| i.kind == "ConfigMap" && i.clusters.contains(**c));
+    let in_need: Vec<&&ClusterName> = clusters.iter().filter(needs).collect();
+    if in_need.len() > 1 && !is_pattern(pattern) {
+        return Err(CliError::new(Kind::Usage, format!("{} clusters need a facts file each", in_need.len()))
+            .hint("as in --facts-template 'facts/{name}.yaml'"));
+    }
+    let mut out = Vec::new();
+    for cluster in in_need {
+        let file = file_of(pattern, cluster);
+        let failed = |e: std::io::Error| CliError::new(Kind::Failed, format!("cannot write {}: {e}", file.display()));
+        if let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut opened = std::fs::OpenOptions::new().write(true).create_new(true).open(&file).map_err(failed)?;
+        opened.write_all(template(cluster, inputs).as_bytes()).map_err(failed)?;
+        out.push(file);
+    }
+    Ok(out)
+}
+
+/// What stands for a value that nobody has filled in yet.
+const FILL_IN: &str = "FILL_IN";
+
+fn template(cluster: &ClusterName, inputs: &[Input]) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut out = format!(
+        "# What cluster {cluster} would tell its hub. Put in the values it has, and remove what it has not; then use it with\n\
+         # `driftless check repo`, `validate`, `plan` or `build`: --facts FILE.\nkubernetesVersion: \"\" # such as v1.36.1\nconfigMaps:\n"
+    );
+    for input in inputs.iter().filter(|i| i.kind == "ConfigMap" && i.clusters.contains(cluster)) {
+        let units: Vec<String> = input.units.iter().take(4).map(ToString::to_string).collect();
+        let more = input.units.len().saturating_sub(units.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let optional = if input.optional { "; may be absent" } else { "" };
+        let at = input.at.get(cluster).map(|at| format!(" ({at})")).unwrap_or_default();
+        out.push_str(&format!("  # for unit {}{more}{at}{optional}\n", units.join(", ")));
+        if input.variables.is_empty() {
+            out.push_str(&format!("  {}: {{}}\n", quoted(&input.name)));
+            continue;
+        }
+        out.push_str(&format!("  {}:\n", quoted(&input.name)));
+        for variable in &input.variables {
+            out.push_str(&format!("    {}: {FILL_IN}\n", quoted(variable)));
+        }
+    }
+    out
 }
 
 /// Reads the facts of clusters: from one file for all, or, where `pattern` has `{name}` in it, from one file each. A
@@ -86,9 +152,12 @@ mod tests {
         let facts = read("kubernetesVersion: v1.36.1\nconfigMaps:\n  flux-system/a:\n    REGION: eu\n").unwrap();
         assert_eq!(facts.kubernetes_version, "v1.36.1");
         assert_eq!(facts.config_maps["flux-system/a"]["REGION"], "eu");
+        let facts = read("configMaps:\n  flux-system/a:\n    REPLICAS: 3\n").unwrap();
+        assert_eq!(facts.config_maps["flux-system/a"]["REPLICAS"], "3", "a number is the text it is written as");
         for (text, part) in [
             ("configmaps: {}\n", "\"configmaps\""),
-            ("configMaps:\n  flux-system/a:\n    REPLICAS: 3\n", "configMaps"),
+            ("configMaps:\n  flux-system/a:\n    REGION: [eu]\n", "no facts file"),
+            ("configMaps:\n  flux-system/a:\n    REGION: FILL_IN\n", "not filled in"),
             ("- a\n", "no facts file"),
             ("a: [\n", "no facts file"),
         ] {

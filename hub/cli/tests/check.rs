@@ -166,6 +166,10 @@ fn handed_through_objects_that_cannot_work_are_errors() {
     ] {
         assert!(text.contains(part), "{part} not in:\n{text}");
     }
+    let marked = "a: 1 # {\"$imagepolicy\": \"flux-system:gone\"}\n";
+    write(dir.path(), "gone/values.yaml", marked);
+    let text = out(&driftless(dir.path(), &["check", "repo"]));
+    assert!(text.contains("name ImagePolicy flux-system:gone, which no cluster has"), "{text}");
     let repository = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: HelmRepository\nmetadata: {name: charts, namespace: default}\nspec: {url: 'https://example.org'}\n";
     write(dir.path(), "apps/charts.yaml", repository);
     assert!(
@@ -190,6 +194,40 @@ fn fields_beyond_flux_are_named_with_what_they_do() {
     ] {
         assert!(text.contains(part), "{part} not in:\n{text}");
     }
+}
+
+#[test]
+fn inputs_that_only_a_cluster_has_are_named_and_come_from_a_facts_file() {
+    let more = "  postBuild:\n    substituteFrom:\n    - {kind: ConfigMap, name: cluster}\n    - {kind: Secret, name: keys, optional: true}\n";
+    let dir = repository(&[
+        ("clusters/a/apps.yaml", &kustomization("apps", "./apps", more)),
+        (
+            "apps/map.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m, namespace: default}\ndata: {a: '${REGION}'}\n",
+        ),
+    ]);
+    let run = |args: &[&str]| driftless(dir.path(), &[&["check", "repo", "--cluster", "a"], args].concat());
+    let text = out(&run(&[]));
+    for part in ["ConfigMap flux-system/cluster", "clusters/a/apps.yaml:11"] {
+        assert!(text.contains(part), "{part} not in:\n{text}");
+    }
+    let output = run(&["--facts-template", "facts/{name}.yaml"]);
+    assert!(err(&output).contains("wrote facts/a.yaml"), "{}", err(&output));
+    let again = run(&["--facts-template", "facts/{name}.yaml"]);
+    assert!(code(&again) == 1 && err(&again).contains("facts/a.yaml"), "{}", err(&again));
+    let file = dir.path().join("facts/a.yaml");
+    let template = std::fs::read_to_string(&file).unwrap();
+    assert!(template.contains("\"flux-system/cluster\": {}\n") && !template.contains("keys"), "{template}");
+    std::fs::write(&file, template.replace("{}", "{REGION: FILL_IN}")).unwrap();
+    let unfilled = run(&["--facts", "facts/{name}.yaml"]);
+    assert!(
+        code(&unfilled) == 2 && err(&unfilled).contains("REGION of ConfigMap flux-system/cluster is not filled in"),
+        "{}",
+        err(&unfilled)
+    );
+    std::fs::write(&file, template.replace("{}", "{REGION: north}")).unwrap();
+    let told = out(&run(&["--facts", "facts/{name}.yaml"]));
+    assert!(!told.contains("ConfigMap flux-system/cluster") && told.contains("Secret flux-system/keys"), "{told}");
 }
 
 #[test]

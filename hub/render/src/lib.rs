@@ -2,7 +2,8 @@
 //!
 //! Whatever is read is read through [`tree::Tree`]; there is no host path, clock, network or randomness behind it, and
 //! equal inputs give equal bytes. [`flux::render_cluster`] renders all units of a cluster, [`assemble::assemble`] makes the
-//! blobs of a bundle of them, [`kustomize::build`] is strict kustomize.
+//! blobs of a bundle of them, [`kustomize::build`] is strict kustomize. [`check`] and [`validate`] judge what was rendered,
+//! for all clusters of a repository together.
 #![warn(missing_docs)]
 
 pub mod archive;

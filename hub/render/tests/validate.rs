@@ -90,7 +90,7 @@ fn what_a_strict_api_server_refuses_is_found_at_its_line() {
             "6 SchemaWrongType: ConfigMap default/b: metadata.finalizers[0]: the number 1 where text is wanted; put it in quotes\n",
         ),
         ("apiVersion: batch/v1beta1\nkind: CronJob\nmetadata: {name: b, namespace: default}\n".to_owned(), "1 VersionNotServed: CronJob.batch default/b: batch/v1beta1 of CronJob is not served since Kubernetes 1.25; use batch/v1\n"),
-        ("apiVersion: apps/v1\nkind: Deploymnet\nmetadata: {name: b, namespace: default}\n".to_owned(), "1 VersionNotServed: Deploymnet.apps default/b: Kubernetes 1.36 has no kind Deploymnet in apps/v1\n"),
+        ("apiVersion: apps/v1\nkind: Deploymnet\nmetadata: {name: b, namespace: default}\n".to_owned(), "1 VersionNotServed: Deploymnet.apps default/b: Kubernetes 1.36 serves no kind Deploymnet of apps/v1 that can be applied\n"),
         ("apiVersion: networking.k8s.io/v1beta1\nkind: ServiceCIDR\nmetadata: {name: b}\nspec: {cidrs: [10.0.0.0/8]}\n".to_owned(), "1 VersionDeprecated: ServiceCIDR.networking.k8s.io b: networking.k8s.io/v1beta1 of ServiceCIDR is deprecated, and not served from Kubernetes 1.37 on; use networking.k8s.io/v1\n"),
     ] {
         assert_eq!(findings(&objects), expected, "of\n{objects}");

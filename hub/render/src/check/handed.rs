@@ -27,6 +27,7 @@ pub(super) fn examine(tree: &dyn Tree, rendered: &[(ClusterName, RenderedCluster
     let mut out = Handed::default();
     let mut controllers: BTreeMap<String, Controller> = BTreeMap::new();
     let mut marks: BTreeMap<String, Marks> = BTreeMap::new();
+    let policies = Policies::of(rendered);
     for (name, cluster) in rendered {
         let view = View::of(cluster);
         let mut problems = Vec::new();
@@ -50,7 +51,9 @@ pub(super) fn examine(tree: &dyn Tree, rendered: &[(ClusterName, RenderedCluster
             }
             about.references(&view, &mut problems);
             match object.key.kind.as_str() {
-                "ImageUpdateAutomation" => about.image_updates(&view, tree, &mut marks, &mut problems),
+                "ImageUpdateAutomation" => {
+                    about.image_updates(&view, tree, &policies, &mut marks, &mut problems);
+                }
                 "Alert" | "Receiver" => about.listener(cluster, &mut problems),
                 "FluxInstance" => about.instance("/spec", &mut problems),
                 "HelmRelease" => about.instance("/spec/values/instance", &mut problems),
@@ -114,7 +117,7 @@ fn made_secret(object: &RenderedObject) -> Option<(String, String)> {
         ("cert-manager.io", "Certificate") => "/spec/secretName",
         _ => return None,
     };
-    let value: Value = serde_json::from_slice(&object.bytes).ok()?;
+    let (value, _) = super::value_of(object)?;
     let name = value.pointer(pointer).and_then(Value::as_str).unwrap_or(&object.key.name);
     Some((object.key.namespace.clone(), name.to_owned()))
 }
@@ -227,6 +230,7 @@ impl About<'_> {
         &self,
         view: &View<'_>,
         tree: &dyn Tree,
+        policies: &Policies,
         marks: &mut BTreeMap<String, Marks>,
         problems: &mut Vec<Problem>,
     ) {
@@ -267,6 +271,9 @@ impl About<'_> {
             return; // the files of another repository are not at hand
         }
         let folder = path::clamped(self.text("/spec/update/path").unwrap_or_default());
+        if folder.contains("${") {
+            return; // only the cluster knows which folder that is
+        }
         let marks = marks.entry(folder.clone()).or_insert_with(|| Marks::below(tree, &folder));
         match marks {
             Marks::NoFolder => {
@@ -276,12 +283,24 @@ impl About<'_> {
                 );
                 problems.push(self.problem(Code::HandedThroughBroken, message));
             }
-            Marks::Found(policies) if policies.is_empty() => {
+            Marks::Found(found) if found.is_empty() => {
                 let message = format!(
                     "{} finds no mark such as # {{\"$imagepolicy\": \"{}:NAME\"}} below {folder:?}: it never changes anything",
                     self.object.key, self.object.key.namespace
                 );
                 problems.push(self.problem(Code::HandedThroughUnclear, message));
+            }
+            Marks::Found(found) if policies.all_known => {
+                let gone: Vec<&str> = found.difference(&policies.names).map(String::as_str).collect();
+                if !gone.is_empty() {
+                    let more = if gone.len() > 4 { ", ..." } else { "" };
+                    let message = format!(
+                        "{} finds marks below {folder:?} that name ImagePolicy {}{more}, which no cluster has: what they mark never changes",
+                        self.object.key,
+                        gone.iter().take(4).copied().collect::<Vec<_>>().join(", ")
+                    );
+                    problems.push(self.problem(Code::HandedThroughUnclear, message));
+                }
             }
             Marks::Found(_) => {}
         }
@@ -351,6 +370,25 @@ impl View<'_> {
                     crate::target::same_repository(own, url)
                 })
         }) || self.cluster.wanted_sources.iter().any(|s| s.id == id && crate::target::same_repository(&s.url, url))
+    }
+}
+
+/// The image policies of all clusters: files that several share may be marked for any of them.
+struct Policies {
+    /// `namespace:name`, as marks write them.
+    names: BTreeSet<String>,
+    /// Whether every unit was rendered.
+    all_known: bool,
+}
+
+impl Policies {
+    fn of(rendered: &[(ClusterName, RenderedCluster)]) -> Self {
+        let units = || rendered.iter().flat_map(|(_, cluster)| &cluster.units);
+        let objects = units().flat_map(|u| u.objects()).filter(|o| o.key.kind == "ImagePolicy");
+        Self {
+            names: objects.map(|o| format!("{}:{}", o.key.namespace, o.key.name)).collect(),
+            all_known: units().all(|u| matches!(u.state, RenderState::Full { .. })),
+        }
     }
 }
 

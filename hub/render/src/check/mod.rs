@@ -2,6 +2,7 @@
 
 mod group;
 mod handed;
+mod inputs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +10,9 @@ use driftless_protocol::id::{ClusterName, UnitId};
 use serde::{Deserialize, Serialize};
 
 pub use group::{Finding, Place, group};
+pub use inputs::Input;
 
-use crate::flux::RenderedCluster;
+use crate::flux::{RenderedCluster, RenderedObject};
 use crate::report::{ClusterReport, Code, Level, Problem, Totals, UnitReport};
 use crate::tree::Tree;
 
@@ -28,6 +30,8 @@ pub struct RepoReport {
     pub findings: Vec<Finding>,
     /// Kinds that need a controller of their own in the cluster.
     pub controllers: Vec<Controller>,
+    /// Inputs of substitution that only the clusters have.
+    pub inputs: Vec<Input>,
     /// Everything by cluster and unit.
     pub clusters: Vec<ClusterReport>,
 }
@@ -84,7 +88,9 @@ impl RepoReport {
         }
         let problems = clusters.iter().flat_map(|c| c.all_problems().map(|p| (&c.cluster, p)));
         let findings = group(problems.filter(|(_, p)| p.code != Code::HandedThrough));
-        Self { revision: revision.to_owned(), totals, levels, findings, controllers: handed.controllers, clusters }
+        let inputs = inputs::of(rendered);
+        let controllers = handed.controllers;
+        Self { revision: revision.to_owned(), totals, levels, findings, controllers, inputs, clusters }
     }
 
     /// Units with the same name and level in several clusters, worst level first.
@@ -100,6 +106,16 @@ impl RepoReport {
         }
         by.into_values().collect()
     }
+}
+
+/// A rendered object as a value, and whether it has holes that are filled in the cluster: then it is text, not JSON.
+pub(crate) fn value_of(object: &RenderedObject) -> Option<(serde_json::Value, bool)> {
+    if let Ok(value) = serde_json::from_slice(&object.bytes) {
+        return Some((value, false));
+    }
+    let limits = driftless_yaml::Limits::default();
+    let node = driftless_yaml::parse_one(&object.bytes, driftless_yaml::Dialect::Yaml11, &limits).ok()?.node;
+    Some((serde_json::from_slice(&node.to_json().ok()?).ok()?, true))
 }
 
 /// What is missing only because this command was not given it is no fault of the repository.

@@ -3,10 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use driftless_protocol::id::Digest;
-use driftless_protocol::object::group_of;
-use serde_json::Value;
-
 use super::crds::Definition;
 use super::schema::Schemas;
 use super::versions::{self, Lifecycle};
@@ -14,6 +10,8 @@ use super::walk::{Flaw, Step, Walk, shown};
 use super::{Cluster, Trees, Unchecked, UncheckedBy};
 use crate::flux::{Place, PlaceStep, RenderedCluster, RenderedObject, RenderedUnit};
 use crate::report::{Code, Problem};
+use driftless_protocol::id::Digest;
+use driftless_protocol::object::group_of;
 
 /// Definitions by group and kind.
 type Definitions = BTreeMap<(String, String), Arc<Definition>>;
@@ -191,15 +189,19 @@ fn key_of(definition: &Definition) -> (String, String) {
 }
 
 fn flaws_of(object: &RenderedObject, schemas: &Schemas, root: usize, kubernetes: &Schemas) -> Vec<Flaw> {
-    let Ok(value) = serde_json::from_slice::<Value>(&object.bytes) else { return Vec::new() };
-    let mut walk = Walk::new(schemas, false);
+    let Some((value, holes)) = crate::check::value_of(object) else {
+        // Never passed over in silence.
+        let message = "is not read: it is neither JSON nor YAML".to_owned();
+        return vec![Flaw { code: Code::SchemaValue, path: Vec::new(), message }];
+    };
+    let mut walk = Walk::new(schemas, holes);
     walk.check(root, &value);
     let mut flaws = walk.flaws;
     // Metadata of custom objects is Kubernetes' own.
     if !std::ptr::eq(schemas, kubernetes)
         && let (Some(id), Some(metadata)) = (kubernetes.metadata(), value.get("metadata"))
     {
-        let mut walk = Walk::new(kubernetes, false).below("metadata");
+        let mut walk = Walk::new(kubernetes, holes).below("metadata");
         walk.check(id, metadata);
         flaws.extend(walk.flaws);
     }
@@ -224,7 +226,7 @@ fn version(unit: &RenderedUnit, object: &RenderedObject, schemas: &Schemas) -> O
                 ),
             );
         }
-        Some(Lifecycle::Deprecated(until, instead)) => {
+        Some(Lifecycle::Deprecated(until, instead)) if known.is_some() => {
             return say(
                 Code::VersionDeprecated,
                 format!(
@@ -244,7 +246,10 @@ fn version(unit: &RenderedUnit, object: &RenderedObject, schemas: &Schemas) -> O
         None if schemas.has_group(group) => {
             let served: Vec<&str> = schemas.versions(group, kind).map(|(version, _)| version).collect();
             let message = match served.as_slice() {
-                [] => format!("{}: Kubernetes 1.{minor} has no kind {kind} in {api_version}", object.key),
+                [] => format!(
+                    "{}: Kubernetes 1.{minor} serves no kind {kind} of {api_version} that can be applied",
+                    object.key
+                ),
                 _ => format!(
                     "{}: Kubernetes 1.{minor} does not serve {api_version} of {kind}; use {}",
                     object.key,

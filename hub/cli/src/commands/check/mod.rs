@@ -6,6 +6,7 @@ pub(crate) mod table;
 use std::process::ExitCode;
 
 use driftless_protocol::api::FleetStatus;
+use driftless_protocol::id::ClusterName;
 use driftless_render::check::RepoReport;
 use driftless_render::flux::Cache;
 use driftless_render::report::Severity;
@@ -14,7 +15,7 @@ use crate::args::{CheckRepo, FailOn, Output};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::repo::{self, Repo};
-use crate::ui;
+use crate::{facts, ui};
 
 /// `driftless check`.
 pub async fn hub(client: &Client, output: Output) -> Result<ExitCode, CliError> {
@@ -39,6 +40,12 @@ pub fn run(args: &CheckRepo, output: Output) -> Result<ExitCode, CliError> {
     let rendered = state.render(&clusters, &Cache::new(repo::CACHE_BYTES));
     let rendered: Vec<_> = clusters.iter().map(|c| c.name.clone()).zip(rendered).collect();
     let report = RepoReport::of(&state.name(), &*state.root.tree, &rendered);
+    if let Some(file) = &args.facts_template {
+        let names: Vec<&ClusterName> = clusters.iter().map(|c| &c.name).collect();
+        for written in facts::write_templates(file, &names, &report.inputs)? {
+            ui::note(&format!("wrote {}", written.display()));
+        }
+    }
     ui::print(output, &report, || table::text(&report, args.all))?;
     Ok(verdict(report.findings.iter().map(|f| f.severity), args.fail_on))
 }

@@ -34,6 +34,7 @@ pub(super) fn text(report: &RepoReport, all: bool) -> String {
     clusters(report, &mut out);
     units(report, limits, all, &mut out);
     findings(&report.findings, report.clusters.len(), limits, all, &mut out);
+    inputs(report, limits, &mut out);
     surroundings(report, limits, &mut out);
     verdict(report, all, &mut out);
     out
@@ -224,6 +225,38 @@ fn one(finding: &Finding, clusters: usize, limits: Limits, out: &mut String) {
     }
     if finding.places.len() > limits.places {
         _ = writeln!(out, "      and {} more places", finding.places.len() - limits.places);
+    }
+}
+
+/// What substitution reads in the clusters.
+fn inputs(report: &RepoReport, limits: Limits, out: &mut String) {
+    if report.inputs.is_empty() {
+        return;
+    }
+    _ = writeln!(out, "\nOnly the clusters have these inputs of substituteFrom:");
+    let mut table = Table::new(&["INPUT", "VARIABLES LEFT OPEN", "UNITS", "CLUSTERS", "FIRST NAMED"]);
+    for input in report.inputs.iter().take(limits.units) {
+        let shown: Vec<&str> = input.variables.iter().take(limits.names).map(String::as_str).collect();
+        let more = input.variables.len().saturating_sub(limits.names);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let optional = if input.optional { " (optional)" } else { "" };
+        table.row(vec![
+            format!("{} {}{optional}", input.kind, input.name),
+            format!("{}{more}", shown.join(", ")),
+            input.units.len().to_string(),
+            some(&input.clusters, report.clusters.len(), limits),
+            input.at.values().next().map(ToString::to_string).unwrap_or_default(),
+        ]);
+    }
+    out.push_str(&table.render());
+    if report.inputs.len() > limits.units {
+        _ = writeln!(out, "and {} more (--all shows every one)", report.inputs.len() - limits.units);
+    }
+    if report.inputs.iter().any(|i| i.kind == "ConfigMap") {
+        _ = writeln!(
+            out,
+            "To check with values: --facts-template FILE writes the ConfigMaps to fill in, --facts FILE uses them."
+        );
     }
 }
 
