@@ -9,7 +9,7 @@ use common::base;
 use driftless_e2e::readymaker::{Fate, Rules, Which};
 use driftless_e2e::wait::{self, Seen};
 use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Options, Steps, World, lost};
-use driftless_protocol::api::{Stage, StepState};
+use driftless_protocol::api::{DeleteList, Stage, StepState};
 use driftless_protocol::report::{DriftClass, EventKind, Ready};
 
 const CLUSTERS: [&str; 2] = ["canary", "prod"];
@@ -387,17 +387,50 @@ async fn held(world: &mut World, base: &Content) -> Result<()> {
     world.wait_at(&commit).await?;
     let gone = lost(&before, &world.cluster("prod").objects().await?);
     ensure!(gone.is_empty(), "{gone:?}");
-    // Out of the way of the other steps, by hand, as nothing approves yet.
+    // One word for both clusters, since both hold the same list.
     base.commit(world, "as in the beginning").await?;
-    for cluster in CLUSTERS {
-        world.wait_unit(cluster, "steady", "to hold the claim", |u| u.held_deletes == 1).await?;
-        let there = world.cluster(cluster);
-        there.kubectl(&["-n", "steady", "delete", "persistentvolumeclaim", "data", "--wait=false"]).await?;
-        // Nobody mounts it, but its protection is lifted by a controller that we do not run.
-        let patch = r#"{"metadata":{"finalizers":null}}"#;
-        there.kubectl(&["-n", "steady", "patch", "persistentvolumeclaim", "data", "-p", patch]).await.ok();
-        there.kubectl(&["delete", "namespace", "precious", "--wait=false"]).await?;
+    for unit in ["steady", "namespaces"] {
+        for cluster in CLUSTERS {
+            world.wait_unit(cluster, unit, "to hold the delete", |u| u.held_deletes == 1).await?;
+        }
     }
+    let lists: Vec<DeleteList> = serde_json::from_str(&world.text(&["get", "deletes", "-o", "json"]).await?)?;
+    ensure!(lists.len() == 2 && lists.iter().all(|l| l.clusters.len() == CLUSTERS.len()), "{lists:#?}");
+    for list in &lists {
+        ensure!(
+            world.text(&["approve", &list.list, "--reason", "too vague"]).await.is_err(),
+            "a list of two clusters was approved without saying for which"
+        );
+        world.text(&["approve", &list.list, "--all-clusters", "--reason", "no longer needed"]).await?;
+    }
+    for cluster in CLUSTERS {
+        let there = world.cluster(cluster);
+        for (namespace, object) in [("steady", "persistentvolumeclaim/data"), ("default", "namespace/precious")] {
+            wait::until(PATIENCE, format!("{object} in {cluster} to go"), || async {
+                let left = there.kubectl(&["-n", namespace, "get", object, "--ignore-not-found", "-o", "name"]).await;
+                // Nobody mounts the claim, but its protection is lifted by a controller that we do not run.
+                let patch = r#"{"metadata":{"finalizers":null}}"#;
+                if namespace == "steady" {
+                    there.kubectl(&["-n", namespace, "patch", object, "-p", patch]).await.ok();
+                }
+                match left {
+                    Ok(left) if left.is_empty() => Seen::Done(()),
+                    Ok(left) => Seen::NotYet(left),
+                    Err(error) => Seen::NotYet(format!("{error:#}")),
+                }
+            })
+            .await?;
+        }
+    }
+    // Each approval ends with its object.
+    wait::until(PATIENCE, "the approvals to end", || async {
+        match world.text(&["audit", "-o", "json"]).await {
+            Ok(audit) if audit.matches("approvalEnded").count() == 2 * CLUSTERS.len() => Seen::Done(()),
+            Ok(audit) => Seen::NotYet(audit),
+            Err(error) => Seen::NotYet(format!("{error:#}")),
+        }
+    })
+    .await?;
     let commit = world.repo.head().await?;
     world.wait_at(&commit).await
 }

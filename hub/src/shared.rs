@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     renders: RwLock<BTreeMap<ClusterId, Arc<ClusterRender>>>,
     plan: RwLock<Arc<Plan>>,
     /// Whether reports move the rollout.
-    canaries: AtomicBool,
+    reports_matter: AtomicBool,
     /// Clusters that nothing can be offered to, and why.
     blocked: RwLock<BTreeMap<ClusterId, String>>,
     /// No new work is begun after it.
@@ -89,7 +89,7 @@ impl Shared {
             wake: Wake::default(),
             renders: RwLock::default(),
             plan: RwLock::default(),
-            canaries: AtomicBool::new(false),
+            reports_matter: AtomicBool::new(false),
             blocked: RwLock::default(),
             stop,
         }
@@ -123,13 +123,14 @@ impl Shared {
 }
 
 impl Shared {
-    /// Whether anybody's health holds others up. Set by every pass of the rollout.
-    pub(crate) fn has_canaries(&self) -> bool {
-        self.canaries.load(Ordering::Relaxed)
+    /// Whether the rollout waits for reports: somebody's health holds others up, or an approval ends with its object. Set
+    /// by every pass of the rollout.
+    pub(crate) fn reports_matter(&self) -> bool {
+        self.reports_matter.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_canaries(&self, any: bool) {
-        self.canaries.store(any, Ordering::Relaxed);
+    pub(crate) fn set_reports_matter(&self, matter: bool) {
+        self.reports_matter.store(matter, Ordering::Relaxed);
     }
 
     /// Why nothing can be offered to a cluster.

@@ -17,13 +17,14 @@
 //! | `POST /api/v1/resume` | [`SuspendRequest`] | [`Done`] |
 //! | `POST /api/v1/freeze` | [`FreezeRequest`] | [`Done`] |
 //! | `POST /api/v1/unfreeze` | [`FreezeRequest`] | [`Done`] |
+//! | `GET /api/v1/deletes?cluster=` | | [`List`] of [`DeleteList`]: what waits for approval |
 //! | `POST /api/v1/approve` | [`ApproveRequest`] | [`Done`] |
 //! | `GET /api/v1/audit?after=&limit=` | | [`List`] of [`AuditEntry`] |
 //!
 //! A unit is a Flux Kustomization; `?kind=HelmRelease` on the unit paths asks for the other kind. Errors are
 //! [`Problem`] (RFC 9457, `application/problem+json`). Times are Unix milliseconds. Clients skip fields they do not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -486,14 +487,58 @@ pub struct FreezeRequest {
     pub reason: String,
 }
 
-/// Let held deletes happen.
+/// Deletes of one unit that wait for approval, as one or more clusters hold them alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteList {
+    /// [`delete_list_id`]: what is approved is exactly what was read.
+    pub list: String,
+    /// Which unit they were of.
+    pub unit: UnitId,
+    /// The clusters that hold this very list.
+    pub clusters: Vec<ClusterName>,
+    /// The objects, by key.
+    pub objects: Vec<DeleteListObject>,
+    /// Held objects beyond those listed: the most that one of the clusters has. They are listed when these are gone.
+    pub more: u32,
+}
+
+/// One object in a [`DeleteList`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteListObject {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Why its delete is held.
+    pub why: String,
+}
+
+/// The id of a delete list: the same for the same objects of the same unit in every cluster. 16 hex digits.
+#[must_use]
+pub fn delete_list_id<'a>(unit: &UnitId, keys: impl IntoIterator<Item = &'a ObjectKey>) -> String {
+    let keys: BTreeSet<String> = keys.into_iter().map(ToString::to_string).collect();
+    let mut text = format!("driftless delete list v1\n{unit}");
+    for key in keys {
+        text.push('\n');
+        text.push_str(&key);
+    }
+    let mut id = Digest::of(text.as_bytes()).to_string();
+    id.truncate(16);
+    id
+}
+
+/// Let held deletes happen: a whole list, or single objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApproveRequest {
-    /// Only this cluster; `None`: wherever the objects are held.
+    /// Only this cluster; `None`: wherever the list, or the objects, are held.
     #[serde(default)]
     pub cluster: Option<ClusterName>,
-    /// Which objects; the hub adds the UIDs the clusters reported.
+    /// Which list: [`DeleteList::list`]. Clusters that hold another list are not touched.
+    #[serde(default)]
+    pub list: Option<String>,
+    /// In the place of a list: which objects. The hub adds the UIDs the clusters reported.
+    #[serde(default)]
     pub keys: Vec<ObjectKey>,
     /// Why.
     #[serde(default)]

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{DriftMode, Reason};
+use crate::bundle::{ApprovedDelete, DriftMode, Reason};
 use crate::id::{Digest, Generation, UnitId};
 use crate::object::ObjectKey;
 
@@ -87,6 +87,10 @@ pub struct UnitReport {
     pub waiting: Option<Waiting>,
     /// Deletes that need `driftless approve`; at most [`LIST_LIMIT`].
     pub held_deletes: Vec<HeldDelete>,
+    /// Approved deletes whose object is still there; at most [`LIST_LIMIT`]. The hub ends an approval that is not among
+    /// them any more, so that it cannot delete what comes later.
+    #[serde(default)]
+    pub approved_deletes: Vec<ApprovedDelete>,
     /// Unix milliseconds, the agent's clock.
     pub observed_at: u64,
 }
@@ -111,6 +115,8 @@ pub struct Counts {
     pub unhealthy: u32,
     /// Deletes waiting for approval.
     pub held_deletes: u32,
+    /// Approved deletes whose object is still there.
+    pub approved_deletes: u32,
 }
 
 /// One object that needs attention.
@@ -316,6 +322,7 @@ impl UnitReport {
             recent: Vec::new(),
             waiting: None,
             held_deletes: Vec::new(),
+            approved_deletes: Vec::new(),
             observed_at: 0,
         }
     }
@@ -343,6 +350,7 @@ impl UnitReport {
         self.objects.truncate(most);
         self.drift.truncate(most);
         self.held_deletes.truncate(most);
+        self.approved_deletes.truncate(most);
         self.recent.truncate(most.min(20));
         cut(&mut self.message, text);
         for object in &mut self.objects {

@@ -70,6 +70,8 @@ pub struct Engine {
 
     dirty: BTreeSet<UnitIx>,
     deletes_dirty: bool,
+    /// When deletes that are held for the sum of an hour may be judged otherwise.
+    budget_due: Option<Millis>,
     report_dirty: BTreeSet<UnitIx>,
     timers: BTreeSet<(Millis, UnitIx)>,
     queue: VecDeque<Ix>,
@@ -112,6 +114,7 @@ impl Engine {
             suspects: BTreeMap::new(),
             dirty: BTreeSet::new(),
             deletes_dirty: false,
+            budget_due: None,
             report_dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             queue: VecDeque::new(),
@@ -151,7 +154,7 @@ impl Engine {
         let timer = self.timers.first().map(|(at, _)| *at);
         let write = (!self.writing && self.inventory.is_dirty(&self.frozen) && self.can_write())
             .then(|| self.unwritten_since.unwrap_or(0).saturating_add(run::WRITE_DELAY).max(self.write_after));
-        [timer, write].into_iter().flatten().min()
+        [timer, write, self.budget_due].into_iter().flatten().min()
     }
 
     /// The watches that are needed now: kinds that the cluster serves and the bundle or the inventory names, and

@@ -77,8 +77,10 @@ struct Kept {
 pub struct Inventory {
     entries: BTreeMap<Arc<ObjectKey>, Kept>,
     units: BTreeMap<Arc<UnitId>, UnitRecord>,
-    /// Unix minute -> deletes made in it; the last hour only. Kept in shard 0.
+    /// Unix minute -> deletes made in it without approval; the last hour only. Kept in shard 0.
     deletes: BTreeMap<u64, u32>,
+    /// The same of approved ones: they take nothing from what needs no approval.
+    approved: BTreeMap<u64, u32>,
     shards: u32,
     /// Shards whose stored text is not what is here.
     dirty: BTreeSet<u32>,
@@ -94,6 +96,7 @@ impl Default for Inventory {
             entries: BTreeMap::new(),
             units: BTreeMap::new(),
             deletes: BTreeMap::new(),
+            approved: BTreeMap::new(),
             shards: 1,
             dirty: BTreeSet::new(),
             doubling: Vec::new(),
@@ -181,25 +184,30 @@ impl Inventory {
         }
     }
 
-    /// Counts a delete towards the hourly budget.
-    pub fn count_delete(&mut self, now: Millis) {
+    /// Counts a delete, towards the hourly budget or among the approved ones.
+    pub fn count_delete(&mut self, approved: bool, now: Millis) {
         let minute = now / 60_000;
-        *self.deletes.entry(minute).or_default() += 1;
-        self.deletes = self.deletes.split_off(&minute.saturating_sub(60));
+        *if approved { &mut self.approved } else { &mut self.deletes }.entry(minute).or_default() += 1;
+        for counts in [&mut self.deletes, &mut self.approved] {
+            *counts = counts.split_off(&minute.saturating_sub(60));
+        }
         self.dirty.insert(0);
     }
 
-    /// Deletes in the last hour.
+    /// Deletes in the last hour: those that needed no approval, and the approved ones.
     #[must_use]
-    pub fn deletes_in_last_hour(&self, now: Millis) -> u32 {
-        let minute = now / 60_000;
-        self.deletes.range(minute.saturating_sub(60)..).map(|(_, n)| n).sum()
+    pub fn deletes_in_last_hour(&self, now: Millis) -> (u32, u32) {
+        let from = (now / 60_000).saturating_sub(60);
+        let sum = |counts: &BTreeMap<u64, u32>| counts.range(from..).map(|(_, n)| n).sum();
+        (sum(&self.deletes), sum(&self.approved))
     }
 
-    /// When the oldest counted delete leaves the hour.
+    /// When the oldest counted delete leaves the hour: always later than now.
     #[must_use]
-    pub fn next_budget(&self) -> Option<Millis> {
-        self.deletes.keys().next().map(|minute| (minute + 61) * 60_000)
+    pub fn next_budget(&self, now: Millis) -> Option<Millis> {
+        let from = (now / 60_000).saturating_sub(60);
+        let oldest = [&self.deletes, &self.approved].into_iter().filter_map(|counts| counts.range(from..).next()).min();
+        oldest.map(|(minute, _)| (minute + 61) * 60_000)
     }
 
     /// Whether something is to be written, `frozen` shards left alone.

@@ -320,6 +320,103 @@ fn deletes_beyond_the_budget_and_of_protected_kinds_wait_for_approval() {
     assert_eq!(w.engine.inventory_len(), 6);
 }
 
+/// What waits for approval, and what an approval does and does not reach.
+#[test]
+fn an_approval_is_open_until_its_object_is_gone_and_reaches_nothing_else() {
+    let mut w = World::new();
+    w.commit(&[unit("a", vec![namespace("old"), config_map("keep", "1")])]);
+    w.settle();
+    let old = key("", "Namespace", "", "old");
+    let uid = |w: &World| w.cluster.get(&old).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let first = ApprovedDelete { key: old.clone(), uid: uid(&w) };
+    let without = [unit("a", vec![config_map("keep", "1")])];
+    w.commit(&without);
+    w.settle();
+    assert_eq!(w.report("a").held_deletes.len(), 1);
+    assert_eq!(w.report("a").counts.approved_deletes, 0);
+    // Approved for another incarnation: nothing happens, and it is not open.
+    let other = ApprovedDelete { uid: "00000000-0000-4000-8000-ffffffffffff".into(), ..first.clone() };
+    w.commit_index(&without, true, std::slice::from_ref(&other));
+    w.settle();
+    assert!(w.cluster.get(&old).is_some());
+    assert_eq!((w.report("a").held_deletes.len(), w.report("a").approved_deletes.len()), (1, 0));
+    // Approved, but the delete is refused for now: the approval is still open.
+    w.commit_index(&without, true, std::slice::from_ref(&first));
+    let until = w.now + 1_000;
+    w.run_until(until, &mut |step: &driftless_reconcile::step::Step| {
+        matches!(step.action, driftless_reconcile::step::Action::Delete(_)).then_some(Fault::Refused(503))
+    });
+    assert!(w.cluster.get(&old).is_some());
+    assert_eq!(w.report("a").approved_deletes, std::slice::from_ref(&first));
+    // Then it is deleted, and the approval has nothing left to do.
+    w.settle();
+    assert!(w.cluster.get(&old).is_none());
+    assert_eq!(w.report("a").counts.approved_deletes, 0);
+    // What comes later under that name is not meant.
+    w.commit_index(&[unit("a", vec![namespace("old"), config_map("keep", "1")])], true, std::slice::from_ref(&first));
+    w.settle();
+    assert_ne!(uid(&w), first.uid);
+    w.commit_index(&without, true, std::slice::from_ref(&first));
+    w.settle();
+    assert!(w.cluster.get(&old).is_some());
+}
+
+#[test]
+fn the_budget_is_that_of_an_hour_and_approved_deletes_take_nothing_from_it() {
+    let many = |from: usize| (from..40).map(|i| config_map(&format!("c{i:02}"), "1")).collect::<Vec<_>>();
+    let mut w = World::new();
+    w.commit(&[unit("a", many(0))]);
+    w.settle();
+    w.writes();
+    // 15 of 20.
+    w.commit(&[unit("a", many(15))]);
+    w.settle();
+    assert_eq!(w.writes().len(), 15);
+    // 10 more are too many for this hour.
+    w.commit(&[unit("a", many(25))]);
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    let held = w.report("a").held_deletes;
+    assert_eq!(held.len(), 10);
+    assert!(held[0].why.contains("15 were deleted in the last hour"), "{}", held[0].why);
+    // In an hour they go by themselves.
+    w.run_until(w.now + 3_700_000, &mut |_: &driftless_reconcile::step::Step| None);
+    assert_eq!(w.writes().len(), 10);
+    assert_eq!(w.report("a").held_deletes, []);
+    // An approved delete does not use up the budget: 10 were deleted, 15 remain, 5 are approved, 10 fit.
+    let approved: Vec<ApprovedDelete> = (25..30)
+        .map(|i| {
+            let key = key("", "ConfigMap", "default", &format!("c{i:02}"));
+            let uid = w.cluster.get(&key).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+            ApprovedDelete { key, uid }
+        })
+        .collect();
+    w.commit_index(&[unit("a", many(30))], true, &approved);
+    w.settle();
+    assert_eq!(w.writes().len(), 5);
+    w.commit(&[unit("a", many(39))]);
+    w.settle();
+    assert_eq!(w.writes().len(), 9);
+    // The chart's cap holds even for what is approved.
+    let mut rules = rules();
+    rules.approved_delete_cap = Some(3);
+    let mut w = World::with(rules);
+    w.commit(&[unit("a", many(0))]);
+    w.settle();
+    w.writes();
+    let approved: Vec<ApprovedDelete> = (0..5)
+        .map(|i| {
+            let key = key("", "ConfigMap", "default", &format!("c{i:02}"));
+            let uid = w.cluster.get(&key).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+            ApprovedDelete { key, uid }
+        })
+        .collect();
+    w.commit_index(&[unit("a", many(5))], true, &approved);
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    assert!(w.report("a").held_deletes[0].why.contains("at most 3 deletes an hour"));
+}
+
 #[test]
 fn a_damaged_inventory_deletes_nothing_and_says_so() {
     let mut w = World::new();

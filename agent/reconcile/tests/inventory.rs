@@ -49,7 +49,7 @@ fn what_is_written_reads_back_and_only_touched_shards_are_written_again() {
     let none = BTreeSet::new();
     let (mut inventory, mut stored) = (Inventory::default(), Stored::new());
     fill(&mut inventory, 0..3000);
-    inventory.count_delete(90_000_000);
+    inventory.count_delete(false, 90_000_000);
     assert!(!inventory.take_writes(&none).is_empty());
     inventory.stored();
     for write in inventory.take_writes(&none) {
@@ -59,8 +59,8 @@ fn what_is_written_reads_back_and_only_touched_shards_are_written_again() {
     let (mut read, errors) = load(&stored);
     assert_eq!(errors, []);
     same(&inventory, &read);
-    assert_eq!(read.deletes_in_last_hour(90_060_000), 1);
-    assert_eq!(read.deletes_in_last_hour(90_000_000 + 7_200_000), 0);
+    assert_eq!(read.deletes_in_last_hour(90_060_000), (1, 0));
+    assert_eq!(read.deletes_in_last_hour(90_000_000 + 7_200_000), (0, 0));
     assert!(!read.is_dirty(&none) && read.shards() > 1);
     read.remove(&key(7));
     let writes = read.take_writes(&none);

@@ -95,6 +95,14 @@ pub enum Command {
         #[arg(long)]
         cluster: Option<String>,
     },
+    /// Let deletes happen that wait for a person: everything on one list, as `get deletes` shows it.
+    Approve(Approve),
+    /// Who did what, newest last: the hub's audit log.
+    Audit {
+        /// Only rows after this number.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+    },
     /// Clusters and their enrolment.
     #[command(subcommand)]
     Cluster(Cluster),
@@ -236,6 +244,13 @@ pub enum Get {
         #[arg(long)]
         not_ready: bool,
     },
+    /// Deletes that wait for approval: one list per unit and content, with the clusters that hold it and every object.
+    #[command(alias = "delete")]
+    Deletes {
+        /// Only in this cluster.
+        #[arg(long)]
+        cluster: Option<String>,
+    },
     /// Sources: what the hub mirrors, at which revision, and why not at a newer one.
     #[command(alias = "source")]
     Sources,
@@ -277,6 +292,23 @@ pub struct Steer {
     pub all_clusters: bool,
     /// Why: kept in the audit log and shown to everybody who looks.
     #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+/// Deletes to be approved.
+#[derive(Args, Clone, Debug)]
+pub struct Approve {
+    /// The list's id, from `driftless get deletes`. A list whose objects change is another list.
+    #[arg(value_name = "LIST")]
+    pub list: String,
+    /// Only in this cluster. May be left out when only one holds the list.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// In every cluster that holds the list.
+    #[arg(long, conflicts_with = "cluster")]
+    pub all_clusters: bool,
+    /// Why: kept in the audit log.
+    #[arg(long)]
     pub reason: String,
 }
 

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use args::{Check, Cli, Cluster, Command, Facts, Get};
 use client::Client;
-use commands::{build, check, get, steer, unit, validate};
+use commands::{approve, build, check, get, steer, unit, validate};
 use error::{CliError, Kind};
 
 /// Runs one command.
@@ -51,6 +51,9 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
             steer::freeze(client, output, "freeze", cluster.as_deref(), reason).await
         }
         Command::Unfreeze { cluster } => steer::freeze(client, output, "unfreeze", cluster.as_deref(), "").await,
+        Command::Get(Get::Deletes { cluster }) => approve::deletes(client, output, cluster.as_deref()).await,
+        Command::Audit { after } => get::audit(client, output, *after, now).await,
+        Command::Approve(which) => approve::approve(client, output, which).await,
         Command::Cluster(Cluster::List) => get::clusters(client, output, now).await,
         Command::Cluster(Cluster::JoinToken { name, labels, ttl }) => {
             steer::join_token(client, output, name, labels, ttl).await

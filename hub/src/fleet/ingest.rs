@@ -43,7 +43,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut reports: mpsc::Receiver<Report>
                 newer
             });
         }
-        if shared.has_canaries() {
+        if shared.reports_matter() {
             shared.wake.rollout.notify_one();
         }
     }

@@ -7,12 +7,11 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::{Extension, Json};
 use driftless_protocol::api::{
-    ApproveRequest, ClusterChange, ClusterRow, Done, FreezeRequest, JoinTokenCreated, JoinTokenRequest,
+    ClusterChange, ClusterRow, Done, FreezeRequest, JoinTokenCreated, JoinTokenRequest,
     ReconcileRequest, SuspendRequest,
 };
 use driftless_protocol::id::{ClusterName, TokenId};
 use driftless_protocol::message::{Hint, RejectCode};
-use driftless_protocol::object::ObjectKey;
 use driftless_protocol::token::{JoinToken, TokenSecret};
 use driftless_store::{Act, Cluster, Intent, IntentRecord, Token};
 
@@ -37,12 +36,10 @@ const LABELS: usize = 64;
 const LABEL_BYTES: usize = 253;
 /// A reason people give.
 const REASON_BYTES: usize = 1024;
-/// Objects in one approval.
-const APPROVALS: usize = 1000;
 /// A fetch that takes longer goes on without the one who asked.
 const FETCH: Duration = Duration::from_secs(90);
 
-fn act(actor: &Actor, action: &str, target: impl Into<String>, detail: impl Into<String>) -> Act {
+pub(super) fn act(actor: &Actor, action: &str, target: impl Into<String>, detail: impl Into<String>) -> Act {
     Act {
         at: clock::millis(),
         actor: actor.0.clone(),
@@ -52,11 +49,11 @@ fn act(actor: &Actor, action: &str, target: impl Into<String>, detail: impl Into
     }
 }
 
-fn done(messages: Vec<String>) -> Answer<Done> {
+pub(super) fn done(messages: Vec<String>) -> Answer<Done> {
     Ok(Json(Done { messages }))
 }
 
-fn check_reason(reason: &str) -> Result<(), Refusal> {
+pub(super) fn check_reason(reason: &str) -> Result<(), Refusal> {
     if reason.len() > REASON_BYTES {
         return Err(Refusal::bad(format!("reason: it has {} bytes, at most {REASON_BYTES} are kept", reason.len())));
     }
@@ -216,18 +213,18 @@ pub(crate) async fn reconcile(
     done(messages)
 }
 
-fn chosen(fleet: &Fleet<'_>, name: Option<&ClusterName>) -> Result<Vec<Cluster>, Refusal> {
+pub(super) fn chosen(fleet: &Fleet<'_>, name: Option<&ClusterName>) -> Result<Vec<Cluster>, Refusal> {
     match name {
         Some(name) => Ok(vec![fleet.cluster(name.as_str())?.clone()]),
         None => Ok(fleet.clusters.clone()),
     }
 }
 
-fn scope(cluster: Option<&ClusterName>) -> String {
+pub(super) fn scope(cluster: Option<&ClusterName>) -> String {
     cluster.map_or_else(|| "every cluster".to_owned(), |name| format!("cluster {name}"))
 }
 
-fn record(intent: Intent, actor: &Actor, reason: String) -> IntentRecord {
+pub(super) fn record(intent: Intent, actor: &Actor, reason: String) -> IntentRecord {
     IntentRecord { intent, actor: actor.0.clone(), at: clock::millis(), reason }
 }
 
@@ -350,41 +347,4 @@ pub(crate) async fn unfreeze(
     shared.store.remove_intent(intent, act).await?;
     shared.wake.rollout.notify_one();
     done(vec![format!("{what} is not frozen any more")])
-}
-
-pub(crate) async fn approve(
-    State(shared): Hub,
-    Extension(actor): Extension<Actor>,
-    Body(request): Body<ApproveRequest>,
-) -> Answer<Done> {
-    check_reason(&request.reason)?;
-    if request.keys.is_empty() || request.keys.len() > APPROVALS {
-        let count = request.keys.len();
-        return Err(Refusal::bad(format!("keys: {count} objects are named, 1 to {APPROVALS} are expected")));
-    }
-    let fleet = Fleet::load(&shared).await?;
-    let clusters = chosen(&fleet, request.cluster.as_ref())?;
-    let wanted: BTreeSet<&ObjectKey> = request.keys.iter().collect();
-    let mut found = Vec::new();
-    for cluster in &clusters {
-        for report in fleet.reports_of(cluster.id) {
-            for held in report.report.held_deletes.iter().filter(|h| wanted.contains(&h.key)) {
-                found.push((cluster, held.key.clone(), held.uid.clone()));
-            }
-        }
-    }
-    if let Some(missing) = request.keys.iter().find(|key| !found.iter().any(|(_, k, _)| k == *key)) {
-        let place = scope(request.cluster.as_ref());
-        return Err(Refusal::not_found(format!("no delete of {missing} is held in {place}; nothing was approved")));
-    }
-    let mut messages = Vec::new();
-    for (cluster, key, uid) in found {
-        let target = format!("{key} (UID {uid}) in cluster {}", cluster.name);
-        let act = act(&actor, "approveDelete", &*target, &*request.reason);
-        let intent = Intent::ApproveDelete { cluster: cluster.id, key, uid };
-        shared.store.put_intent(record(intent, &actor, request.reason.clone()), act).await?;
-        messages.push(format!("the delete of {target} is approved"));
-    }
-    shared.wake.rollout.notify_one();
-    done(messages)
 }

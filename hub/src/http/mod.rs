@@ -10,6 +10,7 @@
 //! A request that changes something runs to its end also when its caller hangs up or its time is over, so that nothing is
 //! left half done; the listener it came by awaits it when the hub stops.
 
+mod approve;
 mod change;
 pub(crate) mod error;
 mod extract;
@@ -83,7 +84,8 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/resume", post(change::resume))
         .route("/freeze", post(change::freeze))
         .route("/unfreeze", post(change::unfreeze))
-        .route("/approve", post(change::approve))
+        .route("/deletes", get(approve::deletes))
+        .route("/approve", post(approve::approve))
         .route("/audit", get(read::audit));
     Router::new().nest(PREFIX, api)
 }

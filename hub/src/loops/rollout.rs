@@ -20,6 +20,7 @@ use driftless_store::{Cluster, ClusterState, Head, Intent, IntentRecord, Offer, 
 
 use crate::clock;
 use crate::content::{Content, ContentError, intents_for};
+use crate::loops::approvals;
 use crate::shared::Shared;
 
 /// Looks again by itself: heads expire, and nothing depends on having been woken.
@@ -86,10 +87,11 @@ async fn pass(shared: &Arc<Shared>, pinned: &mut Pinned) -> Result<(), StoreErro
     for head in shared.store.heads().await? {
         heads.entry(head.cluster).or_insert(head); // newest first
     }
-    let intents = shared.store.intents().await?;
+    let intents = approvals::end(shared, &clusters, &heads, shared.store.intents().await?).await?;
     pinned.0.retain(|digest, _| heads.values().any(|h| h.content == *digest));
 
-    shared.set_canaries(clusters.iter().any(is_canary));
+    let approvals = intents.iter().any(|record| matches!(record.intent, Intent::ApproveDelete { .. }));
+    shared.set_reports_matter(approvals || clusters.iter().any(is_canary));
     let view = view(shared, &clusters, &heads, &intents).await?;
     let plan = plan(&Policy::default(), &view, clock::seconds());
     let before = shared.plan();

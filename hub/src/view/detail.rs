@@ -2,6 +2,7 @@
 
 use driftless_protocol::api::{ClusterDetail, DeclaredObject, IntentEntry, UnitDetail};
 use driftless_protocol::id::UnitId;
+use driftless_protocol::report::UnitReport;
 use driftless_store::{Cluster, Intent, IntentRecord};
 
 use crate::loops::render::target_of;
@@ -30,7 +31,11 @@ pub(crate) fn unit(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Option<
     if view.is_none() && stored.is_none() {
         return None;
     }
-    let intents = fleet.intents.iter().filter(|r| concerns(&r.intent, cluster, id)).map(intent).collect();
+    let report = stored.map(|stored| &stored.report);
+    let mut intents: Vec<IntentEntry> =
+        fleet.intents.iter().filter(|r| concerns(&r.intent, cluster, id, report)).map(intent).collect();
+    // A list of approvals is one act of one person.
+    intents.dedup();
     Some(UnitDetail {
         row: rows::unit(fleet, cluster, id, view, stored),
         source: view.map(|v| v.source.clone()).unwrap_or_default(),
@@ -58,12 +63,15 @@ pub(crate) fn unit(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Option<
     })
 }
 
-fn concerns(intent: &Intent, cluster: &Cluster, id: &UnitId) -> bool {
+fn concerns(intent: &Intent, cluster: &Cluster, id: &UnitId, report: Option<&UnitReport>) -> bool {
     let here = intent.cluster().is_none_or(|c| c == cluster.id);
     here && match intent {
         Intent::Suspend { unit, .. } | Intent::DriftMode { unit, .. } => unit == id,
         Intent::Freeze { .. } => true,
-        Intent::ApproveDelete { .. } => false,
+        Intent::ApproveDelete { key, uid, .. } => report.is_some_and(|report| {
+            report.held_deletes.iter().any(|held| held.key == *key && held.uid == *uid)
+                || report.approved_deletes.iter().any(|approved| approved.key == *key && approved.uid == *uid)
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What operators see: one consistent look at store, renders, rollout and sessions.
 
 mod chain;
+pub(crate) mod deletes;
 pub(crate) mod detail;
 pub(crate) mod rows;
 #[cfg(test)]

@@ -27,6 +27,13 @@ pub(crate) async fn put(conn: &mut Conn<'_>, record: IntentRecord, act: Act) -> 
     audit::append(conn, &act).await
 }
 
+pub(crate) async fn put_all(conn: &mut Conn<'_>, records: Vec<(IntentRecord, Act)>) -> Outcome<()> {
+    for (record, act) in records {
+        put(conn, record, act).await?;
+    }
+    Ok(())
+}
+
 /// Whether there was one.
 pub(crate) async fn remove(conn: &mut Conn<'_>, intent: Intent, act: Act) -> Outcome<bool> {
     let touched = conn.execute("DELETE FROM intent WHERE id = $1", args![intent.id()]).await?;

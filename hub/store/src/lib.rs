@@ -235,6 +235,8 @@ operations! {
     read "list the intents" fn intents() -> Vec<IntentRecord> = intents::list;
     /// Adds an intent, or replaces the one with its id.
     write "store an intent" fn put_intent(record: IntentRecord, act: Act) -> () = intents::put;
+    /// Adds several intents, or replaces those with their ids: all or none.
+    write "store intents" fn put_intents(records: Vec<(IntentRecord, Act)>) -> () = intents::put_all;
     /// Takes an intent back. `false`: there was none.
     write "remove an intent" fn remove_intent(intent: Intent, act: Act) -> bool = intents::remove;
 

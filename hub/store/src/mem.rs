@@ -360,6 +360,13 @@ impl Model {
         self.audit(act)
     }
 
+    pub(crate) fn put_intents(&mut self, records: Vec<(IntentRecord, Act)>) -> Answer<()> {
+        for (record, act) in records {
+            self.put_intent(record, act)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn remove_intent(&mut self, intent: Intent, act: Act) -> Answer<bool> {
         self.audit(act)?;
         Ok(self.intents.remove(&intent.id()).is_some())

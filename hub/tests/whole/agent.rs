@@ -356,6 +356,7 @@ impl Run {
                 recent: vec![],
                 waiting: None,
                 held_deletes: vec![],
+                approved_deletes: vec![],
                 observed_at: self.now().unix_ms,
             };
             match &unit.state {

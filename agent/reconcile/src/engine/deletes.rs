@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use driftless_protocol::bundle::ApprovedDelete;
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{EventKind, HeldDelete, RecentEvent};
 
@@ -39,13 +40,13 @@ impl Engine {
             }
         }
         // All or nothing: half a mistake is not better than a whole one.
-        let used = self.inventory.deletes_in_last_hour(now);
-        let total = self.inventory.len() + used as usize;
+        let (used, used_approved) = self.inventory.deletes_in_last_hour(now);
+        let total = self.inventory.len() + (used + used_approved) as usize;
         let budget = prune::budget(total, &self.rules);
         let asked = (go.len() as u32).saturating_sub(approved);
         let over = asked > 0 && asked.saturating_add(used) > budget;
         let over_cap =
-            self.rules.approved_delete_cap.is_some_and(|cap| approved > 0 && approved.saturating_add(used) > cap);
+            self.rules.approved_delete_cap.is_some_and(|cap| approved > 0 && approved + used + used_approved > cap);
         // Those on their way stay among the deletes, so that what must go after them waits.
         self.deletes
             .retain(|ix| self.objects.get(*ix as usize).and_then(Option::as_ref).is_some_and(|obj| obj.busy.is_some()));
@@ -68,6 +69,9 @@ impl Engine {
                 self.hold(ix, why);
             }
         }
+        // What is held for this hour's sum only goes by itself when the hour has passed.
+        let later = (over && asked <= budget) || over_cap;
+        self.budget_due = later.then(|| self.inventory.next_budget(now)).flatten();
         let changed: Vec<UnitIx> = (0..)
             .zip(&self.units)
             .filter(|(unit, slot)| before.get(unit).is_none_or(|held| *held != slot.held_deletes))
@@ -84,6 +88,21 @@ impl Engine {
         if let Some(slot) = self.unit_mut(unit) {
             slot.held_deletes.push(held);
         }
+    }
+
+    /// The approvals whose object is still there and was one of this unit: they end when it is gone.
+    pub(super) fn open_approvals(&self, unit: UnitIx) -> Vec<ApprovedDelete> {
+        let open = self.approved.iter().filter(|(key, uid)| {
+            let Some(ix) = self.by_key.get(key).copied().filter(|ix| self.leaving.contains(ix)) else { return false };
+            let Some(obj) = self.obj(ix).filter(|_| self.unit_of(ix) == Some(unit)) else { return false };
+            match &obj.live {
+                Live::Present(live) => live.uid.to_string() == *uid,
+                Live::Absent => false,
+                // Not listed yet: it may be there.
+                Live::Unknown => true,
+            }
+        });
+        open.map(|(key, uid)| ApprovedDelete { key: key.clone(), uid: uid.clone() }).collect()
     }
 
     fn is_approved(&self, ix: Ix) -> bool {
@@ -184,7 +203,8 @@ impl Engine {
             if let Some(obj) = self.obj_mut(ix) {
                 obj.busy = Some(step.id);
             }
-            self.inventory.count_delete(now);
+            let approved = self.is_approved(ix);
+            self.inventory.count_delete(approved, now);
             self.unwritten(now);
             steps.push(step);
         }

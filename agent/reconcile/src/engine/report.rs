@@ -69,9 +69,11 @@ impl Engine {
             recent: slot.recent.iter().cloned().collect(),
             waiting: slot.status.waiting.clone(),
             held_deletes: slot.held_deletes.clone(),
+            approved_deletes: self.open_approvals(unit),
             observed_at: now,
         };
         report.counts.held_deletes = slot.held_deletes.len() as u32;
+        report.counts.approved_deletes = report.approved_deletes.len() as u32;
         if let Some(full) = slot.full() {
             for ix in &full.objects {
                 if let Some(obj) = self.obj(*ix) {

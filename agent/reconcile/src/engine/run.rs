@@ -90,6 +90,10 @@ impl Engine {
         if !self.inventory_read || !self.discovered || self.generation.is_none() || self.rules.shadow {
             return steps;
         }
+        if self.budget_due.is_some_and(|due| due <= now) {
+            self.budget_due = None;
+            self.deletes_dirty = true;
+        }
         if self.deletes_dirty {
             self.deletes_dirty = false;
             self.judge_deletes(now);

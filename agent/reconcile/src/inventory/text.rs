@@ -59,6 +59,8 @@ struct Shard {
     fresh: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     deletes: BTreeMap<u64, u32>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    approved: BTreeMap<u64, u32>,
     units: Vec<UnitLine>,
     objects: Vec<ObjectLine>,
 }
@@ -141,12 +143,13 @@ impl Inventory {
             });
         }
         let text = |(shard, draft): (u32, Draft<'_>)| {
-            let deletes = if shard == 0 { self.deletes.clone() } else { BTreeMap::new() };
+            let in_first = |counts: &BTreeMap<u64, u32>| if shard == 0 { counts.clone() } else { BTreeMap::new() };
             let body = Shard {
                 shard,
                 of: self.shards,
                 fresh: self.fresh,
-                deletes,
+                deletes: in_first(&self.deletes),
+                approved: in_first(&self.approved),
                 units: draft.units,
                 objects: draft.objects,
             };
@@ -266,6 +269,7 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
         }
         if shard.shard == 0 {
             inventory.deletes = shard.deletes.clone();
+            inventory.approved = shard.approved.clone();
         }
     }
     if unfinished && errors.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use driftless_protocol::api::{ClusterRow, FleetStatus, List, SourceRow, UnitCounts, UnitRow};
+use driftless_protocol::api::{AuditEntry, ClusterRow, FleetStatus, List, SourceRow, UnitCounts, UnitRow};
 use driftless_protocol::report::Ready;
 
 use crate::args::Output;
@@ -51,7 +51,7 @@ fn status_text(fleet: &FleetStatus) -> String {
         u.drifted
     );
     if u.held_deletes > 0 {
-        text.push_str(&format!("{} deletes wait for approval\n", u.held_deletes));
+        text.push_str(&format!("{} deletes wait for approval (driftless get deletes)\n", u.held_deletes));
     }
     if let Some(frozen) = &fleet.frozen {
         text.push_str(&format!(
@@ -169,10 +169,40 @@ fn units_table(units: &[UnitRow], now: u64) -> String {
             u.last_applied.map_or("never".to_owned(), |at| format!("{} ago", ago(now, at))),
             if u.suspended { "True" } else { "False" }.to_owned(),
             if u.drifted == 0 { "-".to_owned() } else { u.drifted.to_string() },
-            if u.stale { format!("(as last heard) {}", u.message) } else { u.message.clone() },
+            units_message(u),
         ]);
     }
     table.render()
+}
+
+/// `driftless audit`: every row after a number, page by page.
+pub async fn audit(client: &Client, output: Output, after: u64, now: u64) -> Result<ExitCode, CliError> {
+    let (mut rows, mut last) = (Vec::new(), after);
+    loop {
+        let page: List<AuditEntry> = client.get(&format!("/audit?after={last}")).await?;
+        match page.items.last() {
+            Some(row) if row.n > last => last = row.n,
+            _ => break,
+        }
+        rows.extend(page.items);
+    }
+    ui::print(output, &rows, || {
+        let mut table = Table::new(&["N", "AGE", "WHO", "ACTION", "TARGET", "DETAIL"]);
+        for row in &rows {
+            let (n, age) = (row.n.to_string(), ago(now, row.at));
+            table.row(vec![n, age, row.actor.clone(), row.action.clone(), row.target.clone(), row.detail.clone()]);
+        }
+        table.render()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn units_message(unit: &UnitRow) -> String {
+    let mut text = if unit.stale { format!("(as last heard) {}", unit.message) } else { unit.message.clone() };
+    if unit.held_deletes > 0 {
+        text.push_str(&format!("; {} deletes wait for approval (driftless get deletes)", unit.held_deletes));
+    }
+    text
 }
 
 /// `main@sha1:0123abcd` as Flux shortens it.

@@ -1,5 +1,6 @@
 //! One file per question.
 
+pub mod approve;
 pub mod build;
 pub mod check;
 pub mod get;

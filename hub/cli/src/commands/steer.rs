@@ -14,11 +14,11 @@ use crate::client::{Client, escape};
 use crate::error::{CliError, Kind};
 use crate::ui;
 
-fn cluster_name(text: &str) -> Result<ClusterName, CliError> {
+pub(super) fn cluster_name(text: &str) -> Result<ClusterName, CliError> {
     text.parse().map_err(|e| CliError::new(Kind::Usage, format!("{e}")))
 }
 
-fn print_done(output: Output, done: &Done) -> Result<ExitCode, CliError> {
+pub(super) fn print_done(output: Output, done: &Done) -> Result<ExitCode, CliError> {
     ui::print(output, done, || done.messages.iter().map(|m| format!("{m}\n")).collect())?;
     Ok(ExitCode::SUCCESS)
 }

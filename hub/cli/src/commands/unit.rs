@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use driftless_protocol::api::{List, Place, Stage, StepState, UnitDetail, UnitRow, Why};
+use driftless_protocol::api::{List, Place, Stage, StepState, UnitDetail, UnitRow, Why, delete_list_id};
 use driftless_protocol::bundle::Reason;
 use driftless_protocol::id::UnitId;
 use driftless_protocol::report::{ObjectState, UnitReport};
@@ -185,10 +185,21 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
         }
     }
     if !report.held_deletes.is_empty() {
-        text.push_str("\nDeletes that wait for approval:\n");
+        let list = delete_list_id(&report.unit, report.held_deletes.iter().map(|held| &held.key));
+        text.push_str(&format!(
+            "\nDeletes that wait for approval: driftless approve {list} --cluster {} --reason TEXT\n",
+            detail.row.cluster
+        ));
         for held in &report.held_deletes {
             text.push_str(&format!("  {}: {}\n", held.key, line(&held.why)));
         }
+        let more = report.counts.held_deletes as usize;
+        if more > report.held_deletes.len() {
+            text.push_str(&format!("  and {} more, listed when these are gone\n", more - report.held_deletes.len()));
+        }
+    }
+    if report.counts.approved_deletes > 0 {
+        text.push_str(&format!("\nApproved deletes under way: {}\n", report.counts.approved_deletes));
     }
     if !report.recent.is_empty() {
         text.push_str("\nLately:\n");
@@ -223,7 +234,7 @@ fn place(at: &Place) -> String {
 }
 
 /// One line, without control characters: what a cluster says may not move the cursor.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

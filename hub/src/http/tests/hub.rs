@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::Method;
-use driftless_protocol::api::{AuditEntry, List, UnitRow};
+use driftless_protocol::api::{AuditEntry, List, UnitRow, delete_list_id};
 use driftless_protocol::bundle::DriftMode;
 use driftless_protocol::id::{ClusterId, Digest, TokenId, UnitId};
 use driftless_protocol::object::ObjectKey;
@@ -45,6 +45,7 @@ fn report() -> UnitReport {
         recent: Vec::new(),
         waiting: None,
         held_deletes: vec![HeldDelete { key: held(), uid: "u-1".into(), why: "a Namespace".into() }],
+        approved_deletes: Vec::new(),
         observed_at: 6,
     }
 }
@@ -102,6 +103,8 @@ async fn every_route_answers_and_every_change_is_audited_once() {
     let wrong = r#"{"namespace":"flux-system","name":"appz","kind":"Kustomization"}"#;
     let suspend = &*format!(r#"{{"cluster":"prod","unit":{unit},"reason":"maintenance"}}"#);
     let suspend_wrong = &*format!(r#"{{"cluster":"prod","unit":{wrong}}}"#);
+    let list = &*delete_list_id(&report().unit, [&held()]);
+    let approve_list = &*format!(r#"{{"list":"{list}","cluster":"prod","reason":"tidy"}}"#);
     let approve = &*format!(r#"{{"keys":[{}]}}"#, serde_json::to_string(&held()).unwrap());
     let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
     let cases: &[Case<'_>] = &[
@@ -141,7 +144,12 @@ async fn every_route_answers_and_every_change_is_audited_once() {
         (&get, "/status", "", 200, None, &["\"reason\":\"night\""]),
         (&post, "/unfreeze", "{}", 200, Some("unfreeze"), &["not frozen any more"]),
         (&post, "/unfreeze", "{}", 409, None, &["is not frozen"]),
-        (&post, "/approve", approve, 200, Some("approveDelete"), &["Namespace old", "u-1"]),
+        (&get, "/deletes", "", 200, None, &["Namespace", list, "\"clusters\":[\"prod\"]"]),
+        (&get, "/deletes?cluster=dev", "", 404, None, &["no cluster named dev"]),
+        (&post, "/approve", approve, 200, Some("approveDelete"), &["1 deletes in cluster prod are approved"]),
+        (&post, "/approve", approve_list, 200, Some("approveDelete"), &["1 deletes in cluster prod are approved"]),
+        (&get, "/clusters/prod/units/flux-system/apps", "", 200, None, &["\"what\":\"approveDelete\"", "tidy"]),
+        (&post, "/approve", r#"{"list":"0123456789abcdef"}"#, 404, None, &["0123456789abcdef", "nothing was approved"]),
         (&post, "/approve", r#"{"keys":[]}"#, 400, None, &["keys"]),
         (&delete, "/clusters/prod", "", 200, Some("remove"), &["was removed"]),
         (&delete, "/clusters/prod", "", 404, None, &["prod"]),
