@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{Bundle, ObjectEntry, ServiceAccount};
+use driftless_protocol::bundle::{Bundle, ObjectEntry, ObjectOptions, ServiceAccount};
 use driftless_reconcile::step::{Action, Apply, Delete, Failure, Outcome, TakeOver};
 use driftless_reconcile::{edit, ownership, rules::Rules};
 use serde_json::Value;
@@ -23,6 +23,8 @@ const TAKE_OVER_TRIES: u32 = 5;
 pub enum Answer {
     /// The server's answer.
     Object(Value),
+    /// It is there, and nothing was written.
+    Present(Value),
     /// Done.
     Ok,
     /// No such object.
@@ -39,6 +41,7 @@ impl Answer {
     pub fn outcome(&self) -> Outcome<'_> {
         match self {
             Self::Object(value) => Outcome::Object(value),
+            Self::Present(value) => Outcome::Present(value),
             Self::Ok => Outcome::Ok,
             Self::NotFound => Outcome::NotFound,
             Self::Failed(failure) => Outcome::Failed(failure.clone()),
@@ -113,6 +116,13 @@ impl Context {
             Err(message) => return Answer::Failed(Failure { message, ..Failure::default() }),
         };
         let actor = self.actor(apply.account.as_ref());
+        if apply.only_if_absent {
+            match self.api.get(&actor, resource, &key.namespace, &key.name).await {
+                Ok(Some(object)) => return Answer::Present(object),
+                Ok(None) => {}
+                Err(error) => return failed(&error, &key.name),
+            }
+        }
         if !dry_run
             && apply.take_over != TakeOver::No
             && let Err(error) = self.take_over(&actor, resource, apply).await
@@ -135,6 +145,7 @@ impl Context {
             api_version: apply.api_version.clone(),
             blob: apply.blob,
             handed_through: false,
+            options: ObjectOptions::default(),
         };
         let bytes = Bundle::object(&entry, &*self.stored.blobs)
             .map_err(|e| format!("{} cannot be read from the ledger: {e}", apply.key))?;

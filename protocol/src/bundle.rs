@@ -163,6 +163,54 @@ pub struct ObjectEntry {
     /// Of a kind Driftless does not interpret but that drives another controller (HelmRelease, image automation, ...).
     #[serde(default, skip_serializing_if = "is_false")]
     pub handed_through: bool,
+    /// What Git says about this object alone.
+    #[serde(default, skip_serializing_if = "ObjectOptions::is_default")]
+    pub options: ObjectOptions,
+}
+
+/// How one object is treated: the control marks on it, and the unit's rules that select it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectOptions {
+    /// `kustomize.toolkit.fluxcd.io/ssa`, or `/reconcile: disabled`.
+    #[serde(default, skip_serializing_if = "ApplyMode::is_default")]
+    pub apply: ApplyMode,
+    /// `kustomize.toolkit.fluxcd.io/force: enabled`: as the unit's `force`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force: bool,
+    /// Fields left to others, as JSON pointers: sorted, none twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+}
+
+impl ObjectOptions {
+    /// Treated as its unit says.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How an object is applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ApplyMode {
+    /// What people added to it is removed.
+    #[default]
+    Override,
+    /// What people added stays; declared fields are kept as declared.
+    Merge,
+    /// Created when it is not there, and left alone otherwise.
+    IfNotPresent,
+    /// Neither created nor changed.
+    Ignore,
+}
+
+impl ApplyMode {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// An object that Git holds and the hub does not send.

@@ -12,6 +12,16 @@ pub const AGENT_NAMESPACE: &str = "driftless-system";
 pub const FLUX_OWNER_NAME: &str = "kustomize.toolkit.fluxcd.io/name";
 /// Flux's owner label: the Kustomization's namespace.
 pub const FLUX_OWNER_NAMESPACE: &str = "kustomize.toolkit.fluxcd.io/namespace";
+/// `Override`, `Merge`, `IfNotPresent` or `Ignore`, on an object, as label or annotation.
+pub const SSA: &str = "kustomize.toolkit.fluxcd.io/ssa";
+/// `enabled`: delete and re-create where a field cannot be changed, on an object.
+pub const FORCE: &str = "kustomize.toolkit.fluxcd.io/force";
+/// `disabled`: never delete, on an object.
+pub const PRUNE: &str = "kustomize.toolkit.fluxcd.io/prune";
+/// `disabled`: neither apply, heal nor delete, on an object, also on the live one alone.
+pub const RECONCILE: &str = "kustomize.toolkit.fluxcd.io/reconcile";
+/// JSON pointers of fields left to others, apart by commas or white space, on an object in Git.
+pub const IGNORE: &str = "driftless.dev/ignore";
 /// `correct`, `warn` or `observe`, on a Flux object.
 pub const DRIFT_MODE: &str = "driftless.dev/drift-mode";
 /// At most one heal of an object in that time, on a Flux object.

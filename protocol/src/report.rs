@@ -113,6 +113,8 @@ pub struct Counts {
     pub drifted: u32,
     /// Not healthy, or not yet.
     pub unhealthy: u32,
+    /// Left alone, since a mark on them says so.
+    pub left_alone: u32,
     /// Deletes waiting for approval.
     pub held_deletes: u32,
     /// Approved deletes whose object is still there.
@@ -153,6 +155,8 @@ pub enum ObjectState {
     Unhealthy,
     /// Drift that stays.
     Drifted,
+    /// A mark on it says to leave it alone.
+    LeftAlone,
 }
 
 /// One field that is not as declared.

@@ -10,6 +10,7 @@ mod input;
 mod judge;
 mod need;
 mod observe;
+mod recreate;
 mod report;
 mod run;
 mod state;
@@ -63,6 +64,10 @@ pub struct Engine {
     unstored: BTreeSet<Ix>,
     /// Objects that left Git and may be deleted now.
     deletes: BTreeSet<Ix>,
+    /// Objects whose declared content was refused for a field that cannot be changed.
+    immutable: BTreeSet<Ix>,
+    /// Those of them that an operator lets be deleted and made anew.
+    recreate: BTreeSet<Ix>,
     /// In the inventory and declared by no unit.
     leaving: BTreeSet<Ix>,
     /// Units that became held as an object left its own: it may have moved there.
@@ -110,6 +115,8 @@ impl Engine {
             scaled: BTreeSet::new(),
             unstored: BTreeSet::new(),
             deletes: BTreeSet::new(),
+            immutable: BTreeSet::new(),
+            recreate: BTreeSet::new(),
             leaving: BTreeSet::new(),
             suspects: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -136,10 +143,11 @@ impl Engine {
         }
         for obj in self.objects.iter_mut().flatten() {
             let of = obj.want.as_ref().map(|want| want.unit);
-            if only.is_none_or(|only| only == of)
-                && let Some(trouble) = &mut obj.trouble
-            {
-                trouble.next = now;
+            if only.is_none_or(|only| only == of) {
+                obj.elsewhere = false;
+                if let Some(trouble) = &mut obj.trouble {
+                    trouble.next = now;
+                }
             }
         }
         match only.flatten() {

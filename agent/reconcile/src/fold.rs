@@ -4,7 +4,8 @@
 //! manager took from us shows even when its value is the same), and one over what people added to our object. Noise in
 //! status, in fields of controllers, in timestamps of other managers changes neither.
 
-use driftless_protocol::marks::{FIELD_MANAGER, UNIT_LABEL};
+use driftless_protocol::bundle::ApplyMode;
+use driftless_protocol::marks::{self, FIELD_MANAGER, UNIT_LABEL};
 use serde_json::Value;
 
 use crate::health::{self, Health};
@@ -12,8 +13,14 @@ use crate::mark::{Mark, Uid, Version};
 use crate::ownership::{self, FieldSet};
 use crate::rules::Rules;
 
-/// `kustomize.toolkit.fluxcd.io/prune: disabled`, as label or annotation: never delete this object.
-pub const PRUNE_OPT_OUT: &str = "kustomize.toolkit.fluxcd.io/prune";
+/// Control marks somebody else than us put on the live object, as label or annotation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Controls {
+    /// `reconcile: disabled`: break-glass.
+    pub paused: bool,
+    /// `ssa`.
+    pub apply: ApplyMode,
+}
 
 /// A live object, folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +43,10 @@ pub struct Folded {
     pub applied_by_us: bool,
     /// It carries our owner label.
     pub labelled: bool,
-    /// It opts out of prune.
-    pub keep: bool,
+    /// The mark by which it opts out of prune, whoever made it.
+    pub keep: Option<&'static str>,
+    /// Marks on the live object alone.
+    pub controls: Controls,
     /// Part of Flux's own installation (`app.kubernetes.io/part-of: flux`).
     pub part_of_flux: bool,
     /// Some manager other than ours owns `spec.replicas`, and we do not.
@@ -86,12 +95,32 @@ pub fn fold(live: &Value, rules: &Rules) -> Option<Folded> {
         deleting,
         applied_by_us: !ours.is_empty(),
         labelled: label(UNIT_LABEL).is_some(),
-        keep: label(PRUNE_OPT_OUT) == Some("disabled") || annotation(PRUNE_OPT_OUT) == Some("disabled"),
+        keep: [marks::PRUNE, marks::RECONCILE].into_iter().find(|mark| {
+            [label(mark), annotation(mark)].into_iter().flatten().any(|v| v.eq_ignore_ascii_case("disabled"))
+        }),
+        controls: controls(metadata, &ours),
         part_of_flux: label("app.kubernetes.io/part-of") == Some("flux"),
         replicas_elsewhere,
         replicas: live.pointer("/spec/replicas").and_then(Value::as_i64),
         finalizers,
     })
+}
+
+/// The control marks that are not ours: what we applied is said by the declaration, which may have changed since.
+fn controls(metadata: &Value, ours: &FieldSet<'_>) -> Controls {
+    let mark = |name: &str| {
+        [("labels", "f:labels"), ("annotations", "f:annotations")].into_iter().find_map(|(of, raw)| {
+            let value = metadata.get(of)?.get(name)?.as_str()?;
+            (!ours.owns(&["f:metadata", raw, &format!("f:{name}")])).then_some(value)
+        })
+    };
+    let is = |value: Option<&str>, want: &str| value.is_some_and(|value| value.eq_ignore_ascii_case(want));
+    let ssa = mark(marks::SSA);
+    let modes = [("merge", ApplyMode::Merge), ("ifnotpresent", ApplyMode::IfNotPresent), ("ignore", ApplyMode::Ignore)];
+    Controls {
+        paused: is(mark(marks::RECONCILE), "disabled"),
+        apply: modes.into_iter().find(|(text, _)| is(ssa, text)).map_or(ApplyMode::Override, |(_, mode)| mode),
+    }
 }
 
 /// Our field set, and what people own beyond it.

@@ -1,7 +1,7 @@
 //! What one object needs now: a pure function of what is declared, owned and live. And [`plan`], the same for a whole
 //! cluster at one moment.
 
-use driftless_protocol::bundle::{Blobs, DriftMode, UnitSpec};
+use driftless_protocol::bundle::{ApplyMode, Blobs, DriftMode, UnitSpec};
 use driftless_protocol::report::{DriftClass, UnitReport};
 use serde_json::Value;
 
@@ -41,6 +41,10 @@ pub struct View<'a> {
     pub probed: bool,
     /// It was read for a comparison in exactly this state.
     pub looked: bool,
+    /// How Git wants it applied.
+    pub apply: ApplyMode,
+    /// It is there without our mark, found when it was about to be created as [`ApplyMode::IfNotPresent`].
+    pub elsewhere: bool,
 }
 
 /// Drift of one object, in short.
@@ -74,11 +78,52 @@ pub enum Need {
     Leave,
     /// It drifted, and is healed at this time, or when the unit is healthy (`None`).
     Later(Option<Millis>),
+    /// Nothing, whatever differs: a mark says so.
+    Alone(Alone),
+}
+
+/// The mark by which an object is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// `ssa: Ignore` or `reconcile: disabled` in Git.
+    Declared,
+    /// `reconcile: disabled` on the live object alone: break-glass.
+    Paused,
+    /// `ssa: Ignore` on the live object alone.
+    Ignored,
+    /// `ssa: IfNotPresent`, and it is there.
+    Present,
+}
+
+impl Alone {
+    /// Stable code and words for people.
+    #[must_use]
+    pub const fn shown(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Declared => {
+                ("IgnoredInGit", "left alone, as its declaration says (ssa: Ignore, or reconcile: disabled)")
+            }
+            Self::Paused => (
+                "ReconcileDisabled",
+                "kustomize.toolkit.fluxcd.io/reconcile: disabled on the live object: neither applied nor healed until somebody \
+                 removes that mark",
+            ),
+            Self::Ignored => (
+                "IgnoredLive",
+                "kustomize.toolkit.fluxcd.io/ssa: Ignore on the live object: neither applied nor healed until somebody removes \
+                 that mark",
+            ),
+            Self::Present => ("IfNotPresent", "ssa: IfNotPresent, and it is there: left as it is"),
+        }
+    }
 }
 
 /// Decides.
 #[must_use]
 pub fn need(view: &View<'_>, now: Millis) -> Need {
+    if let Some(alone) = alone(view) {
+        return Need::Alone(alone);
+    }
     let current = view.baseline.filter(|baseline| baseline.desired == view.desired);
     if let Some(Some(live)) = view.live
         && live.deleting
@@ -94,12 +139,14 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
         };
     };
     let Some(live) = view.live else { return Need::Listing };
+    let merge = mode(view) == ApplyMode::Merge;
     let take_over = match live {
         None => TakeOver::No,
-        Some(live) if live.owned == baseline.owned && live.added == Mark::NONE => return Need::Nothing,
+        Some(live) if live.owned == baseline.owned && (live.added == Mark::NONE || merge) => return Need::Nothing,
         Some(live) => match view.drift {
             None if !view.looked => return Need::Read,
             // The declared bytes were not at hand: the apply settles it.
+            None if merge => TakeOver::No,
             None => TakeOver::Humans,
             Some(drift) if drift.fields == 0 && live.applied_by_us => return Need::Nothing,
             Some(drift) if drift.unclaimed && !drift.added && !view.probed && live.applied_by_us => {
@@ -122,10 +169,32 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
     }
 }
 
+/// How it is applied: as Git says, or a mark on the live object.
+fn mode(view: &View<'_>) -> ApplyMode {
+    let live = view.live.flatten().map(|live| live.controls.apply).unwrap_or_default();
+    if view.apply == ApplyMode::Override { live } else { view.apply }
+}
+
+fn alone(view: &View<'_>) -> Option<Alone> {
+    let live = view.live.flatten();
+    if view.apply == ApplyMode::Ignore {
+        return Some(Alone::Declared);
+    }
+    if live.is_some_and(|live| live.controls.paused) {
+        return Some(Alone::Paused);
+    }
+    match mode(view) {
+        ApplyMode::Ignore => Some(Alone::Ignored),
+        ApplyMode::IfNotPresent if live.is_some() || view.elsewhere => Some(Alone::Present),
+        _ => None,
+    }
+}
+
 /// The first time we meet an object that is there, fields that kubectl, Helm or Flux wrote become ours, so that they
 /// leave the cluster when they leave Git.
 fn first_contact(view: &View<'_>) -> TakeOver {
     match view.live {
+        _ if mode(view) == ApplyMode::Merge => TakeOver::No,
         Some(Some(live)) if !live.applied_by_us => TakeOver::HumansAndTools,
         Some(Some(live)) if live.added != Mark::NONE => TakeOver::Humans,
         _ => TakeOver::No,

@@ -195,24 +195,30 @@ fn still_ours(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 }
 
 fn opted_out(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    live(c)?.keep.then(|| forget("kustomize.toolkit.fluxcd.io/prune: disabled: left alone"))?
+    live(c)?.keep.map(|mark| forget(format!("{mark}: disabled: left alone")))?
 }
 
-/// The agent never deletes what it or Flux's installation runs on, whatever the bundle or an approval says.
 fn our_own(c: &Candidate<'_>, rules: &Rules) -> Option<Verdict> {
-    let namespace = c.key.group.is_empty() && c.key.kind == "Namespace";
-    if c.key.namespace == rules.agent_namespace || (namespace && c.key.name == rules.agent_namespace) {
-        return forget("it belongs to the agent: left alone");
+    never(c.key, live(c), rules).map(|why| forget(format!("{why}: left alone")))?
+}
+
+/// Why an object is never deleted, not even to be made anew: what the agent or Flux's installation runs on, whatever the
+/// bundle or an approval says.
+#[must_use]
+pub fn never(key: &ObjectKey, live: Option<&Folded>, rules: &Rules) -> Option<&'static str> {
+    let namespace = key.group.is_empty() && key.kind == "Namespace";
+    if key.namespace == rules.agent_namespace || (namespace && key.name == rules.agent_namespace) {
+        return Some("it belongs to the agent");
     }
-    if namespace && rules.protected_namespaces.contains(&c.key.name) {
-        return forget("a namespace of Kubernetes itself: left alone");
+    if namespace && rules.protected_namespaces.contains(&key.name) {
+        return Some("a namespace of Kubernetes itself");
     }
     // The chart's cluster-wide names all begin so; without them the agent could not even report.
-    let cluster_wide = c.key.namespace.is_empty() && c.key.group == "rbac.authorization.k8s.io";
-    if cluster_wide && (c.key.name == "driftless" || c.key.name.starts_with("driftless-")) {
-        return forget("it gives the agent its rights: left alone");
+    let cluster_wide = key.namespace.is_empty() && key.group == "rbac.authorization.k8s.io";
+    if cluster_wide && (key.name == "driftless" || key.name.starts_with("driftless-")) {
+        return Some("it gives the agent its rights");
     }
-    (namespace && live(c)?.part_of_flux).then(|| forget("Flux's own namespace: left alone"))?
+    (namespace && live?.part_of_flux).then_some("Flux's own namespace")
 }
 
 fn policy(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {

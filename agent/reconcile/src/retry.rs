@@ -123,7 +123,8 @@ pub fn explain(class: Class, failure: &Failure, key: &ObjectKey) -> (&'static st
         Class::Immutable => (
             "ImmutableField",
             format!(
-                "a field that cannot be changed differs: {said}; take the change back in Git, or delete the object so that it is made anew"
+                "a field that cannot be changed differs: {said}; take the change back in Git, delete the object so that it is \
+                 made anew, or say kustomize.toolkit.fluxcd.io/force: enabled on it"
             ),
         ),
     }

@@ -73,6 +73,8 @@ pub struct Apply {
     /// Before it: get the object, and when [`crate::ownership::take_over`] has a patch for it, send that as a JSON patch
     /// (it is guarded by the resourceVersion). Not found is no failure. Never set on a dry run.
     pub take_over: TakeOver,
+    /// Get the object first; when it is there, nothing is written and the outcome is [`Outcome::Present`].
+    pub only_if_absent: bool,
 }
 
 /// A named edit of the hub's bytes that only the agent can make.
@@ -140,6 +142,8 @@ pub struct ShardWrite {
 pub enum Outcome<'a> {
     /// Apply, dry run, get: the server's answer, managedFields included.
     Object(&'a Value),
+    /// Apply with `only_if_absent`: it is there, and was left as it is.
+    Present(&'a Value),
     /// Inventory written, delete accepted.
     Ok,
     /// Get and delete: there is no such object.

@@ -93,6 +93,7 @@ pub fn assemble(
                             api_version: o.api_version.clone(),
                             blob: BlobRef { digest: o.digest, len: o.bytes.len() as u64 },
                             handed_through: o.handed_through,
+                            options: o.options.clone(),
                         })
                         .collect(),
                     withheld: withheld

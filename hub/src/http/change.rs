@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::{Extension, Json};
 use driftless_protocol::api::{
-    ClusterChange, ClusterRow, Done, FreezeRequest, JoinTokenCreated, JoinTokenRequest,
-    ReconcileRequest, SuspendRequest,
+    ClusterChange, ClusterRow, Done, FreezeRequest, JoinTokenCreated, JoinTokenRequest, ReconcileRequest,
+    SuspendRequest,
 };
 use driftless_protocol::id::{ClusterName, TokenId};
 use driftless_protocol::message::{Hint, RejectCode};

@@ -20,7 +20,8 @@ pub(crate) async fn end(
     mut intents: Vec<IntentRecord>,
 ) -> Result<Vec<IntentRecord>, StoreError> {
     for cluster in clusters {
-        let any = |r: &IntentRecord| matches!(&r.intent, Intent::ApproveDelete { cluster: of, .. } if *of == cluster.id);
+        let any =
+            |r: &IntentRecord| matches!(&r.intent, Intent::ApproveDelete { cluster: of, .. } if *of == cluster.id);
         if !intents.iter().any(any) {
             continue;
         }

@@ -129,8 +129,9 @@ fn apply(known: &Known<'_>, report: &UnitReport) -> Step {
     if report.counts.held_deletes > 0 {
         let first = report.held_deletes.first().map(|h| format!(", first {} ({})", h.key, h.why)).unwrap_or_default();
         let count = report.counts.held_deletes;
-        let message =
-            format!("{count} deletes wait for approval{first}; `driftless get deletes` lists them, `driftless approve` lets them go");
+        let message = format!(
+            "{count} deletes wait for approval{first}; `driftless get deletes` lists them, `driftless approve` lets them go"
+        );
         return step(Stage::Apply, StepState::Waiting, message);
     }
     if report.reason == reason::PRUNING || report.reason == reason::UNREADABLE {

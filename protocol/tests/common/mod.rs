@@ -114,6 +114,7 @@ pub fn make_of(sequence: u64, units: &[Vec<String>]) -> Made {
                     "metadata": {"name": name, "namespace": "default"}, "data": {"key": data},
                 });
                 ObjectEntry {
+                    options: ObjectOptions::default(),
                     key: ObjectKey::of(&object).unwrap(),
                     api_version: "v1".into(),
                     blob: add(canonical::value_to_vec(&object)),

@@ -237,7 +237,7 @@ impl Engine {
         }
         let shown = obj.key.to_string();
         match need {
-            Need::Nothing => (Progress::InSync, None),
+            Need::Nothing | Need::Alone(_) => (Progress::InSync, None),
             Need::Leave => (Progress::Drifted, None),
             Need::Later(at) => (Progress::Drifted, at),
             Need::Gone => {

@@ -16,6 +16,24 @@ use crate::order;
 use crate::prune::{self, Candidate, Seen, Standing, Verdict};
 use crate::step::{Action, Delete, Outcome, Step};
 
+/// What an hour allows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// Deletes in the last hour, approved or not.
+    used: u32,
+    /// The chart's cap on approved ones, with those asked for now.
+    cap: Option<u32>,
+    asked: u32,
+}
+
+impl Budget {
+    /// Why no approved delete may happen now, if so.
+    pub(super) fn cap_reached(&self) -> Option<String> {
+        let cap = self.cap.filter(|cap| self.used.saturating_add(self.asked) > *cap)?;
+        Some(format!("approved, but this cluster allows at most {cap} deletes an hour"))
+    }
+}
+
 impl Engine {
     /// Judges everything that left Git: forgets what is gone or not ours, holds what needs approval.
     pub(super) fn judge_deletes(&mut self, now: Millis) {
@@ -45,32 +63,33 @@ impl Engine {
         let budget = prune::budget(total, &self.rules);
         let asked = (go.len() as u32).saturating_sub(approved);
         let over = asked > 0 && asked.saturating_add(used) > budget;
-        let over_cap =
-            self.rules.approved_delete_cap.is_some_and(|cap| approved > 0 && approved + used + used_approved > cap);
+        let anew = self.immutable.iter().filter(|ix| self.is_approved(**ix) && self.to_recreate(**ix)).count() as u32;
+        let cap = Budget {
+            used: used + used_approved,
+            cap: self.rules.approved_delete_cap,
+            asked: approved.saturating_add(anew),
+        };
+        let over_cap = cap.cap_reached().filter(|_| approved + anew > 0);
         // Those on their way stay among the deletes, so that what must go after them waits.
         self.deletes
             .retain(|ix| self.objects.get(*ix as usize).and_then(Option::as_ref).is_some_and(|obj| obj.busy.is_some()));
         for ix in go {
-            let by_approval = self.is_approved(ix);
-            if !((by_approval && over_cap) || (!by_approval && over)) {
-                self.deletes.insert(ix);
-            }
-            if (by_approval && over_cap) || (!by_approval && over) {
-                let why = if by_approval {
-                    format!(
-                        "approved, but this cluster allows at most {} deletes an hour",
-                        self.rules.approved_delete_cap.unwrap_or(0)
-                    )
-                } else {
-                    format!(
+            match (self.is_approved(ix), &over_cap) {
+                (true, Some(why)) => self.hold(ix, why.clone()),
+                (false, _) if over => {
+                    let why = format!(
                         "{asked} objects left Git and {used} were deleted in the last hour; more than {budget} need approval"
-                    )
-                };
-                self.hold(ix, why);
+                    );
+                    self.hold(ix, why);
+                }
+                _ => {
+                    self.deletes.insert(ix);
+                }
             }
         }
+        self.judge_recreations(&cap);
         // What is held for this hour's sum only goes by itself when the hour has passed.
-        let later = (over && asked <= budget) || over_cap;
+        let later = (over && asked <= budget) || over_cap.is_some();
         self.budget_due = later.then(|| self.inventory.next_budget(now)).flatten();
         let changed: Vec<UnitIx> = (0..)
             .zip(&self.units)
@@ -93,7 +112,10 @@ impl Engine {
     /// The approvals whose object is still there and was one of this unit: they end when it is gone.
     pub(super) fn open_approvals(&self, unit: UnitIx) -> Vec<ApprovedDelete> {
         let open = self.approved.iter().filter(|(key, uid)| {
-            let Some(ix) = self.by_key.get(key).copied().filter(|ix| self.leaving.contains(ix)) else { return false };
+            let Some(ix) = self.by_key.get(key).copied() else { return false };
+            if !self.leaving.contains(&ix) && !self.to_recreate(ix) {
+                return false;
+            }
             let Some(obj) = self.obj(ix).filter(|_| self.unit_of(ix) == Some(unit)) else { return false };
             match &obj.live {
                 Live::Present(live) => live.uid.to_string() == *uid,
@@ -105,7 +127,7 @@ impl Engine {
         open.map(|(key, uid)| ApprovedDelete { key: key.clone(), uid: uid.clone() }).collect()
     }
 
-    fn is_approved(&self, ix: Ix) -> bool {
+    pub(super) fn is_approved(&self, ix: Ix) -> bool {
         let Some(obj) = self.obj(ix) else { return false };
         let Some(live) = obj.live.folded() else { return false };
         !self.approved.is_empty() && self.approved.contains(&((*obj.key).clone(), live.uid.to_string()))
@@ -224,8 +246,12 @@ impl Engine {
 
     /// A delete came back.
     pub(super) fn deleted(&mut self, ix: Ix, outcome: Outcome<'_>, now: Millis) {
+        let declared = self.obj(ix).and_then(|obj| obj.want.as_ref()).map(|want| want.mark);
         match outcome {
-            Outcome::Ok | Outcome::Object(_) => {
+            Outcome::Ok | Outcome::Object(_) | Outcome::Present(_) | Outcome::NotFound if declared.is_some() => {
+                self.recreation_begins(ix, now);
+            }
+            Outcome::Ok | Outcome::Object(_) | Outcome::Present(_) => {
                 let Some(obj) = self.obj_mut(ix) else { return };
                 obj.trouble = None;
                 obj.delete_sent = true;
@@ -238,7 +264,7 @@ impl Engine {
                 }
             }
             Outcome::NotFound => self.pruned(ix, now),
-            other => self.failed(ix, Mark::NONE, other, now),
+            other => self.failed(ix, declared.unwrap_or(Mark::NONE), other, now),
         }
         self.deletes_dirty = true;
     }

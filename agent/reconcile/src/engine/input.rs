@@ -131,6 +131,7 @@ impl Engine {
                 obj.trouble = None;
                 obj.drift = None;
                 obj.probed = None;
+                obj.elsewhere = false;
                 obj.since = now;
             }
         }
@@ -184,6 +185,7 @@ impl Engine {
                 api_version: entry.api_version.as_str().into(),
                 stage: Stage::of(&key),
                 handed_through: entry.handed_through,
+                options: (!entry.options.is_default()).then(|| Box::new(entry.options.clone())),
             };
             if let Some(obj) = self.obj_mut(ix) {
                 obj.want = Some(want);
@@ -298,6 +300,8 @@ impl Engine {
         self.suspects.remove(&ix);
         self.unstored.remove(&ix);
         self.deletes.remove(&ix);
+        self.immutable.remove(&ix);
+        self.recreate.remove(&ix);
         if obj.queued {
             self.queue.retain(|queued| *queued != ix);
         }

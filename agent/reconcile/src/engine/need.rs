@@ -85,6 +85,8 @@ impl Engine {
                 last_heal: obj.pace.last,
                 damping,
                 looked: of.is_some() && obj.looked == of,
+                apply: want.apply(),
+                elsewhere: obj.elsewhere,
                 probed: obj.probed == of.map(|(owned, _, desired)| (owned, desired)),
             },
             now,

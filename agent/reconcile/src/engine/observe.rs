@@ -90,6 +90,7 @@ impl Engine {
             self.pruned(ix, now);
             return;
         }
+        obj.delete_sent = false;
         self.touch_object(ix);
         self.autoscaler_gone(&key);
         if namespace {
@@ -170,6 +171,7 @@ impl Engine {
                     && known.replicas_elsewhere == folded.replicas_elsewhere
                     && known.labelled == folded.labelled
                     && known.keep == folded.keep
+                    && known.controls == folded.controls
                     && known.finalizers == folded.finalizers
             }
             _ => {

@@ -127,6 +127,9 @@ impl Engine {
         if let Some(trouble) = obj.trouble.as_ref().filter(|trouble| trouble.lasting()) {
             report.counts.failed += 1;
             let (reason, mut message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
+            if self.to_recreate(ix) {
+                message.push_str("; force: deleted and made anew when that is approved (driftless approve)");
+            }
             if trouble.tries > 1 {
                 message.push_str(&format!(" ({} tries)", trouble.tries));
             }
@@ -164,6 +167,13 @@ impl Engine {
         match need {
             Need::Nothing => report.counts.in_sync += 1,
             Need::Leave | Need::Later(_) => {}
+            Need::Alone(alone) => {
+                report.counts.left_alone += 1;
+                let (reason, text) = alone.shown();
+                let differ = Self::drift_of(obj).map_or(0, |drift| drift.fields.len());
+                let differ = if differ > 0 { format!("; {differ} fields are not as declared") } else { String::new() };
+                say(ObjectState::LeftAlone, reason, format!("{text}{differ}"), obj.since);
+            }
             Need::Listing => {
                 say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned(), obj.since)
             }
@@ -248,6 +258,7 @@ fn severity(state: ObjectState) -> u8 {
         ObjectState::Withheld => 4,
         ObjectState::Pending => 5,
         ObjectState::InProgress => 6,
+        ObjectState::LeftAlone => 7,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{BlobRef, Blobs};
+use driftless_protocol::bundle::{ApplyMode, BlobRef, Blobs};
 use driftless_protocol::report::{EventKind, RecentEvent};
 use serde_json::Value;
 
@@ -99,6 +99,7 @@ impl Engine {
             self.judge_deletes(now);
         }
         self.start_deletes(&mut steps, now);
+        self.start_recreations(&mut steps, now);
         self.start_queued(&mut steps, now);
         self.start_looks(&mut steps, now);
         self.start_write(&mut steps, now);
@@ -152,6 +153,7 @@ impl Engine {
             account: full.spec.service_account.clone(),
             purpose,
             take_over,
+            only_if_absent: want.apply() == ApplyMode::IfNotPresent,
         };
         let (blob, mark, unit) = (want.blob, want.mark, want.unit);
         Some(match need {
@@ -274,6 +276,7 @@ impl Engine {
                             let applied = Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before };
                             self.applied(applied, answer, blobs, now);
                         }
+                        Outcome::Present(_) => self.present(ix, now),
                         other => self.failed(ix, mark, other, now),
                     },
                     Flight::DryRun { blob, mark, edits, .. } => match outcome {
@@ -292,7 +295,7 @@ impl Engine {
             }
             Flight::Look { unit, key } => {
                 let verdict = match outcome {
-                    Outcome::Object(live) => Some(health::judge(live)),
+                    Outcome::Object(live) | Outcome::Present(live) => Some(health::judge(live)),
                     Outcome::NotFound => Some(health::Verdict {
                         health: health::Health::InProgress,
                         message: Some("it does not exist".into()),
@@ -403,6 +406,19 @@ impl Engine {
         }
     }
 
+    /// It was to be created only if it is not there, and it is: somebody else's, so it is not in our inventory either.
+    fn present(&mut self, ix: Ix, now: Millis) {
+        let Some(obj) = self.obj_mut(ix) else { return };
+        obj.elsewhere = true;
+        obj.trouble = None;
+        obj.since = now;
+        let key = Arc::clone(&obj.key);
+        if self.inventory.get(&key).is_some_and(|entry| entry.uid.is_none()) {
+            self.inventory.remove(&key);
+            self.unwritten(now);
+        }
+    }
+
     /// An object was read to be compared.
     fn was_read(&mut self, ix: Ix, outcome: Outcome<'_>, blobs: &dyn Blobs, now: Millis) {
         match outcome {
@@ -483,7 +499,7 @@ impl Engine {
                 ..Failure::default()
             },
             // Not carried out, or nobody knows: an apply may be repeated, and a delete has preconditions.
-            Outcome::Ok | Outcome::Object(_) | Outcome::Unknown => {
+            Outcome::Ok | Outcome::Object(_) | Outcome::Present(_) | Outcome::Unknown => {
                 Failure { message: "the request was cut off".into(), ..Failure::default() }
             }
         };
@@ -494,6 +510,10 @@ impl Engine {
         {
             // Discovery was older than the cluster: until it is read anew the kind counts as not served.
             known.served = None;
+        }
+        if class == Class::Immutable {
+            self.immutable.insert(ix);
+            self.deletes_dirty = true;
         }
         let Some(obj) = self.obj_mut(ix) else { return };
         let before = obj.trouble.as_ref().filter(|t| t.mark == mark);

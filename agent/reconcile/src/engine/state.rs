@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{BlobRef, DriftMode, Reason, SuspendedBy, UnitSpec};
+use driftless_protocol::bundle::{ApplyMode, BlobRef, DriftMode, ObjectOptions, Reason, SuspendedBy, UnitSpec};
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{FieldDrift, HeldDelete, Ready, RecentEvent, Waiting};
@@ -46,6 +46,8 @@ pub(super) struct Obj {
     pub(super) probed: Option<(Mark, Mark)>,
     /// It was read for a comparison in this state: live ownership, live additions, declared content.
     pub(super) looked: Option<(Mark, Mark, Mark)>,
+    /// It is there without our mark: found when it was about to be created as `IfNotPresent`.
+    pub(super) elsewhere: bool,
     /// When its health last changed.
     pub(super) health_since: Millis,
     /// When what is reported of it last changed.
@@ -62,6 +64,14 @@ pub(super) struct Want {
     pub(super) api_version: Arc<str>,
     pub(super) stage: Stage,
     pub(super) handed_through: bool,
+    /// What Git says about it alone; most objects have nothing.
+    pub(super) options: Option<Box<ObjectOptions>>,
+}
+
+impl Want {
+    pub(super) fn apply(&self) -> ApplyMode {
+        self.options.as_ref().map(|options| options.apply).unwrap_or_default()
+    }
 }
 
 /// What is known of the live object.
@@ -276,6 +286,7 @@ impl Obj {
             pace: Pace::default(),
             probed: None,
             looked: None,
+            elsewhere: false,
             health_since: now,
             since: now,
         }

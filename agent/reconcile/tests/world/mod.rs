@@ -44,6 +44,8 @@ pub struct Cluster {
     pub log: Vec<String>,
     /// Keys the server refuses, and how.
     pub refuse: BTreeMap<String, Failure>,
+    /// Values of existing objects that the server refuses to change: `Kind namespace/name` and path.
+    pub immutable: Vec<(String, String)>,
     /// Values the server stores in another form: normalisation.
     pub normalise: BTreeMap<String, Value>,
 }
@@ -190,6 +192,12 @@ impl Cluster {
         }
         let had_label = self.labelled(&key);
         let before = self.objects.get(&key).cloned();
+        for (_, path) in self.immutable.iter().filter(|(of, _)| *of == key.to_string()) {
+            let at: Path = path.split('.').map(str::to_owned).collect();
+            if before.as_ref().is_some_and(|b| get(&b.value, &at) != get(declared, &at)) {
+                return Err(failure(422, "Invalid", &format!("{path}: Invalid value: field is immutable")));
+            }
+        }
         let mut next = before.clone().unwrap_or_else(|| {
             self.uids += 1;
             let metadata = json!({
@@ -386,6 +394,7 @@ pub struct Unit {
     pub objects: Vec<Value>,
     pub withheld: Vec<Withheld>,
     pub state: Option<UnitState>,
+    pub options: BTreeMap<ObjectKey, ObjectOptions>,
 }
 
 pub fn unit(name: &str, objects: Vec<Value>) -> Unit {
@@ -406,7 +415,14 @@ pub fn unit(name: &str, objects: Vec<Value>) -> Unit {
         validation: Validation::None,
         take_over: false,
     };
-    Unit { id: UnitId::kustomization("flux-system", name), spec, objects, withheld: Vec::new(), state: None }
+    Unit {
+        id: UnitId::kustomization("flux-system", name),
+        spec,
+        objects,
+        withheld: Vec::new(),
+        state: None,
+        options: BTreeMap::new(),
+    }
 }
 
 impl Unit {
@@ -417,6 +433,12 @@ impl Unit {
 
     pub fn after(self, name: &str) -> Self {
         self.with(|spec| spec.depends_on.push(UnitId::kustomization("flux-system", name)))
+    }
+
+    /// Control marks on one object, as the hub reads them.
+    pub fn marked(mut self, key: ObjectKey, options: ObjectOptions) -> Self {
+        self.options.insert(key, options);
+        self
     }
 
     pub fn held(mut self) -> Self {
@@ -474,7 +496,8 @@ impl Made {
                         let key = ObjectKey::of(&object).expect("a key");
                         let api_version = object["apiVersion"].as_str().unwrap().to_owned();
                         let blob = store.put(canonical::value_to_vec(&object));
-                        ObjectEntry { key, api_version, blob, handed_through: false }
+                        let options = unit.options.get(&key).cloned().unwrap_or_default();
+                        ObjectEntry { key, api_version, blob, handed_through: false, options }
                     })
                     .collect();
                 let body = UnitBody {
@@ -549,6 +572,8 @@ pub struct World {
     pub in_flight_most: usize,
     /// The watch brings a write before its answer comes.
     pub watch_first: bool,
+    /// The last apply found its object there and wrote nothing.
+    present: bool,
 }
 
 pub fn rules() -> Rules {
@@ -572,6 +597,7 @@ impl World {
             watched: BTreeSet::new(),
             in_flight_most: 0,
             watch_first: false,
+            present: false,
         };
         world.boot();
         world
@@ -646,6 +672,10 @@ impl World {
                 self.cluster.log.push(format!("inventory {}", shards.len()));
                 Ok(None)
             }
+            Action::Apply(apply) if apply.only_if_absent && self.cluster.get(&apply.key).is_some() => {
+                self.present = true;
+                Ok(self.cluster.get(&apply.key))
+            }
             Action::Apply(apply) => {
                 self.cluster.take_over(&apply.key, apply.take_over, &self.rules);
                 let bytes = self.store.get(&apply.blob.digest).unwrap();
@@ -707,6 +737,7 @@ impl World {
                     self.deliver();
                 }
                 let outcome = match &result {
+                    Ok(Some(value)) if std::mem::take(&mut self.present) => Outcome::Present(value),
                     Ok(Some(value)) => Outcome::Object(value),
                     Ok(None) => Outcome::Ok,
                     Err(f)

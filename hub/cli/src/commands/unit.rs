@@ -146,8 +146,8 @@ fn describe_text(detail: &UnitDetail, now: u64) -> String {
 fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut String) {
     let c = report.counts;
     text.push_str(&format!(
-        "\nObjects:    {} declared, {} in sync, {} failed, {} unhealthy, {} not served, {} withheld, {} drifted\n",
-        c.objects, c.in_sync, c.failed, c.unhealthy, c.not_served, c.withheld, c.drifted
+        "\nObjects:    {} declared, {} in sync, {} failed, {} unhealthy, {} not served, {} withheld, {} drifted, {} left alone\n",
+        c.objects, c.in_sync, c.failed, c.unhealthy, c.not_served, c.withheld, c.drifted, c.left_alone
     ));
     if let Some(waiting) = &report.waiting {
         text.push_str(&format!("Waits on:   {} ({})\n", line(&waiting.on), ago(now, waiting.since)));
@@ -161,6 +161,7 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
             ObjectState::InProgress => "in progress",
             ObjectState::Unhealthy => "UNHEALTHY",
             ObjectState::Drifted => "drifted",
+            ObjectState::LeftAlone => "left alone",
         };
         let age = ago(now, object.since);
         text.push_str(&format!("  {state:<11}  {} ({age}): {}\n", object.key, line(&object.message)));

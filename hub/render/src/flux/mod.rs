@@ -15,6 +15,7 @@ mod generator;
 mod graph;
 mod ignore;
 mod lockdown;
+mod options;
 pub mod path;
 mod place;
 mod reads;

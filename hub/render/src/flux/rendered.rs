@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use driftless_protocol::bundle::UnitSpec;
+use driftless_protocol::bundle::{ObjectOptions, UnitSpec};
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
@@ -131,6 +131,8 @@ pub struct RenderedObject {
     pub origin: Location,
     /// Of a kind Driftless does not interpret but that drives another controller.
     pub handed_through: bool,
+    /// How it is treated, where that is not as its unit says.
+    pub options: ObjectOptions,
 }
 
 /// An object that Git holds and that is not sent.

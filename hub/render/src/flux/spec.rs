@@ -7,6 +7,7 @@ use driftless_protocol::object::{ObjectKey, group_of};
 use driftless_yaml::Node;
 
 use super::fields::{Fields, Note, go_seconds};
+use super::options::{self, IgnoreRule};
 use super::place::Place;
 use crate::kustomize::{Image, Origin, Overlay, Patch, Selector};
 use crate::report::Code;
@@ -32,6 +33,7 @@ pub(crate) struct Kustomization {
     pub(crate) common_labels: Vec<(String, String)>,
     pub(crate) common_annotations: Vec<(String, String)>,
     pub(crate) post_build: Option<PostBuild>,
+    pub(crate) ignore: Vec<IgnoreRule>,
     /// `dependsOn` with places.
     pub(crate) depends_on: Vec<(UnitId, Location)>,
     pub(crate) spec: UnitSpec,
@@ -114,11 +116,6 @@ pub(crate) fn read(node: &Node, place: &Place, id: UnitId, notes: &mut Vec<Note>
         );
         notes.push(spec.note(Code::FieldNotHonoured, "healthCheckExprs", message));
     }
-    if spec.has("ignore") {
-        let message = "spec.ignore is not honoured yet: the named fields are applied and healed like all others; \
-                       set drift-mode warn on the unit if another controller writes them";
-        notes.push(spec.note(Code::FieldNotHonoured, "ignore", message));
-    }
     Ok(Kustomization {
         path: super::path::clamped(path),
         path_at: spec.at(if spec.has("path") { "path" } else { "" }),
@@ -132,6 +129,7 @@ pub(crate) fn read(node: &Node, place: &Place, id: UnitId, notes: &mut Vec<Note>
         common_labels: common.text_map("labels")?,
         common_annotations: common.text_map("annotations")?,
         post_build: post_build(&spec, notes)?,
+        ignore: options::ignore_rules(&spec, selector, notes)?,
         spec: unit_spec(&object, &spec, &id, &depends_on, health_checks, notes)?,
         depends_on,
         id,

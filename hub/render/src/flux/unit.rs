@@ -11,6 +11,7 @@ use driftless_yaml::Node;
 use super::encrypted;
 use super::fields::Note;
 use super::ignore::{Rules, Visible};
+use super::options;
 use super::reads::RecordingTree;
 use super::rendered::{ReadSet, RenderedObject, WithheldObject};
 use super::spec::{self, Kustomization};
@@ -310,7 +311,7 @@ fn item(
     }
     let source =
         source_kind.then(|| (key.kind.clone(), format!("{}/{}", namespace_or_default(&key), key.name), node.clone()));
-    let object = encode(unit, node, key, at, handed_through);
+    let object = encode(unit, node, key, at, handed_through, &mut output.notes);
     Ok(Some(match source {
         Some((kind, id, node)) => Item::Source { kind, id, node, at: at.clone(), object: Box::new(object) },
         None => object,
@@ -322,7 +323,14 @@ fn withheld(key: ObjectKey, code: Code, message: String, at: &Location) -> Item 
 }
 
 /// Adds what Flux and we add, and writes the bytes.
-fn encode(unit: &Kustomization, mut node: Node, key: ObjectKey, at: &Location, handed_through: bool) -> Item {
+fn encode(
+    unit: &Kustomization,
+    mut node: Node,
+    key: ObjectKey,
+    at: &Location,
+    handed_through: bool,
+    notes: &mut Vec<Note>,
+) -> Item {
     let api_version = node.at(&["apiVersion"]).and_then(Node::as_str).unwrap_or_default().to_owned();
     let label = unit.id.label().to_string();
     let owner = [
@@ -346,7 +354,8 @@ fn encode(unit: &Kustomization, mut node: Node, key: ObjectKey, at: &Location, h
         return withheld(key, Code::TooLarge, message, at);
     }
     let digest = Digest::of(&bytes);
-    Item::Object(RenderedObject { key, api_version, bytes, digest, origin: at.clone(), handed_through })
+    let options = options::of(&unit.ignore, &node, &key, at, notes);
+    Item::Object(RenderedObject { key, api_version, bytes, digest, origin: at.clone(), handed_through, options })
 }
 
 fn set_metadata<'a>(node: &mut Node, what: &str, values: impl Iterator<Item = (&'a str, &'a str)>) {

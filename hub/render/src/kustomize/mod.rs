@@ -38,6 +38,8 @@ mod smp_schema;
 mod structured;
 mod vars;
 
+pub(crate) use selector::Matcher;
+
 pub use error::{BuildError, ErrorKind, Origin, Warning};
 
 use crate::tree::Tree;

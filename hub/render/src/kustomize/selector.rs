@@ -2,6 +2,7 @@
 
 use super::Selector;
 use super::res::{Id, Res};
+use driftless_protocol::object::ObjectKey;
 use regex::Regex;
 
 /// A pattern over one part of an identity.
@@ -139,6 +140,26 @@ impl Matcher {
             return Ok(false);
         }
         Ok(self.labels_match(res)? && self.annotations_match(res)?)
+    }
+
+    /// Whether it selects a finished object; `meta` reads one of its labels or annotations.
+    pub(crate) fn selects_object(
+        &self,
+        key: &ObjectKey,
+        version: &str,
+        meta: &dyn Fn(&str, &str) -> Option<String>,
+    ) -> Result<bool, String> {
+        let identity = self.kind.matches(&key.kind)
+            && self.group.matches(&key.group)
+            && self.version.matches(version)
+            && self.namespace.matches(&key.namespace)
+            && self.name.matches(&key.name);
+        if !identity {
+            return Ok(false);
+        }
+        let (labels, annotations) = (self.labels.clone()?, self.annotations.clone()?);
+        Ok(labels.iter().all(|r| r.holds(meta("labels", &r.key).as_deref()))
+            && annotations.iter().all(|r| r.holds(meta("annotations", &r.key).as_deref())))
     }
 
     /// Whether group, version, kind, name and namespace (as written) match this id.
