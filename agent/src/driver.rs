@@ -221,6 +221,9 @@ impl Driver {
         }
         let now = self.now();
         let steps = self.engine.poll(now);
+        for kind in self.engine.take_relists() {
+            self.watches.relist(&kind.group, &kind.kind);
+        }
         if steps.is_empty() {
             return;
         }

@@ -160,7 +160,9 @@ impl Context {
         let mut tries = 0;
         loop {
             let Some(live) = self.api.get(actor, resource, &key.namespace, &key.name).await? else { return Ok(()) };
-            let Some(patch) = ownership::take_over(&live, apply.take_over, &self.rules) else { return Ok(()) };
+            let Some(patch) = ownership::take_over(&live, apply.take_over, &apply.ignore, &self.rules) else {
+                return Ok(());
+            };
             match self.api.json_patch(actor, resource, &key.namespace, &key.name, &patch).await {
                 Ok(_) => return Ok(()),
                 // A failed `test` operation comes as 422.

@@ -223,8 +223,9 @@ pub struct Withheld {
     pub reason: Reason,
 }
 
-/// How a unit is applied, healed, pruned and judged: Flux's fields, parsed, with durations in seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a unit is applied, healed, pruned and judged: Flux's fields, parsed, with durations in seconds. The default is what
+/// is left when Git says nothing at all, and no sensible unit: `interval` is required.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnitSpec {
     /// Delete what left Git.
@@ -260,6 +261,12 @@ pub struct UnitSpec {
     /// Heal only while the unit is healthy.
     #[serde(default)]
     pub remediate_only_when_healthy: bool,
+    /// Drift must have lasted this long before it is healed; 0: it is healed at once.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub remediation_delay_seconds: u64,
+    /// At most so many heals of the unit in a rolling hour; 0: without limit.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub heals_per_hour: u32,
     /// What to check before the first write.
     #[serde(default)]
     pub validation: Validation,
@@ -316,6 +323,16 @@ pub enum Validation {
     Client,
     /// A dry run of every object.
     Server,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero_u64(n: &u64) -> bool {
+    *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero_u32(n: &u32) -> bool {
+    *n == 0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

@@ -26,6 +26,10 @@ pub const IGNORE: &str = "driftless.dev/ignore";
 pub const DRIFT_MODE: &str = "driftless.dev/drift-mode";
 /// At most one heal of an object in that time, on a Flux object.
 pub const REMEDIATION_INTERVAL: &str = "driftless.dev/remediation-interval";
+/// How long drift must last before it is healed, on a Flux object.
+pub const REMEDIATION_DELAY: &str = "driftless.dev/remediation-delay";
+/// At most so many heals of the unit in a rolling hour, on a Flux object.
+pub const REMEDIATION_LIMIT: &str = "driftless.dev/remediation-limit-per-hour";
 /// `healthy` or `always`, on a Flux object.
 pub const REMEDIATE_WHEN: &str = "driftless.dev/remediate-when";
 /// `enabled`: act although `spec.suspend` is true, on a Flux object.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fold;
+use crate::ignore;
 use crate::mark::Mark;
 use crate::ownership::{self, Entry, FieldSet};
 use crate::rules::Rules;
@@ -95,24 +96,33 @@ fn identity(live: &Value) -> FieldSet<'_> {
     all
 }
 
+/// What a comparison takes into account besides the two objects.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Where the answer to the last apply differed.
+    pub overlay: Option<&'a Overlay>,
+    /// An autoscaler targets it, so a foreign `spec.replicas` is of class autoscaler.
+    pub autoscaled: bool,
+    /// Fields left to others, as JSON pointers.
+    pub ignore: &'a [String],
+    /// What people added is no drift.
+    pub merge: bool,
+    /// Settings.
+    pub rules: &'a Rules,
+}
+
 /// The fields of a live object that drifted: declared ones with another value than the last apply left, and those people
 /// added. At most [`LIST_LIMIT`].
-///
-/// `autoscaled`: an autoscaler targets it, so a foreign `spec.replicas` is of class autoscaler.
 #[must_use]
-pub fn diff(
-    key: &ObjectKey,
-    declared: &Value,
-    overlay: Option<&Overlay>,
-    live: &Value,
-    autoscaled: bool,
-    rules: &Rules,
-) -> Vec<FieldDrift> {
+pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'_>) -> Vec<FieldDrift> {
+    let Context { overlay, autoscaled, ignore, merge, rules } = *context;
+    let ignored = |path: &Path| !ignore.is_empty() && ignore::covers(ignore, path, live);
     let writers = Writers::of(live, autoscaled, rules);
     let secret = key.group.is_empty() && key.kind == "Secret";
     let mut out = Vec::new();
     walk::differences(declared, live, &identity(live), &mut |path, want, have| {
-        if out.len() < LIST_LIMIT && !overlay.is_some_and(|overlay| overlay.explains(path, have, rules)) {
+        let explained = overlay.is_some_and(|overlay| overlay.explains(path, have, rules));
+        if out.len() < LIST_LIMIT && !explained && !ignored(path) {
             let shown = |value: &Value| show(value, path.shown(), secret, rules);
             let (manager, at, class) = writers.who(&path.raw(), have.is_none());
             out.push(FieldDrift {
@@ -126,10 +136,13 @@ pub fn diff(
             });
         }
     });
+    if merge {
+        return out;
+    }
     let (_, added) = fold::sets(live, rules);
     let mut path = Path::default();
     additions(&mut path, &added, Some(declared), Some(live), &mut |path, value| {
-        if out.len() < LIST_LIMIT {
+        if out.len() < LIST_LIMIT && !ignored(path) {
             let (manager, at, class) = writers.who(&path.raw(), false);
             out.push(FieldDrift {
                 key: key.clone(),

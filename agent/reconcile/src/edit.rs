@@ -4,6 +4,7 @@ use base64::Engine as _;
 use driftless_protocol::canonical::{self, CanonicalError};
 use serde_json::Value;
 
+use crate::ignore;
 use crate::step::Edit;
 
 /// The bytes to apply: the hub's, with these edits made. Canonical again.
@@ -33,7 +34,44 @@ pub fn edit(object: &mut Value, edits: &[Edit]) {
                 }
             }
             Edit::EncodeStringData => encode_string_data(object),
+            Edit::DropFields(pointers) => {
+                // From the end, so that an index still means the item it meant.
+                for pointer in pointers.iter().rev() {
+                    remove(object, pointer);
+                }
+            }
+            Edit::KeepLive(fields) => {
+                for (pointer, live) in fields {
+                    keep(object, pointer, live);
+                }
+            }
         }
+    }
+}
+
+fn parent<'v>(object: &'v mut Value, pointer: &str) -> Option<(&'v mut Value, String)> {
+    let (above, _) = pointer.rsplit_once('/')?;
+    Some((object.pointer_mut(above)?, ignore::parts(pointer).pop()?))
+}
+
+fn remove(object: &mut Value, pointer: &str) {
+    match parent(object, pointer) {
+        Some((Value::Object(map), name)) => {
+            map.remove(&name);
+        }
+        Some((Value::Array(items), index)) => {
+            if let Some(index) = index.parse::<usize>().ok().filter(|index| *index < items.len()) {
+                items.remove(index);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Only what is declared is kept as it is live: a field that Git does not declare is not ours to send.
+fn keep(object: &mut Value, pointer: &str, live: &Value) {
+    if let Some(declared) = object.pointer_mut(pointer) {
+        *declared = live.clone();
     }
 }
 
@@ -69,6 +107,18 @@ mod tests {
         check(deployment.clone(), &[Edit::OmitReplicas], json!({"spec": {"x": 1}}));
         check(deployment, &[Edit::LiveReplicas(7)], json!({"spec": {"replicas": 7, "x": 1}}));
         check(json!({"spec": {}}), &[Edit::LiveReplicas(7)], json!({"spec": {}}));
+        let object = json!({"spec": {"list": [1, 2, 3], "a": {"b": 1, "c": 2}}});
+        let pointers = ["/spec/a/b", "/spec/list/0", "/spec/list/2", "/spec/list/7", "/no/such"];
+        check(
+            object.clone(),
+            &[Edit::DropFields(pointers.map(str::to_owned).to_vec())],
+            json!({"spec": {"list": [2], "a": {"c": 2}}}),
+        );
+        check(
+            object,
+            &[Edit::KeepLive(vec![("/spec/a/b".into(), json!("x")), ("/spec/new".into(), json!(1))])],
+            json!({"spec": {"list": [1, 2, 3], "a": {"b": "x", "c": 2}}}),
+        );
         check(
             json!({"data": {"a": "eA=="}, "stringData": {"b": "y", "a": "z"}}),
             &[Edit::EncodeStringData],

@@ -10,6 +10,7 @@ mod input;
 mod judge;
 mod need;
 mod observe;
+mod recheck;
 mod recreate;
 mod report;
 mod run;
@@ -75,6 +76,8 @@ pub struct Engine {
 
     dirty: BTreeSet<UnitIx>,
     deletes_dirty: bool,
+    /// Kinds whose list is to be read anew.
+    relists: BTreeSet<GroupKind>,
     /// When deletes that are held for the sum of an hour may be judged otherwise.
     budget_due: Option<Millis>,
     report_dirty: BTreeSet<UnitIx>,
@@ -121,6 +124,7 @@ impl Engine {
             suspects: BTreeMap::new(),
             dirty: BTreeSet::new(),
             deletes_dirty: false,
+            relists: BTreeSet::new(),
             budget_due: None,
             report_dirty: BTreeSet::new(),
             timers: BTreeSet::new(),

@@ -16,6 +16,7 @@
 //! | [`ownership`] | which fields does which manager own, and what identifies a list item |
 //! | [`fold`] | what is worth remembering of a live object |
 //! | [`drift`] | which fields differ from what was applied, and who says so |
+//! | [`ignore`] | which fields are left to others, and what is sent in their place |
 //! | [`health`] | is the object doing what it is for |
 //! | [`order`] | what comes before what |
 //! | [`inventory`] | what do we own, and how is that written down |
@@ -29,6 +30,7 @@ pub mod edit;
 pub mod engine;
 pub mod fold;
 pub mod health;
+pub mod ignore;
 pub mod input;
 pub mod inventory;
 pub mod mark;

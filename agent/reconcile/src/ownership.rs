@@ -10,6 +10,7 @@ use driftless_protocol::canonical;
 use driftless_protocol::marks::FIELD_MANAGER;
 use serde_json::{Map, Value, json};
 
+use crate::ignore;
 use crate::input::Millis;
 use crate::rules::Rules;
 use crate::step::TakeOver;
@@ -116,6 +117,22 @@ impl<'a> FieldSet<'a> {
                 }
             }
         }
+    }
+
+    /// Takes one child out, as a set of its own.
+    pub fn take(&mut self, raw: &str) -> Option<Self> {
+        let (raw, node) = self.nodes.remove_entry(raw)?;
+        Some(Self { nodes: BTreeMap::from([(raw, node)]) })
+    }
+
+    /// Takes something out from below a child; the child goes when nothing is left of it.
+    pub fn take_below(&mut self, raw: &str, take: impl FnOnce(&mut Self) -> Option<Self>) -> Option<Self> {
+        let (raw, mut node) = self.nodes.remove_entry(raw)?;
+        let taken = take(&mut node.below);
+        if node.member || !node.below.is_empty() {
+            self.nodes.insert(raw, node);
+        }
+        Some(Self { nodes: BTreeMap::from([(raw, Node { member: false, below: taken? })]) })
     }
 
     /// Whether the set owns the path given by raw keys: the path itself, or an atomic value above it.
@@ -294,14 +311,21 @@ pub fn listed(manager: &str, patterns: &[String]) -> bool {
     })
 }
 
+/// Whether another GitOps tool owns fields of it.
+#[must_use]
+pub fn has_tools(live: &Value, rules: &Rules) -> bool {
+    entries(live).any(|entry| !entry.is_ours() && entry.of_spec() && listed(entry.manager, &rules.tools))
+}
+
 /// The JSON patch that makes the fields of other managers ours before an apply (union, operation Apply), or `None` when
 /// there is nothing to take over. Guarded by the live object's resourceVersion.
 ///
 /// An apply removes a field only when nobody else owns it. So what people added with `kubectl edit` stays for ever unless
 /// their entry becomes ours first: the apply after it then drops what is not declared. Flux does the same to kubectl.
+/// What is ignored (JSON pointers) stays theirs: made ours and not declared, it would be removed.
 /// Entries of a subresource other than `scale` stay: `status` is not ours to apply.
 #[must_use]
-pub fn take_over(live: &Value, whose: TakeOver, rules: &Rules) -> Option<Value> {
+pub fn take_over(live: &Value, whose: TakeOver, ignored: &[String], rules: &Rules) -> Option<Value> {
     let taken = |entry: &Entry<'_>| {
         !entry.is_ours()
             && entry.of_spec()
@@ -326,6 +350,14 @@ pub fn take_over(live: &Value, whose: TakeOver, rules: &Rules) -> Option<Value> 
                 wish["fieldsV1"] = restarted_at();
                 kept.push(wish);
                 theirs.remove(&RESTARTED_AT);
+                if theirs.is_empty() {
+                    continue;
+                }
+            }
+            if let Some(left) = ignore::split_off(&mut theirs, live, ignored) {
+                let mut entry = raw.clone();
+                entry["fieldsV1"] = left.to_json();
+                kept.push(entry);
                 if theirs.is_empty() {
                     continue;
                 }

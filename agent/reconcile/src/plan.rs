@@ -43,6 +43,14 @@ pub struct View<'a> {
     pub looked: bool,
     /// How Git wants it applied.
     pub apply: ApplyMode,
+    /// It must be read again: nothing else would tell how it is.
+    pub recheck: bool,
+    /// It was there when it was first applied, and other tools own fields of it.
+    pub adopt: bool,
+    /// Since when it drifts.
+    pub drifts_since: Millis,
+    /// When its unit may heal again, by its limit per hour.
+    pub heals_again: Millis,
     /// It is there without our mark, found when it was about to be created as [`ApplyMode::IfNotPresent`].
     pub elsewhere: bool,
 }
@@ -130,6 +138,9 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
     {
         return Need::Gone;
     }
+    if view.recheck && (current.is_some() || view.live.flatten().is_some()) {
+        return Need::Read;
+    }
     let Some(baseline) = current else {
         // New content. What is live matters only where a live value goes into the request.
         return match (view.live, view.autoscaled) {
@@ -139,6 +150,9 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
         };
     };
     let Some(live) = view.live else { return Need::Listing };
+    if view.adopt && live.is_some() {
+        return Need::Apply(Purpose::Change, TakeOver::HumansAndTools);
+    }
     let merge = mode(view) == ApplyMode::Merge;
     let take_over = match live {
         None => TakeOver::No,
@@ -163,8 +177,10 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
         return Need::Later(None);
     }
     let pause = view.spec.remediation_interval_seconds.saturating_mul(1000).max(view.damping);
-    match view.last_heal.map(|last| last.saturating_add(pause)) {
-        Some(at) if at > now => Need::Later(Some(at)),
+    let paced = view.last_heal.map_or(0, |last| last.saturating_add(pause));
+    let delayed = view.drifts_since.saturating_add(view.spec.remediation_delay_seconds.saturating_mul(1000));
+    match paced.max(delayed).max(view.heals_again) {
+        at if at > now => Need::Later(Some(at)),
         _ => Need::Apply(Purpose::Heal, take_over),
     }
 }

@@ -75,6 +75,8 @@ pub struct Apply {
     pub take_over: TakeOver,
     /// Get the object first; when it is there, nothing is written and the outcome is [`Outcome::Present`].
     pub only_if_absent: bool,
+    /// Fields left to others, as JSON pointers: for [`crate::ownership::take_over`].
+    pub ignore: Vec<String>,
 }
 
 /// A named edit of the hub's bytes that only the agent can make.
@@ -84,6 +86,10 @@ pub enum Edit {
     OmitReplicas,
     /// The workload is autoscaled, but the field is still ours: keep the live value until the autoscaler writes.
     LiveReplicas(i64),
+    /// These fields, as JSON pointers, are left to others: left out.
+    DropFields(Vec<String>),
+    /// These fields are left to others, and nobody owns them: their live values are sent.
+    KeepLive(Vec<(String, Value)>),
     /// Of a Secret: move `stringData` into `data`, base64. The API server does the same, but then nobody owns the keys
     /// in `data`, and a change there would not be seen. Flux does it likewise.
     EncodeStringData,

@@ -5,7 +5,7 @@
 
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{DriftClass, FieldDrift};
-use driftless_reconcile::drift::{Baseline, diff};
+use driftless_reconcile::drift::{Baseline, Context, diff};
 use driftless_reconcile::fold::{Folded, fold};
 use driftless_reconcile::health::Health;
 use driftless_reconcile::mark::Mark;
@@ -35,7 +35,9 @@ fn baseline(declared: &Value, answer: &Value) -> Baseline {
 fn drift(declared: &Value, answer: &Value, live: &Value) -> Vec<FieldDrift> {
     let key = ObjectKey::of(declared).expect("a key");
     let baseline = baseline(declared, answer);
-    diff(&key, declared, baseline.overlay.as_deref(), live, false, &rules())
+    let rules = rules();
+    let context = Context { overlay: baseline.overlay.as_deref(), autoscaled: false, ignore: &[], merge: false, rules: &rules };
+    diff(&key, declared, live, &context)
 }
 
 /// `path: desired -> live (manager, class)`.
@@ -146,7 +148,7 @@ fn secrets_show_digests_and_never_values() {
 #[test]
 fn taking_over_leaves_to_others_what_is_not_for_an_apply() {
     let messy = sample!("deploy.messy");
-    let patch = ownership::take_over(&messy, TakeOver::Humans, &rules()).expect("there is something to take");
+    let patch = ownership::take_over(&messy, TakeOver::Humans, &[], &rules()).expect("there is something to take");
     assert_eq!(patch[0]["value"], messy["metadata"]["resourceVersion"]);
     let mut taken = messy.clone();
     taken["metadata"]["managedFields"] = patch[1]["value"].clone();
@@ -162,8 +164,8 @@ fn taking_over_leaves_to_others_what_is_not_for_an_apply() {
     // What the API server made of the same patch and the apply after it.
     let cleaned = sample!("deploy.cleaned");
     assert_eq!(shown(&drift(&sample!("deploy.desired"), &sample!("deploy.applied"), &cleaned)), [""; 0]);
-    assert!(ownership::take_over(&cleaned, TakeOver::HumansAndTools, &rules()).is_none());
-    assert!(ownership::take_over(&messy, TakeOver::No, &rules()).is_none());
+    assert!(ownership::take_over(&cleaned, TakeOver::HumansAndTools, &[], &rules()).is_none());
+    assert!(ownership::take_over(&messy, TakeOver::No, &[], &rules()).is_none());
 }
 
 fn ownership_path_of_restart() -> [&'static str; 5] {

@@ -63,7 +63,7 @@ pub enum Selection {
 pub struct Watches {
     client: kube::Client,
     seen: mpsc::Sender<Seen>,
-    running: BTreeMap<(String, String), (Resource, AbortHandle)>,
+    running: BTreeMap<(String, String), (Resource, Selection, AbortHandle)>,
     tasks: JoinSet<()>,
 }
 
@@ -78,8 +78,8 @@ impl Watches {
     pub fn set(&mut self, wanted: &[(Resource, Selection)]) {
         let keep: BTreeMap<(String, String), &(Resource, Selection)> =
             wanted.iter().map(|w| ((w.0.group.clone(), w.0.kind.clone()), w)).collect();
-        self.running.retain(|key, (resource, task)| {
-            let stays = keep.get(key).is_some_and(|(r, _)| r == resource);
+        self.running.retain(|key, (resource, selection, task)| {
+            let stays = keep.get(key).is_some_and(|(r, s)| r == resource && s == selection);
             if !stays {
                 task.abort();
             }
@@ -90,9 +90,18 @@ impl Watches {
                 continue;
             }
             let task = self.tasks.spawn(run(self.client.clone(), resource.clone(), *selection, self.seen.clone()));
-            self.running.insert(key, (resource.clone(), task));
+            self.running.insert(key, (resource.clone(), *selection, task));
         }
         // Reap what was aborted, so that the set does not grow.
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    /// Begins the watch of a kind anew, with a fresh list. A kind that is not watched stays so.
+    pub fn relist(&mut self, group: &str, kind: &str) {
+        let key = (group.to_owned(), kind.to_owned());
+        let Some((resource, selection, task)) = self.running.get_mut(&key) else { return };
+        task.abort();
+        *task = self.tasks.spawn(run(self.client.clone(), resource.clone(), *selection, self.seen.clone()));
         while self.tasks.try_join_next().is_some() {}
     }
 

@@ -175,5 +175,6 @@ pub fn unit_spec() -> UnitSpec {
         remediate_only_when_healthy: false,
         validation: Validation::None,
         take_over: false,
+        ..UnitSpec::default()
     }
 }

@@ -113,6 +113,8 @@ impl Engine {
             None => self.unready_dependency(full),
         };
         let timeout = full.spec.timeout_seconds.saturating_mul(1000);
+        let check = self.full_check(unit, now);
+        let Some(full) = self.unit(unit).and_then(|slot| slot.full()) else { return (Status::default(), None) };
         let ixs = full.objects.clone();
         if let Some(slot) = self.unit_mut(unit) {
             slot.open = blocked.is_none();
@@ -213,6 +215,14 @@ impl Engine {
         }
         if let Some(at) = self.looks_due(unit) {
             soonest(at);
+        }
+        soonest(check);
+        if let Some(slot) = self.unit_mut(unit) {
+            let healthy = tally.unhealthy.is_none();
+            if std::mem::replace(&mut slot.healthy, healthy) != healthy {
+                // Heals that wait for a healthy unit.
+                self.dirty.insert(unit);
+            }
         }
         let status = self.judge(unit, &tally, blocked, gate, now);
         if let Some(slot) = self.unit(unit)

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Engine;
 use super::state::{Ix, Live};
+use crate::ignore::Fate;
 use crate::input::GroupKind;
 use crate::step::Edit;
 
@@ -57,17 +58,28 @@ impl Engine {
 
     /// What the agent changes in an object's bytes now.
     pub(super) fn edits(&self, ix: Ix) -> Vec<Edit> {
-        let Some(obj) = self.obj(ix) else { return Vec::new() };
+        let mut edits = Vec::new();
+        let Some(obj) = self.obj(ix) else { return edits };
         if obj.key.kind == "Secret" && obj.key.group.is_empty() {
-            return vec![Edit::EncodeStringData];
+            edits.push(Edit::EncodeStringData);
         }
-        if !self.autoscaled(&obj.key) {
-            return Vec::new();
+        let Live::Present(live) = &obj.live else { return edits };
+        if self.autoscaled(&obj.key) {
+            match live.replicas_elsewhere {
+                true => edits.push(Edit::OmitReplicas),
+                false => edits.extend(live.replicas.map(Edit::LiveReplicas)),
+            }
         }
-        match &obj.live {
-            Live::Present(live) if live.replicas_elsewhere => vec![Edit::OmitReplicas],
-            Live::Present(live) => live.replicas.map(Edit::LiveReplicas).into_iter().collect(),
-            _ => Vec::new(),
+        let (mut drop, mut adopt) = (Vec::new(), Vec::new());
+        for (pointer, fate) in obj.ignored.iter().flat_map(|ignored| ignored.iter()) {
+            match fate {
+                Fate::Drop => drop.push(pointer.clone()),
+                Fate::Adopt(value) => adopt.push((pointer.clone(), value.clone())),
+            }
         }
+        // Values first: an index means the item it meant in Git.
+        edits.extend((!adopt.is_empty()).then_some(Edit::KeepLive(adopt)));
+        edits.extend((!drop.is_empty()).then_some(Edit::DropFields(drop)));
+        edits
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{Blobs, DriftMode, UnitBody, UnitSpec, UnitState, Validation};
+use driftless_protocol::bundle::{
+    ApplyMode, Blobs, DriftMode, ObjectEntry, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation,
+};
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 
@@ -132,6 +134,9 @@ impl Engine {
                 obj.drift = None;
                 obj.probed = None;
                 obj.elsewhere = false;
+                // What is left to others is known by the live object only, which is not kept.
+                obj.ignored = None;
+                obj.recheck |= obj.want.as_ref().is_some_and(|want| !want.ignore().is_empty());
                 obj.since = now;
             }
         }
@@ -177,7 +182,7 @@ impl Engine {
                 self.autoscalers.insert((*key).clone(), target);
                 self.retarget();
             }
-            let mark = Mark::of_bytes(&self.rules.hash_key, entry.blob.digest.as_bytes());
+            let mark = self.mark_of(entry);
             let want = Want {
                 unit,
                 blob: entry.blob,
@@ -212,6 +217,20 @@ impl Engine {
             unusable,
             cycle,
         }
+    }
+
+    /// The mark of what is declared: the bytes, and how they are applied. What changes either is applied.
+    fn mark_of(&self, entry: &ObjectEntry) -> Mark {
+        let mut bytes = entry.blob.digest.as_bytes().to_vec();
+        let ObjectOptions { apply, ignore, .. } = &entry.options;
+        if (*apply, ignore.as_slice()) != (ApplyMode::Override, &[]) {
+            bytes.push(*apply as u8);
+            for pointer in ignore {
+                bytes.push(0);
+                bytes.extend_from_slice(pointer.as_bytes());
+            }
+        }
+        Mark::of_bytes(&self.rules.hash_key, &bytes)
     }
 
     /// Objects of health checks that nobody declares: they are read one by one.

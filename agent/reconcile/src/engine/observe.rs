@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftless_protocol::bundle::Blobs;
+use driftless_protocol::bundle::{ApplyMode, Blobs};
 use driftless_protocol::object::ObjectKey;
 use serde_json::Value;
 
@@ -10,11 +10,11 @@ use super::Engine;
 use super::autoscale::{autoscaler_kinds, scale_target};
 use super::state::{Drift, Ix, Live, Want};
 use crate::drift::{self, Baseline};
-use crate::fold;
 use crate::input::{GroupKind, Millis, Observation};
 use crate::inventory::Entry;
 use crate::mark::{Mark, Version};
 use crate::step::Edit;
+use crate::{fold, ignore};
 
 impl Engine {
     /// What a watch saw. `blobs` is used when the object differs from what was applied.
@@ -26,7 +26,15 @@ impl Engine {
             }
             Observation::ListEnd(kind) => self.list_end(kind, now),
             Observation::Blind(kind, why) => {
-                self.kinds.entry(kind.clone()).or_default().blind = Some(why.to_owned());
+                let state = self.kinds.entry(kind.clone()).or_default();
+                if state.blind.replace(why.to_owned()).is_none() && !state.listed {
+                    // No list will tell how they are: each is read.
+                    for ix in self.of_kind(kind) {
+                        if let Some(obj) = self.obj_mut(ix) {
+                            obj.recheck = true;
+                        }
+                    }
+                }
                 self.touch_kind(kind);
             }
             Observation::Object(live) => self.see(live, blobs, now),
@@ -58,6 +66,7 @@ impl Engine {
         let state = self.kinds.entry(kind.clone()).or_default();
         let Some(began) = state.listing.take() else { return };
         let first = !std::mem::replace(&mut state.listed, true);
+        state.listed_at = now;
         state.blind = None;
         for ix in self.of_kind(kind) {
             let Some(obj) = self.obj_mut(ix) else { continue };
@@ -157,6 +166,8 @@ impl Engine {
         let serial = self.serial;
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.seen = serial;
+        let pointers = obj.want.as_ref().map(Want::ignore).unwrap_or_default();
+        obj.ignored = (!pointers.is_empty()).then(|| Box::new(ignore::fates(live, pointers)));
         let same = match &obj.live {
             Live::Present(known) => {
                 if known.health != folded.health {
@@ -235,7 +246,9 @@ impl Engine {
         let Some(declared) = self.declared(ix, want, &self.edits(ix), blobs) else { return };
         let autoscaled = self.autoscaled(&obj.key);
         let overlay = known.and_then(|b| b.overlay.as_deref());
-        let fields = drift::diff(&obj.key, &declared, overlay, live, autoscaled, &self.rules);
+        let merge = [want.apply(), folded.controls.apply].contains(&ApplyMode::Merge);
+        let context = drift::Context { overlay, autoscaled, ignore: want.ignore(), merge, rules: &self.rules };
+        let fields = drift::diff(&obj.key, &declared, live, &context);
         if known.is_none() {
             self.adopt(ix, &declared, live, fields.is_empty(), now);
             return;

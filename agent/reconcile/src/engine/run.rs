@@ -15,6 +15,7 @@ use crate::health;
 use crate::input::Millis;
 use crate::inventory::Entry;
 use crate::mark::{Mark, Version};
+use crate::ownership;
 use crate::plan::{self, Need};
 use crate::retry::{self, Class};
 use crate::step::{Action, Apply, Edit, Failure, Outcome, Purpose, ShardWrite, Step, StepId, TakeOver};
@@ -153,7 +154,10 @@ impl Engine {
             account: full.spec.service_account.clone(),
             purpose,
             take_over,
-            only_if_absent: want.apply() == ApplyMode::IfNotPresent,
+            // Whether it is there without our mark is known only by asking; most objects need not be asked for.
+            only_if_absent: want.apply() == ApplyMode::IfNotPresent
+                || (!want.ignore().is_empty() && matches!(obj.live, Live::Absent)),
+            ignore: want.ignore().to_vec(),
         };
         let (blob, mark, unit) = (want.blob, want.mark, want.unit);
         Some(match need {
@@ -276,7 +280,7 @@ impl Engine {
                             let applied = Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before };
                             self.applied(applied, answer, blobs, now);
                         }
-                        Outcome::Present(_) => self.present(ix, now),
+                        Outcome::Present(live) => self.present(ix, live, blobs, now),
                         other => self.failed(ix, mark, other, now),
                     },
                     Flight::DryRun { blob, mark, edits, .. } => match outcome {
@@ -355,14 +359,22 @@ impl Engine {
             self.failed(ix, mark, Outcome::Failed(failure), now);
             return;
         };
+        let adopt = purpose == Purpose::Create && ownership::has_tools(answer, &self.rules);
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.trouble = None;
+        obj.adopt = adopt;
         let contested = obj.drift.as_ref().is_some_and(|d| d.fields.iter().any(|f| plan::may_contest(f.class)));
         let changed = before.as_ref() != Some(&folded.version);
         if purpose == Purpose::Heal {
             // Also when it changed nothing: then the difference is one the server makes, and the new baseline holds it.
             obj.pace.healed(contested && changed, now);
         }
+        if purpose == Purpose::Heal
+            && let Some(slot) = self.unit_mut(unit)
+        {
+            slot.healed(now);
+        }
+        let Some(obj) = self.obj_mut(ix) else { return };
         let key = Arc::clone(&obj.key);
         let api_version = obj.want.as_ref().map(|want| Arc::clone(&want.api_version));
         let declared = blobs.get(&blob.digest).and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
@@ -406,9 +418,16 @@ impl Engine {
         }
     }
 
-    /// It was to be created only if it is not there, and it is: somebody else's, so it is not in our inventory either.
-    fn present(&mut self, ix: Ix, now: Millis) {
+    /// It is there without our mark. To be created only if it is not there, it is somebody else's and not in our inventory
+    /// either; else it is made ours, now that it is known what of it is left to others.
+    fn present(&mut self, ix: Ix, live: &Value, blobs: &dyn Blobs, now: Millis) {
         let Some(obj) = self.obj_mut(ix) else { return };
+        if obj.want.as_ref().is_some_and(|want| want.apply() != ApplyMode::IfNotPresent) {
+            if let Some(folded) = fold::fold(live, &self.rules) {
+                self.absorb(ix, folded, live, blobs, now);
+            }
+            return;
+        }
         obj.elsewhere = true;
         obj.trouble = None;
         obj.since = now;
@@ -421,6 +440,9 @@ impl Engine {
 
     /// An object was read to be compared.
     fn was_read(&mut self, ix: Ix, outcome: Outcome<'_>, blobs: &dyn Blobs, now: Millis) {
+        if let Some(obj) = self.obj_mut(ix) {
+            obj.recheck = false;
+        }
         match outcome {
             Outcome::Object(live) => {
                 let Some(folded) = fold::fold(live, &self.rules) else { return };

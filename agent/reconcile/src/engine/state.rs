@@ -9,6 +9,7 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{FieldDrift, HeldDelete, Ready, RecentEvent, Waiting};
 
 use crate::fold::Folded;
+use crate::ignore::Fate;
 use crate::input::Millis;
 use crate::mark::Mark;
 use crate::order::Stage;
@@ -46,6 +47,12 @@ pub(super) struct Obj {
     pub(super) probed: Option<(Mark, Mark)>,
     /// It was read for a comparison in this state: live ownership, live additions, declared content.
     pub(super) looked: Option<(Mark, Mark, Mark)>,
+    /// What becomes of its ignored fields when it is sent, by the live object.
+    pub(super) ignored: Option<Box<Vec<(String, Fate)>>>,
+    /// Read it again whatever is known of it: nothing else would tell.
+    pub(super) recheck: bool,
+    /// It was there when it was made ours, with fields of other tools: they become ours too.
+    pub(super) adopt: bool,
     /// It is there without our mark: found when it was about to be created as `IfNotPresent`.
     pub(super) elsewhere: bool,
     /// When its health last changed.
@@ -69,6 +76,10 @@ pub(super) struct Want {
 }
 
 impl Want {
+    pub(super) fn ignore(&self) -> &[String] {
+        self.options.as_ref().map(|options| options.ignore.as_slice()).unwrap_or_default()
+    }
+
     pub(super) fn apply(&self) -> ApplyMode {
         self.options.as_ref().map(|options| options.apply).unwrap_or_default()
     }
@@ -159,6 +170,12 @@ pub(super) struct Slot {
     pub(super) wake: Option<Millis>,
     /// Objects of it that are queued or busy.
     pub(super) work: u32,
+    /// All of its objects that have a health are healthy, waited for or not.
+    pub(super) healthy: bool,
+    /// When it was healed in the last hour, oldest first; kept only where a limit is set.
+    pub(super) heals: VecDeque<Millis>,
+    /// When its objects were last checked in full.
+    pub(super) checked: Millis,
     /// Objects of its health checks that are not declared anywhere: last verdict and when to look again.
     pub(super) looks: Vec<Look>,
 }
@@ -216,6 +233,8 @@ pub(super) struct Kind {
     pub(super) listing: Option<u64>,
     /// It was listed at least once.
     pub(super) listed: bool,
+    /// When the last list was complete, or asked for.
+    pub(super) listed_at: Millis,
     /// It cannot be watched, and why.
     pub(super) blind: Option<String>,
 }
@@ -248,7 +267,30 @@ impl Slot {
             reported: Mark::NONE,
             wake: None,
             work: 0,
+            healthy: false,
+            heals: VecDeque::new(),
+            checked: now,
             looks: Vec::new(),
+        }
+    }
+
+    /// When it may heal again, at most so many times an hour; 0 means without limit.
+    pub(super) fn heals_again(&self, limit: u32, now: Millis) -> Millis {
+        const HOUR: Millis = 3_600_000;
+        let limit = limit as usize;
+        if limit == 0 || self.heals.len() < limit {
+            return 0;
+        }
+        let oldest = self.heals.get(self.heals.len() - limit).map_or(0, |at| at.saturating_add(HOUR));
+        if oldest > now { oldest } else { 0 }
+    }
+
+    /// Counts a heal.
+    pub(super) fn healed(&mut self, now: Millis) {
+        let limit = self.full().map_or(0, |full| full.spec.heals_per_hour) as usize;
+        self.heals.push_back(now);
+        while self.heals.len() > limit {
+            self.heals.pop_front();
         }
     }
 
@@ -286,6 +328,9 @@ impl Obj {
             pace: Pace::default(),
             probed: None,
             looked: None,
+            ignored: None,
+            recheck: false,
+            adopt: false,
             elsewhere: false,
             health_since: now,
             since: now,

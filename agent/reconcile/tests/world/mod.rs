@@ -301,9 +301,9 @@ impl Cluster {
     }
 
     /// A JSON patch as `take_over` makes it.
-    fn take_over(&mut self, key: &ObjectKey, whose: TakeOver, rules: &Rules) {
+    fn take_over(&mut self, key: &ObjectKey, whose: TakeOver, ignored: &[String], rules: &Rules) {
         let Some(live) = self.get(key) else { return };
-        let Some(patch) = ownership::take_over(&live, whose, rules) else { return };
+        let Some(patch) = ownership::take_over(&live, whose, ignored, rules) else { return };
         assert_eq!(patch[0]["value"], live["metadata"]["resourceVersion"]);
         let entries = patch[1]["value"].as_array().unwrap().clone();
         let version = self.bump();
@@ -414,6 +414,7 @@ pub fn unit(name: &str, objects: Vec<Value>) -> Unit {
         remediate_only_when_healthy: false,
         validation: Validation::None,
         take_over: false,
+        ..UnitSpec::default()
     };
     Unit {
         id: UnitId::kustomization("flux-system", name),
@@ -572,6 +573,12 @@ pub struct World {
     pub in_flight_most: usize,
     /// The watch brings a write before its answer comes.
     pub watch_first: bool,
+    /// Watch events are lost.
+    pub deaf: bool,
+    /// Kinds that may not be listed or watched.
+    pub blind: BTreeSet<String>,
+    /// Kinds that were listed anew.
+    pub relists: Vec<String>,
     /// The last apply found its object there and wrote nothing.
     present: bool,
 }
@@ -597,6 +604,9 @@ impl World {
             watched: BTreeSet::new(),
             in_flight_most: 0,
             watch_first: false,
+            deaf: false,
+            blind: BTreeSet::new(),
+            relists: Vec::new(),
             present: false,
         };
         world.boot();
@@ -639,19 +649,26 @@ impl World {
     fn watch(&mut self) {
         for wanted in self.engine.wanted() {
             if self.watched.insert(wanted.kind.clone()) {
-                self.engine.observe(Observation::ListBegin(&wanted.kind), &self.store, self.now);
-                for live in self.cluster.list(&wanted.kind) {
-                    self.engine.observe(Observation::Object(&live), &self.store, self.now);
+                match self.blind.contains(&wanted.kind.kind) {
+                    true => self.engine.observe(Observation::Blind(&wanted.kind, "forbidden"), &self.store, self.now),
+                    false => self.list(&wanted.kind),
                 }
-                self.engine.observe(Observation::ListEnd(&wanted.kind), &self.store, self.now);
             }
         }
+    }
+
+    fn list(&mut self, kind: &GroupKind) {
+        self.engine.observe(Observation::ListBegin(kind), &self.store, self.now);
+        for live in self.cluster.list(kind) {
+            self.engine.observe(Observation::Object(&live), &self.store, self.now);
+        }
+        self.engine.observe(Observation::ListEnd(kind), &self.store, self.now);
     }
 
     pub fn deliver(&mut self) {
         while let Some((gone, value)) = self.cluster.events.pop_front() {
             let kind = GroupKind::of(&ObjectKey::of(&value).unwrap());
-            if !self.watched.contains(&kind) {
+            if !self.watched.contains(&kind) || self.deaf || self.blind.contains(&kind.kind) {
                 continue;
             }
             let seen = if gone { Observation::Gone(&value) } else { Observation::Object(&value) };
@@ -677,7 +694,7 @@ impl World {
                 Ok(self.cluster.get(&apply.key))
             }
             Action::Apply(apply) => {
-                self.cluster.take_over(&apply.key, apply.take_over, &self.rules);
+                self.cluster.take_over(&apply.key, apply.take_over, &apply.ignore, &self.rules);
                 let bytes = self.store.get(&apply.blob.digest).unwrap();
                 let declared: Value = serde_json::from_slice(&edit::body(&bytes, &apply.edits).unwrap()).unwrap();
                 self.cluster.log.push(format!("{:?} {}", apply.purpose, apply.key));
@@ -706,6 +723,10 @@ impl World {
             self.deliver();
             self.watch();
             let steps = self.engine.poll(self.now);
+            for kind in self.engine.take_relists() {
+                self.relists.push(kind.kind.clone());
+                self.list(&kind);
+            }
             self.in_flight_most = self.in_flight_most.max(steps.len());
             if steps.is_empty() && self.cluster.events.is_empty() {
                 match self.engine.next_deadline() {

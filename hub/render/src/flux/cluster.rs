@@ -470,5 +470,6 @@ pub(crate) fn inert_spec() -> UnitSpec {
         remediate_only_when_healthy: false,
         validation: Validation::None,
         take_over: false,
+        ..UnitSpec::default()
     }
 }

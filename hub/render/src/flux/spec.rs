@@ -186,6 +186,7 @@ fn unit_spec<'a>(
         remediate_only_when_healthy: false,
         validation: Validation::None,
         take_over: false,
+        ..UnitSpec::default()
     };
     if out.wait && !out.health_checks.is_empty() {
         // Flux ignores the list when it waits for everything.
@@ -253,6 +254,18 @@ fn annotations<'a>(object: &Fields<'a>, out: &mut UnitSpec, notes: &mut Vec<Note
         match go_seconds(text) {
             Some(seconds) => out.remediation_interval_seconds = seconds,
             None => bad(marks::REMEDIATION_INTERVAL, text, "a duration such as 10m"),
+        }
+    }
+    if let Some(text) = annotations.text(marks::REMEDIATION_DELAY)? {
+        match go_seconds(text) {
+            Some(seconds) => out.remediation_delay_seconds = seconds,
+            None => bad(marks::REMEDIATION_DELAY, text, "a duration such as 30s"),
+        }
+    }
+    if let Some(text) = annotations.text(marks::REMEDIATION_LIMIT)? {
+        match text.parse::<u32>() {
+            Ok(limit) => out.heals_per_hour = limit,
+            Err(_) => bad(marks::REMEDIATION_LIMIT, text, "a number of heals, such as \"10\" (0: without limit)"),
         }
     }
     match annotations.text(marks::REMEDIATE_WHEN)? {
