@@ -8,10 +8,11 @@ use std::process::Command;
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("driftless-yaml", &[]),
     ("driftless-subst", &[]),
+    ("driftless-cel", &[]),
     ("driftless-protocol", &[]),
-    ("driftless-render", &["driftless-protocol", "driftless-yaml", "driftless-subst"]),
+    ("driftless-render", &["driftless-cel", "driftless-protocol", "driftless-yaml", "driftless-subst"]),
     ("driftless-rollout", &["driftless-protocol"]),
-    ("driftless-reconcile", &["driftless-protocol"]),
+    ("driftless-reconcile", &["driftless-cel", "driftless-protocol"]),
     ("driftless-source", &["driftless-protocol", "driftless-render"]),
     ("driftless-store", &["driftless-protocol"]),
     (
@@ -30,6 +31,7 @@ const TOP: &str = "driftless-e2e";
 const PURE: &[(&str, &[&str])] = &[
     ("driftless-yaml", &["libyaml-rs", "thiserror"]),
     ("driftless-subst", &["sha2", "thiserror"]),
+    ("driftless-cel", &["kube-cel", "serde_json", "thiserror"]),
     (
         "driftless-protocol",
         &["base64", "bincode", "blake3", "ed25519-dalek", "serde", "serde_json", "thiserror", "zeroize", "zstd"],

@@ -143,6 +143,9 @@ pub struct UnitBody {
     pub path: String,
     /// How to apply, heal, prune and judge it.
     pub spec: UnitSpec,
+    /// The Flux object as rendered, without status: only where some `readyExpr` of the cluster speaks of this unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<serde_json::Value>,
     /// Its objects in the order the renderer gave, which is Flux's before staging.
     pub objects: Vec<ObjectEntry>,
     /// Objects Git holds that are not sent: kept in the cluster, never pruned for their absence here.
@@ -249,6 +252,12 @@ pub struct UnitSpec {
     /// Objects to judge the unit's health by (besides `wait`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health_checks: Vec<ObjectKey>,
+    /// CEL expressions that judge objects of a kind, in the place of its conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health_exprs: Vec<HealthExpr>,
+    /// CEL expressions that say when a dependency is ready, in the place of its Ready condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ready_exprs: Vec<ReadyExpr>,
     /// `namespace/name` of the account that writes; `None`: the agent's applier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccount>,
@@ -273,6 +282,34 @@ pub struct UnitSpec {
     /// Act although Git suspends the unit for Flux (`driftless.dev/take-over`).
     #[serde(default)]
     pub take_over: bool,
+}
+
+/// One entry of `healthCheckExprs`. Asked in the order in progress, failed, current; none true is in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthExpr {
+    /// API group of the kind; its version does not matter.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// True when the object is as its spec says.
+    pub current: String,
+    /// True while it is on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_progress: Option<String>,
+    /// True when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// One `dependsOn[].readyExpr`, over `self` and `dep`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadyExpr {
+    /// The dependency.
+    pub unit: UnitId,
+    /// The expression.
+    pub expr: String,
 }
 
 /// The account a unit's writes are made as.

@@ -19,12 +19,13 @@ mod state;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use driftless_protocol::bundle::Reason;
+use driftless_protocol::bundle::{HealthExpr, Reason};
 use driftless_protocol::id::{Generation, UnitId};
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::UnitReport;
 
 use self::state::{Ix, Kind, Obj, Slot, UnitIx};
+use crate::health::Asked;
 use crate::input::{GroupKind, Millis, Wanted};
 use crate::inventory::{Inventory, InventoryError};
 use crate::rules::Rules;
@@ -76,6 +77,8 @@ pub struct Engine {
 
     dirty: BTreeSet<UnitIx>,
     deletes_dirty: bool,
+    /// Compiled `healthCheckExprs`, each once.
+    compiled: Vec<(Vec<HealthExpr>, Arc<[Asked]>)>,
     /// Kinds whose list is to be read anew.
     relists: BTreeSet<GroupKind>,
     /// When deletes that are held for the sum of an hour may be judged otherwise.
@@ -124,6 +127,7 @@ impl Engine {
             suspects: BTreeMap::new(),
             dirty: BTreeSet::new(),
             deletes_dirty: false,
+            compiled: Vec::new(),
             relists: BTreeSet::new(),
             budget_due: None,
             report_dirty: BTreeSet::new(),

@@ -57,9 +57,10 @@ pub struct Folded {
     pub finalizers: Option<Box<str>>,
 }
 
-/// Folds a live object. `None` when it has no UID: then it is no live object.
+/// Folds a live object, judged by the expressions of its kind where there are some. `None` when it has no UID: then it is no
+/// live object.
 #[must_use]
-pub fn fold(live: &Value, rules: &Rules) -> Option<Folded> {
+pub fn fold(live: &Value, asked: &[health::Asked], rules: &Rules) -> Option<Folded> {
     let metadata = live.get("metadata")?;
     let text = |field: &str| metadata.get(field).and_then(Value::as_str);
     let uid = Uid::from(text("uid").filter(|uid| !uid.is_empty())?);
@@ -78,7 +79,7 @@ pub fn fold(live: &Value, rules: &Rules) -> Option<Folded> {
     let replicas_elsewhere = !ours.owns(&replicas_path)
         && ownership::entries(live)
             .any(|e| e.of_spec() && e.manager != FIELD_MANAGER && FieldSet::parse(e.fields).owns(&replicas_path));
-    let verdict = health::judge(live);
+    let verdict = health::judge(live, asked);
     let deleting = text("deletionTimestamp").is_some();
     let finalizers = deleting.then(|| {
         let list = metadata.get("finalizers").and_then(Value::as_array);

@@ -206,12 +206,12 @@ fn verdicts() {
     ];
     for (api_version, kind, spec, status, health, says) in rows {
         let live = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x", "generation": 2}, "spec": spec, "status": status});
-        let verdict = judge(&live);
+        let verdict = judge(&live, &[]);
         assert_eq!(verdict.health, health, "{kind} {status}: {verdict:?}");
         assert!(verdict.message.as_deref().unwrap_or_default().contains(says), "{kind} {status}: {verdict:?}");
         assert_eq!(verdict.message.is_none(), health == Current, "{kind} {status}");
         let mut dying = live;
         dying["metadata"]["deletionTimestamp"] = "2026-11-21T11:23:58Z".into();
-        assert_eq!(judge(&dying).health, Terminating);
+        assert_eq!(judge(&dying, &[]).health, Terminating);
     }
 }

@@ -25,7 +25,7 @@ macro_rules! sample {
 }
 
 fn folded(live: &Value) -> Folded {
-    fold(live, &rules()).expect("a live object")
+    fold(live, &[], &rules()).expect("a live object")
 }
 
 fn baseline(declared: &Value, answer: &Value) -> Baseline {
@@ -36,7 +36,8 @@ fn drift(declared: &Value, answer: &Value, live: &Value) -> Vec<FieldDrift> {
     let key = ObjectKey::of(declared).expect("a key");
     let baseline = baseline(declared, answer);
     let rules = rules();
-    let context = Context { overlay: baseline.overlay.as_deref(), autoscaled: false, ignore: &[], merge: false, rules: &rules };
+    let context =
+        Context { overlay: baseline.overlay.as_deref(), autoscaled: false, ignore: &[], merge: false, rules: &rules };
     diff(&key, declared, live, &context)
 }
 

@@ -86,6 +86,7 @@ pub fn assemble(
                     source: unit.source.clone(),
                     path: unit.path.clone(),
                     spec: unit.spec.clone(),
+                    definition: unit.definition.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok()),
                     objects: rendered_objects
                         .iter()
                         .map(|o| ObjectEntry {

@@ -123,6 +123,7 @@ pub fn make_of(sequence: u64, units: &[Vec<String>]) -> Made {
             })
             .collect();
         let body = UnitBody {
+            definition: None,
             format: FORMAT,
             id: id.clone(),
             source: "flux-system/flux-system".into(),

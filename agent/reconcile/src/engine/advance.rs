@@ -110,7 +110,7 @@ impl Engine {
         let Some(full) = self.unit(unit).and_then(|slot| slot.full()) else { return (Status::default(), None) };
         let blocked = match &full.cycle {
             Some(cycle) => Some(format!("it depends on itself: {cycle}; remove one dependsOn")),
-            None => self.unready_dependency(full),
+            None => self.unready_dependency(unit, full),
         };
         let timeout = full.spec.timeout_seconds.saturating_mul(1000);
         let check = self.full_check(unit, now);
@@ -148,15 +148,9 @@ impl Engine {
             let healthy = obj.live.folded().map(|live| live.health);
             match &progress {
                 Progress::InSync | Progress::Drifted => {
-                    if let Some(live) = obj.live.folded().filter(|live| live.health != Health::Current) {
-                        let worse = tally
-                            .unhealthy
-                            .as_ref()
-                            .is_none_or(|(h, _)| *h != Health::Failed && live.health == Health::Failed);
-                        if worse {
-                            let why = live.health_message.as_deref().unwrap_or("not healthy");
-                            tally.unhealthy = Some((live.health, format!("{}: {why}", obj.key)));
-                        }
+                    if let Some(live) = obj.live.folded() {
+                        let why = live.health_message.as_deref().unwrap_or("not healthy");
+                        tally.unhealthy.add(live.health, &obj.key, why);
                     }
                     if stage < Stage::Resources && gate.is_none() && stage == gate_stage {
                         let deadline = obj.health_since.saturating_add(timeout);
@@ -218,7 +212,7 @@ impl Engine {
         }
         soonest(check);
         if let Some(slot) = self.unit_mut(unit) {
-            let healthy = tally.unhealthy.is_none();
+            let healthy = tally.unhealthy.is_empty();
             if std::mem::replace(&mut slot.healthy, healthy) != healthy {
                 // Heals that wait for a healthy unit.
                 self.dirty.insert(unit);

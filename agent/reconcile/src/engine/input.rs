@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use driftless_cel::Question;
 use driftless_protocol::bundle::{
-    ApplyMode, Blobs, DriftMode, ObjectEntry, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation,
+    ApplyMode, Blobs, DriftMode, HealthExpr, ObjectEntry, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation,
 };
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
@@ -12,6 +13,7 @@ use driftless_protocol::object::ObjectKey;
 use super::Engine;
 use super::autoscale::{autoscaler_kinds, scale_target};
 use super::state::{Full, Ix, Live, Look, Obj, Slot, State, UnitIx, Want};
+use crate::health::Asked;
 use crate::input::{Desired, GroupKind, Millis, ServedKind};
 use crate::inventory::{self, UnitRecord};
 use crate::mark::Mark;
@@ -67,12 +69,16 @@ impl Engine {
                 before.insert(ix as Ix, want);
             }
         }
+        // Those that no body has any more go: what is used again is compiled again.
+        let in_use = |of: &[HealthExpr]| desired.bodies.iter().any(|body| body.spec.health_exprs == of);
+        self.compiled.retain(|(of, _)| in_use(of));
         let mut kept_states: BTreeMap<UnitIx, State> = BTreeMap::new();
         for unit in 0..self.units.len() as UnitIx {
             if let Some(slot) = self.unit_mut(unit) {
                 kept_states.insert(unit, std::mem::replace(&mut slot.state, State::Left));
             }
         }
+        let mut rejudged: Vec<Ix> = Vec::new();
         for listed in &desired.index.units {
             let id = Arc::new(listed.id.clone());
             let unit = self.slot_of(&id, now);
@@ -106,6 +112,24 @@ impl Engine {
                 (Some(State::Full(old)), Some((digest, ..))) => old.body == digest,
                 _ => false,
             };
+            // Kinds that are judged in another way now are read again: what was seen of them is not kept.
+            let exprs_before = match kept_states.get(&unit) {
+                Some(State::Full(old)) => old.spec.health_exprs.as_slice(),
+                _ => &[],
+            };
+            if let State::Full(full) = &state
+                && full.spec.health_exprs != exprs_before
+            {
+                let of = |exprs: &[HealthExpr], key: &ObjectKey| {
+                    exprs.iter().any(|expr| expr.kind == key.kind && expr.group == key.group)
+                };
+                let again = full.objects.iter().filter(|ix| {
+                    let key = self.objects.get(**ix as usize).and_then(Option::as_ref).map(|obj| &*obj.key);
+                    key.is_some_and(|key| of(exprs_before, key) || of(&full.spec.health_exprs, key))
+                });
+                rejudged.extend(again.copied());
+            }
+            let Some(slot) = self.units.get_mut(unit as usize) else { continue };
             if !same {
                 slot.started = now;
                 slot.settled = None;
@@ -117,6 +141,11 @@ impl Engine {
             slot.looks = looks;
         }
 
+        for ix in rejudged {
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.recheck |= obj.live.folded().is_some();
+            }
+        }
         for slot in &mut self.units {
             // What was said of a unit that is gone was said with the last bundle.
             let owns = || self.inventory.iter().any(|(_, entry)| entry.unit == slot.id);
@@ -202,6 +231,10 @@ impl Engine {
             let (a, b) = (self.obj(*a), self.obj(*b));
             a.map(|o| order::sort_key(&o.key)).cmp(&b.map(|o| order::sort_key(&o.key)))
         });
+        // Compiled once per text: most units of a cluster that have expressions have the same.
+        let asked = self.asked(&body.spec.health_exprs, &mut unusable);
+        let ready = body.spec.ready_exprs.iter();
+        let ready = ready.map(|ready| (ready.unit.clone(), Question::compile(&ready.expr))).collect();
         if self.inventory_read
             && let Some(id) = self.unit(unit).map(|slot| Arc::clone(&slot.id))
         {
@@ -210,6 +243,9 @@ impl Engine {
         }
         Full {
             body: digest,
+            asked,
+            ready,
+            definition: body.definition.clone(),
             spec: body.spec.clone(),
             revision,
             objects,
@@ -217,6 +253,29 @@ impl Engine {
             unusable,
             cycle,
         }
+    }
+
+    fn asked(&mut self, exprs: &[HealthExpr], unusable: &mut Vec<(ObjectKey, &'static str, String)>) -> Arc<[Asked]> {
+        if exprs.is_empty() {
+            return Arc::default();
+        }
+        if let Some((_, asked)) = self.compiled.iter().find(|(of, _)| of == exprs) {
+            return Arc::clone(asked);
+        }
+        let mut out = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            match Asked::compile(expr) {
+                Ok(asked) => out.push(asked),
+                Err(why) => {
+                    let (group, kind) = (expr.group.clone(), expr.kind.clone());
+                    let key = ObjectKey { group, kind, namespace: String::new(), name: "(healthCheckExprs)".into() };
+                    unusable.push((key, "BadExpression", format!("{why}; update the agent, or change the expression")));
+                }
+            }
+        }
+        let asked: Arc<[Asked]> = out.into();
+        self.compiled.push((exprs.to_vec(), Arc::clone(&asked)));
+        asked
     }
 
     /// The mark of what is declared: the bytes, and how they are applied. What changes either is applied.

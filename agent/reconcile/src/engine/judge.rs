@@ -1,9 +1,13 @@
 //! The verdict on a unit: ready, or why not.
 
+use driftless_cel::{CelError, Question};
+use driftless_protocol::id::UnitId;
+use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{Ready, Waiting, reason};
+use serde_json::{Value, json};
 
 use super::Engine;
-use super::state::{Full, Live, Obj, State, Status, UnitIx};
+use super::state::{Full, Live, Obj, Slot, State, Status, UnitIx};
 use crate::health::Health;
 use crate::input::Millis;
 
@@ -17,12 +21,54 @@ pub(super) struct Tally {
     pub(super) missing_kinds: usize,
     pub(super) first_pending: Option<String>,
     pub(super) errors: Vec<String>,
-    pub(super) unhealthy: Option<(Health, String)>,
+    /// Not healthy, or not yet, in apply order.
+    pub(super) unhealthy: Unhealthy,
+}
+
+/// Objects that are not healthy: how many, how the worst is, and the first of them in words.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unhealthy {
+    count: usize,
+    failed: bool,
+    shown: Vec<String>,
+}
+
+/// Objects named in a unit's message; the rest are in its report.
+const SHOWN: usize = 5;
+
+impl Unhealthy {
+    pub(super) fn add(&mut self, health: Health, key: &ObjectKey, why: &str) {
+        if health == Health::Current {
+            return;
+        }
+        self.count += 1;
+        let text = format!("{key}: {why}");
+        // What failed is named before what is on its way.
+        if health == Health::Failed && !self.failed {
+            self.failed = true;
+            self.shown.insert(0, text);
+        } else {
+            self.shown.push(text);
+        }
+        self.shown.truncate(SHOWN);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn words(&self) -> String {
+        let mut text = self.shown.join("; ");
+        if self.count > self.shown.len() {
+            text.push_str(&format!("; and {} more", self.count - self.shown.len()));
+        }
+        text
+    }
 }
 
 impl Engine {
     /// The first dependency that is not ready, as a sentence.
-    pub(super) fn unready_dependency(&self, full: &Full) -> Option<String> {
+    pub(super) fn unready_dependency(&self, unit: UnitIx, full: &Full) -> Option<String> {
         full.spec.depends_on.iter().find_map(|id| {
             let Some(slot) = self.by_unit.get(id).and_then(|unit| self.unit(*unit)) else {
                 return Some(format!("dependsOn {id}: there is no such unit in this cluster"));
@@ -33,6 +79,9 @@ impl Engine {
                 // As Flux does, a suspended unit counts as it stands: by whether it was ever applied here.
                 State::Suspended(_) if self.inventory.units().any(|(known, _)| **known == *id) => None,
                 State::Suspended(_) => Some(format!("dependsOn {id}: it is suspended and was never applied here")),
+                State::Full(_) if let Some((_, question)) = full.ready.iter().find(|(of, _)| of == id) => {
+                    self.unready_by_expression(unit, id, question)
+                }
                 State::Full(other) => {
                     if slot.status.ready == Ready::True && slot.applied == Some(other.body) && !self.unjudged(id) {
                         return None;
@@ -44,6 +93,66 @@ impl Engine {
                     Some(format!("dependsOn {id}: not ready: {message}"))
                 }
             }
+        })
+    }
+
+    /// What a `readyExpr` says, which takes the place of the dependency's Ready condition, as in Flux.
+    fn unready_by_expression(
+        &self,
+        unit: UnitIx,
+        id: &UnitId,
+        question: &Result<Question, CelError>,
+    ) -> Option<String> {
+        let dependency = self.by_unit.get(id).and_then(|unit| self.unit(*unit))?;
+        let own = self.unit(unit)?;
+        let question = match question {
+            Ok(question) => question,
+            Err(why) => return Some(format!("dependsOn {id}: readyExpr: {why}")),
+        };
+        let (dep, own) = (self.as_flux_object(dependency, self.unjudged(id)), self.as_flux_object(own, false));
+        match question.ask([("dep", &dep), ("self", &own)]) {
+            Ok(true) => None,
+            Ok(false) => Some(format!("dependsOn {id}: readyExpr is not true: {}", question.text())),
+            Err(why) => Some(format!("dependsOn {id}: readyExpr {}: {why}", question.text())),
+        }
+    }
+
+    /// A unit as its Flux object would stand in the cluster, with the status that Flux would give it.
+    fn as_flux_object(&self, slot: &Slot, unjudged: bool) -> Value {
+        let full = slot.full();
+        let definition = full.and_then(|full| full.definition.as_ref());
+        let part = |name: &str| definition.and_then(|d| d.get(name)).cloned().unwrap_or_else(|| json!({}));
+        let mut metadata = part("metadata");
+        let current = !unjudged && full.is_some_and(|full| slot.applied == Some(full.body));
+        if let Some(map) = metadata.as_object_mut() {
+            map.insert("name".into(), slot.id.name.clone().into());
+            map.insert("namespace".into(), slot.id.namespace.clone().into());
+            for field in ["labels", "annotations"] {
+                map.entry(field).or_insert_with(|| json!({}));
+            }
+            map.insert("generation".into(), 2.into());
+        }
+        let observed = if current { 2 } else { 1 };
+        let ready = match slot.status.ready {
+            Ready::True => "True",
+            Ready::False => "False",
+            Ready::Unknown => "Unknown",
+        };
+        let revision = full.and_then(|full| full.revision.clone());
+        json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": slot.id.kind.as_str(),
+            "metadata": metadata,
+            "spec": part("spec"),
+            "status": {
+                "observedGeneration": observed,
+                "lastAppliedRevision": slot.applied_revision.clone().unwrap_or_default(),
+                "lastAttemptedRevision": revision.unwrap_or_default(),
+                "conditions": [{
+                    "type": "Ready", "status": ready, "reason": slot.status.reason, "message": slot.status.message,
+                    "observedGeneration": observed,
+                }],
+            },
         })
     }
 
@@ -102,34 +211,34 @@ impl Engine {
         if tally.not_served > 0 {
             notes.push_str(&format!("; {} objects of kinds the cluster does not serve", tally.not_served));
         }
-        let unhealthy = if full.spec.wait { tally.unhealthy.clone() } else { None }.or(looks);
-        if let Some((health, why)) = unhealthy {
+        let unhealthy = if full.spec.wait { &tally.unhealthy } else { &looks };
+        if !unhealthy.is_empty() {
+            let (words, count) = (unhealthy.words(), unhealthy.count);
+            let waits = waiting(format!("health of {words}"));
             let late = now >= settled.saturating_add(full.spec.timeout_seconds.saturating_mul(1000));
-            if health == Health::Failed || late {
-                let took =
-                    if late { format!(" (not healthy within {} s)", full.spec.timeout_seconds) } else { String::new() };
-                return status(
-                    Ready::False,
-                    reason::HEALTH_CHECK_FAILED,
-                    format!("{why}{took}"),
-                    waiting(format!("health of {why}")),
-                );
+            if late {
+                let message =
+                    format!("{count} objects are not healthy within {} s: {words}", full.spec.timeout_seconds);
+                return status(Ready::False, reason::HEALTH_CHECK_FAILED, message, waits);
             }
-            let message = format!("applied {shown_revision}, waits for {why}");
-            return status(Ready::Unknown, reason::HEALTH_CHECK_PENDING, message, waiting(format!("health of {why}")));
+            if unhealthy.failed {
+                return status(Ready::False, reason::HEALTH_CHECK_FAILED, words, waits);
+            }
+            let message = format!("applied {shown_revision}, waits for {words}");
+            return status(Ready::Unknown, reason::HEALTH_CHECK_PENDING, message, waits);
         }
         status(Ready::True, reason::SUCCEEDED, format!("Applied revision: {shown_revision}{notes}"), None)
     }
 
-    /// The worst verdict over the unit's `healthChecks`, declared here or not.
-    fn looks_verdict(&self, unit: UnitIx) -> Option<(Health, String)> {
-        let slot = self.unit(unit)?;
-        let full = slot.full()?;
+    /// What of the unit's `healthChecks` is not healthy, declared here or not.
+    fn looks_verdict(&self, unit: UnitIx) -> Unhealthy {
+        let mut out = Unhealthy::default();
+        let Some(slot) = self.unit(unit) else { return out };
+        let Some(full) = slot.full() else { return out };
         if full.spec.wait {
             // Flux ignores healthChecks when it waits for everything.
-            return None;
+            return out;
         }
-        let mut worst = None;
         for key in &full.spec.health_checks {
             let declared = self.by_key.get(key).and_then(|ix| self.obj(*ix)).filter(|obj| obj.want.is_some());
             let (health, why) = match (declared, slot.looks.iter().find(|look| look.key == *key)) {
@@ -143,11 +252,9 @@ impl Engine {
                 },
                 (None, None) => continue,
             };
-            if health != Health::Current && worst.as_ref().is_none_or(|(h, _)| *h != Health::Failed) {
-                worst = Some((health, format!("{key}: {}", why.unwrap_or_else(|| "not healthy".to_owned()))));
-            }
+            out.add(health, key, why.as_deref().unwrap_or("not healthy"));
         }
-        worst
+        out
     }
 
     /// When a health check of a foreign object is due.

@@ -42,7 +42,7 @@ impl Engine {
         }
     }
 
-    fn of_kind(&self, kind: &GroupKind) -> Vec<Ix> {
+    pub(super) fn of_kind(&self, kind: &GroupKind) -> Vec<Ix> {
         let from = ObjectKey {
             group: kind.group.clone(),
             kind: kind.kind.clone(),
@@ -156,9 +156,16 @@ impl Engine {
                 return;
             }
         }
-        if let Some(folded) = fold::fold(live, &self.rules) {
+        if let Some(folded) = self.fold(ix, live) {
             self.absorb(ix, folded, live, blobs, now);
         }
+    }
+
+    /// Folds a live object, judged as the unit that declares it says.
+    pub(super) fn fold(&self, ix: Ix, live: &Value) -> Option<fold::Folded> {
+        let unit = self.obj(ix).and_then(|obj| obj.want.as_ref()).map(|want| want.unit);
+        let full = unit.and_then(|unit| self.unit(unit)).and_then(|slot| slot.full());
+        fold::fold(live, full.map(|full| &*full.asked).unwrap_or_default(), &self.rules)
     }
 
     /// Takes in what a live object was folded to, while the object is still at hand.

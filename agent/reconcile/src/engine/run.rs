@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::Engine;
 use super::state::{Ix, Live, State, Trouble, UnitIx, Want};
 use crate::drift::Baseline;
-use crate::fold;
 use crate::health;
 use crate::input::Millis;
 use crate::inventory::Entry;
@@ -298,8 +297,11 @@ impl Engine {
                 self.deletes_dirty |= self.leaving.contains(&ix);
             }
             Flight::Look { unit, key } => {
+                let asked = self.unit(unit).and_then(|slot| slot.full()).map(|full| Arc::clone(&full.asked));
                 let verdict = match outcome {
-                    Outcome::Object(live) | Outcome::Present(live) => Some(health::judge(live)),
+                    Outcome::Object(live) | Outcome::Present(live) => {
+                        Some(health::judge(live, asked.as_deref().unwrap_or_default()))
+                    }
                     Outcome::NotFound => Some(health::Verdict {
                         health: health::Health::InProgress,
                         message: Some("it does not exist".into()),
@@ -353,7 +355,7 @@ impl Engine {
 
     fn applied(&mut self, applied: Applied, answer: &Value, blobs: &dyn Blobs, now: Millis) {
         let Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before } = applied;
-        let Some(folded) = fold::fold(answer, &self.rules) else {
+        let Some(folded) = self.fold(ix, answer) else {
             let failure =
                 Failure { message: "the API server's answer is no object with a UID".into(), ..Failure::default() };
             self.failed(ix, mark, Outcome::Failed(failure), now);
@@ -423,7 +425,7 @@ impl Engine {
     fn present(&mut self, ix: Ix, live: &Value, blobs: &dyn Blobs, now: Millis) {
         let Some(obj) = self.obj_mut(ix) else { return };
         if obj.want.as_ref().is_some_and(|want| want.apply() != ApplyMode::IfNotPresent) {
-            if let Some(folded) = fold::fold(live, &self.rules) {
+            if let Some(folded) = self.fold(ix, live) {
                 self.absorb(ix, folded, live, blobs, now);
             }
             return;
@@ -445,7 +447,7 @@ impl Engine {
         }
         match outcome {
             Outcome::Object(live) => {
-                let Some(folded) = fold::fold(live, &self.rules) else { return };
+                let Some(folded) = self.fold(ix, live) else { return };
                 self.absorb(ix, folded, live, blobs, now);
                 self.compare(ix, live, blobs, now);
                 if let Some(obj) = self.obj_mut(ix) {
@@ -481,7 +483,7 @@ impl Engine {
         blobs: &dyn Blobs,
         now: Millis,
     ) {
-        let folded = fold::fold(answer, &self.rules);
+        let folded = self.fold(ix, answer);
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.trouble = None;
         let owned = obj.live.folded().map(|live| live.owned);

@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use driftless_cel::{CelError, Question};
 use driftless_protocol::bundle::{ApplyMode, BlobRef, DriftMode, ObjectOptions, Reason, SuspendedBy, UnitSpec};
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{FieldDrift, HeldDelete, Ready, RecentEvent, Waiting};
+use serde_json::Value;
 
 use crate::fold::Folded;
+use crate::health::Asked;
 use crate::ignore::Fate;
 use crate::input::Millis;
 use crate::mark::Mark;
@@ -203,6 +206,12 @@ pub(super) struct Full {
     pub(super) unusable: Vec<(ObjectKey, &'static str, String)>,
     /// It depends on itself.
     pub(super) cycle: Option<String>,
+    /// Compiled `healthCheckExprs`.
+    pub(super) asked: Arc<[Asked]>,
+    /// Compiled `readyExpr`s, by dependency.
+    pub(super) ready: Vec<(UnitId, Result<Question, CelError>)>,
+    /// What a `readyExpr` sees of the Flux object.
+    pub(super) definition: Option<Value>,
 }
 
 /// An object of a health check that is not ours.

@@ -33,6 +33,7 @@ pub(super) fn definition(o: Object<'_>) -> Verdict {
     }
     match o.condition("Established") {
         Some(("True", ..)) => Verdict::current(),
+        Some(("False", reason, message)) if reason != "Installing" => Verdict::failed(because(reason, message)),
         Some((_, reason, message)) => Verdict::in_progress(because(reason, message)),
         None => Verdict::in_progress("the kind is not established yet"),
     }

@@ -2,6 +2,7 @@
 //!
 //! Facts follow sigs.k8s.io/cli-utils `kstatus` (the rules Flux uses); messages are ours.
 
+mod asked;
 mod generic;
 mod job;
 mod storage;
@@ -9,6 +10,8 @@ mod workload;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::asked::Asked;
 
 /// A verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,9 +52,9 @@ impl Verdict {
     }
 }
 
-/// Judges a live object.
+/// Judges a live object, by the expressions of its kind where there are some.
 #[must_use]
-pub fn judge(live: &Value) -> Verdict {
+pub fn judge(live: &Value, asked: &[Asked]) -> Verdict {
     let o = Object(live);
     if o.text("/metadata/deletionTimestamp").is_some() {
         let message = "being deleted".to_owned();
@@ -59,9 +62,13 @@ pub fn judge(live: &Value) -> Verdict {
     }
     let api_version = o.text("/apiVersion").unwrap_or_default();
     let group = driftless_protocol::object::group_of(api_version);
+    let kind = o.text("/kind").unwrap_or_default();
+    if let Some(asked) = asked.iter().find(|asked| asked.kind().kind == kind && asked.kind().group == group) {
+        return asked.judge(live);
+    }
     // The table: who knows how to judge which kind. What is not in it is judged by its conditions, and objects without
     // status at all (ConfigMap, Role, ...) are current as soon as they are there.
-    match (group, o.text("/kind").unwrap_or_default()) {
+    match (group, kind) {
         ("apps", "Deployment") => workload::deployment(o),
         ("apps", "StatefulSet") => workload::stateful_set(o),
         ("apps", "DaemonSet") => workload::daemon_set(o),

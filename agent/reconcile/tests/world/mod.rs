@@ -395,6 +395,7 @@ pub struct Unit {
     pub withheld: Vec<Withheld>,
     pub state: Option<UnitState>,
     pub options: BTreeMap<ObjectKey, ObjectOptions>,
+    pub definition: Option<Value>,
 }
 
 pub fn unit(name: &str, objects: Vec<Value>) -> Unit {
@@ -423,6 +424,7 @@ pub fn unit(name: &str, objects: Vec<Value>) -> Unit {
         withheld: Vec::new(),
         state: None,
         options: BTreeMap::new(),
+        definition: None,
     }
 }
 
@@ -507,6 +509,7 @@ impl Made {
                     source: "flux-system/flux-system".into(),
                     path: "./x".into(),
                     spec: unit.spec.clone(),
+                    definition: unit.definition.clone(),
                     objects,
                     withheld: unit.withheld.clone(),
                 };

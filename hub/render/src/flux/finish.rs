@@ -39,6 +39,14 @@ pub(crate) fn finish(mut found: Found) -> RenderedCluster {
         problems: found.problems,
         lockdown: found.lockdown,
     };
+    // Whom some expression asks about.
+    let asked: BTreeSet<UnitId> = found
+        .units
+        .iter()
+        .filter_map(|(id, unit)| Some((id, &unit.kustomization.as_ref()?.spec.ready_exprs)))
+        .filter(|(_, exprs)| !exprs.is_empty())
+        .flat_map(|(id, exprs)| exprs.iter().map(|ready| ready.unit.clone()).chain([id.clone()]))
+        .collect();
     let mut owners: BTreeMap<ObjectKey, Owner> = BTreeMap::new();
     for (id, unit) in &found.units {
         claim(id, unit, ranks.get(id).copied().unwrap_or(usize::MAX), &mut owners);
@@ -46,7 +54,9 @@ pub(crate) fn finish(mut found: Found) -> RenderedCluster {
     let mut objects = 0;
     for (id, unit) in found.units {
         let depends_on = edges.get(&id).map(|deps| deps.iter().cloned().collect()).unwrap_or_default();
+        let definition = unit.kustomization.as_ref().filter(|_| asked.contains(&id)).map(|k| k.definition.clone());
         let mut rendered = unit_of(unit, depends_on, id == found.root, &out.lockdown);
+        rendered.0.definition = definition;
         if let Some(items) = rendered.1.take() {
             rendered.0.state = state(items, &mut rendered.0.problems, &id, &owners, &references, complete);
         }
@@ -270,7 +280,8 @@ fn unit_of(
         None => (RenderState::Full { objects: Vec::new(), withheld: Vec::new() }, Some(output.clone())),
     };
     let reads = output.reads.clone();
-    (RenderedUnit { id, defined_at, parent, source, path, spec: unit_spec, state, problems, reads }, items)
+    let definition = None;
+    (RenderedUnit { id, defined_at, parent, source, path, spec: unit_spec, definition, state, problems, reads }, items)
 }
 
 fn state(

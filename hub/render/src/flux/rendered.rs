@@ -60,6 +60,8 @@ pub struct RenderedUnit {
     pub path: String,
     /// How to apply, heal, prune and judge it.
     pub spec: UnitSpec,
+    /// The Flux object as JSON, where some `readyExpr` speaks of this unit.
+    pub definition: Option<Arc<[u8]>>,
     /// What came of it.
     pub state: RenderState,
     /// Everything its owners should know, a held unit's reason included.

@@ -1,6 +1,11 @@
 //! The fields of a Flux Kustomization: what each does here, and which are not honoured yet.
 
-use driftless_protocol::bundle::{DeletionPolicy, DriftMode, ServiceAccount, UnitSpec, Validation};
+use std::sync::Arc;
+
+use driftless_cel::Question;
+use driftless_protocol::bundle::{
+    DeletionPolicy, DriftMode, HealthExpr, ReadyExpr, ServiceAccount, UnitSpec, Validation,
+};
 use driftless_protocol::id::UnitId;
 use driftless_protocol::marks;
 use driftless_protocol::object::{ObjectKey, group_of};
@@ -37,6 +42,8 @@ pub(crate) struct Kustomization {
     /// `dependsOn` with places.
     pub(crate) depends_on: Vec<(UnitId, Location)>,
     pub(crate) spec: UnitSpec,
+    /// The object itself, as JSON.
+    pub(crate) definition: Arc<[u8]>,
 }
 
 /// `spec.postBuild`.
@@ -106,16 +113,10 @@ pub(crate) fn read(node: &Node, place: &Place, id: UnitId, notes: &mut Vec<Note>
     let path = spec.text("path")?.unwrap_or_default();
     let decryption = spec.map("decryption")?;
     decryption.unknown(&["provider", "secretRef", "serviceAccountName"], notes);
-    let (depends_on, health_checks) = (depends_on(&spec, &id, notes)?, health_checks(&spec, notes)?);
+    let (depends_on, ready_exprs) = depends_on(&spec, &id, notes)?;
+    let health_checks = health_checks(&spec, notes)?;
     let common = spec.map("commonMetadata")?;
     common.unknown(&["annotations", "labels"], notes);
-    if let Some(list) = spec.get("healthCheckExprs") {
-        let count = list.as_seq().map_or(1, |s| s.len());
-        let message = format!(
-            "spec.healthCheckExprs is not honoured yet: {count} kind(s) are judged by their conditions instead of these expressions"
-        );
-        notes.push(spec.note(Code::FieldNotHonoured, "healthCheckExprs", message));
-    }
     Ok(Kustomization {
         path: super::path::clamped(path),
         path_at: spec.at(if spec.has("path") { "path" } else { "" }),
@@ -130,7 +131,12 @@ pub(crate) fn read(node: &Node, place: &Place, id: UnitId, notes: &mut Vec<Note>
         common_annotations: common.text_map("annotations")?,
         post_build: post_build(&spec, notes)?,
         ignore: options::ignore_rules(&spec, selector, notes)?,
-        spec: unit_spec(&object, &spec, &id, &depends_on, health_checks, notes)?,
+        spec: UnitSpec {
+            health_exprs: health_exprs(&spec, notes)?,
+            ready_exprs,
+            ..unit_spec(&object, &spec, &id, &depends_on, health_checks, notes)?
+        },
+        definition: node.to_json().unwrap_or_default().into(),
         depends_on,
         id,
     })
@@ -283,20 +289,59 @@ fn annotations<'a>(object: &Fields<'a>, out: &mut UnitSpec, notes: &mut Vec<Note
     Ok(())
 }
 
-fn depends_on(spec: &Fields<'_>, id: &UnitId, notes: &mut Vec<Note>) -> Result<Vec<(UnitId, Location)>, Note> {
+type Dependencies = (Vec<(UnitId, Location)>, Vec<ReadyExpr>);
+
+fn depends_on(spec: &Fields<'_>, id: &UnitId, notes: &mut Vec<Note>) -> Result<Dependencies, Note> {
     let mut out: Vec<(UnitId, Location)> = Vec::new();
+    let mut ready = Vec::new();
     for item in spec.maps("dependsOn")? {
         item.unknown(&["name", "namespace", "readyExpr"], notes);
-        if item.has("readyExpr") {
-            let message =
-                format!("{} is not honoured yet: the dependency counts when it is Ready", item.name("readyExpr"));
-            notes.push(item.note(Code::FieldNotHonoured, "readyExpr", message));
-        }
         let namespace = item.filled("namespace")?.unwrap_or_else(|| id.namespace.clone());
         let other = UnitId::kustomization(namespace, item.required("name")?);
+        if let Some(expr) = expression(&item, "readyExpr")? {
+            let question = Question::compile(&expr).and_then(|question| question.uses_only(&["dep", "self"]));
+            question.map_err(|why| {
+                item.note(Code::InvalidSpec, "readyExpr", format!("{}: {why}", item.name("readyExpr")))
+            })?;
+            ready.push(ReadyExpr { unit: other.clone(), expr });
+        }
         if !out.iter().any(|(known, _)| *known == other) {
             out.push((other, item.at("")));
         }
+    }
+    Ok((out, ready))
+}
+
+/// A CEL expression that can be compiled; empty counts as none.
+fn expression<'a>(item: &Fields<'a>, key: &'static str) -> Result<Option<String>, Note> {
+    let Some(text) = item.filled(key)? else { return Ok(None) };
+    match Question::compile(&text) {
+        Ok(_) => Ok(Some(text)),
+        Err(why) => Err(item.note(Code::InvalidSpec, key, format!("{}: {why}", item.name(key)))),
+    }
+}
+
+fn health_exprs(spec: &Fields<'_>, notes: &mut Vec<Note>) -> Result<Vec<HealthExpr>, Note> {
+    let mut out: Vec<HealthExpr> = Vec::new();
+    for item in spec.maps("healthCheckExprs")? {
+        item.unknown(&["apiVersion", "current", "failed", "inProgress", "kind"], notes);
+        let group = group_of(item.required("apiVersion")?).to_owned();
+        let kind = item.required("kind")?.to_owned();
+        let Some(current) = expression(&item, "current")? else {
+            return Err(item.note(
+                Code::InvalidSpec,
+                "",
+                format!("{} is required and missing; add it", item.name("current")),
+            ));
+        };
+        if out.iter().any(|known| known.group == group && known.kind == kind) {
+            let message =
+                format!("{}: the kind {kind} has expressions already; only the first are used", item.name(""));
+            notes.push(item.note(Code::BadValue, "", message));
+            continue;
+        }
+        let (in_progress, failed) = (expression(&item, "inProgress")?, expression(&item, "failed")?);
+        out.push(HealthExpr { group, kind, current, in_progress, failed });
     }
     Ok(out)
 }
