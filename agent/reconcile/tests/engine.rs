@@ -547,26 +547,6 @@ fn what_changed_while_suspended_is_healed_after_it_and_told_field_by_field() {
 }
 
 #[test]
-fn a_validated_unit_writes_nothing_before_all_of_a_stage_passed() {
-    let mut w = World::new();
-    let of = || {
-        unit("a", vec![config_map("bad", "1"), config_map("good", "1"), namespace("new")])
-            .with(|s| s.validation = driftless_protocol::bundle::Validation::Server)
-    };
-    w.cluster.refuse.insert("ConfigMap default/bad".into(), failure(422, "Invalid", "data.k: Invalid value: no"));
-    w.commit(&[of()]);
-    w.settle();
-    let writes: Vec<String> = w.writes().into_iter().filter(|line| !line.starts_with("DryRun")).collect();
-    assert_eq!(writes, ["Create Namespace new"], "the first stage passed, the second did not");
-    assert_eq!(w.report("a").reason, "ReconciliationFailed");
-    w.cluster.refuse.clear();
-    w.engine.reconcile(None, w.now);
-    w.settle();
-    let writes: Vec<String> = w.writes().into_iter().filter(|line| !line.starts_with("DryRun")).collect();
-    assert_eq!(writes, ["Create ConfigMap default/bad", "Create ConfigMap default/good"]);
-}
-
-#[test]
 fn a_short_failure_is_no_alarm_and_a_long_one_is() {
     let mut w = World::new();
     w.cluster.refuse.insert("ConfigMap default/x".into(), failure(503, "ServiceUnavailable", "etcd is away"));

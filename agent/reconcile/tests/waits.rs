@@ -3,7 +3,7 @@
 
 mod world;
 
-use driftless_protocol::bundle::{HealthExpr, ReadyExpr};
+use driftless_protocol::bundle::{HealthExpr, ReadyExpr, Validation};
 use driftless_protocol::id::UnitId;
 use driftless_protocol::report::Ready;
 use driftless_reconcile::step::Step;
@@ -243,5 +243,97 @@ fn a_refusal_is_tried_again_at_the_retry_interval_at_the_latest() {
     assert!((12..=20).contains(&tries), "{tries} tries in an hour");
     w.cluster.refuse.clear();
     pass(&mut w, 380);
+    assert_eq!(w.report("a").ready, Ready::True);
+}
+
+fn real(writes: Vec<String>) -> Vec<String> {
+    writes.into_iter().filter(|line| !line.starts_with("DryRun")).collect()
+}
+
+/// The dry runs of the whole unit come before its first write, and all their errors are told at once.
+#[test]
+fn a_validated_unit_writes_nothing_before_all_of_it_passed() {
+    for validation in [Validation::Server, Validation::Client] {
+        let mut w = World::new();
+        for name in ["bad", "worse"] {
+            w.cluster
+                .refuse
+                .insert(format!("ConfigMap default/{name}"), failure(422, "Invalid", &format!("{name}: no")));
+        }
+        let role =
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"}});
+        let objects =
+            vec![config_map("bad", "1"), config_map("good", "1"), config_map("worse", "1"), role, namespace("new")];
+        let of = unit("a", objects).with(|s| s.validation = validation);
+        w.commit(std::slice::from_ref(&of));
+        w.settle();
+        let writes = w.writes();
+        assert_eq!(
+            writes.iter().filter(|line| line.starts_with("DryRun")).count(),
+            5 + 2,
+            "each once, the refused again"
+        );
+        assert_eq!(real(writes), [""; 0]);
+        let report = w.report("a");
+        assert!(report.message.contains("bad: no") && report.message.contains("worse: no"), "{}", report.message);
+        assert!(report.message.starts_with("validation failed, so nothing of"), "{}", report.message);
+        assert_eq!(report.counts.failed, 2);
+        assert_eq!(w.engine.inventory_len(), 0, "nothing was written, nothing is ours");
+        w.cluster.refuse.clear();
+        w.engine.reconcile(None, w.now);
+        w.settle();
+        assert_eq!(real(w.writes()).len(), 5);
+        assert_eq!(w.report("a").ready, Ready::True);
+        // Afterwards a heal is no new content.
+        w.cluster.update(&key("", "ConfigMap", "default", "good"), "kubectl-edit", &[("data|k", Some(json!("2")))]);
+        w.settle();
+        assert_eq!(w.writes(), ["Heal ConfigMap default/good"]);
+        // A bad change of one object changes none.
+        w.cluster.refuse.insert("ConfigMap default/bad".into(), failure(422, "Invalid", "no"));
+        let objects = vec![config_map("bad", "2"), config_map("good", "2")];
+        w.commit(&[unit("a", objects).with(|s| s.validation = validation)]);
+        w.settle();
+        assert_eq!(real(w.writes()), [""; 0]);
+    }
+}
+
+/// What the unit itself makes first cannot be asked for before: its dry run follows, still ahead of its write.
+#[test]
+fn what_depends_on_the_units_own_definitions_is_validated_after_them() {
+    let mut w = World::new();
+    let mut inside = config_map("x", "1");
+    inside["metadata"]["namespace"] = "new".into();
+    let of = unit("a", vec![inside, namespace("new"), config_map("y", "1"), widget("w")])
+        .with(|s| s.validation = Validation::Server);
+    w.commit(&[of]);
+    w.settle();
+    w.cluster.served.push(served("acme.example", "Widget", true));
+    w.discover();
+    w.settle();
+    let writes = w.writes();
+    let at = |what: &str| writes.iter().position(|line| line == what).unwrap_or_else(|| panic!("{what}: {writes:?}"));
+    assert!(at("DryRun ConfigMap default/y") < at("Create Namespace new"));
+    assert!(at("Create Namespace new") < at("DryRun ConfigMap new/x"));
+    assert!(at("DryRun ConfigMap new/x") < at("Create ConfigMap new/x"));
+    assert!(at("DryRun Widget.acme.example default/w") < at("Create Widget.acme.example default/w"));
+    assert_eq!(w.report("a").ready, Ready::True);
+}
+
+/// The server may be away while it is asked: nothing is written on a guess.
+#[test]
+fn a_dry_run_without_an_answer_is_made_again() {
+    let mut w = World::new();
+    let of = unit("a", vec![config_map("x", "1"), config_map("y", "1")]).with(|s| s.validation = Validation::Server);
+    w.commit(&[of]);
+    let mut left = 3;
+    let until = w.now + 60_000;
+    w.run_until(until, &mut |step: &Step| {
+        let hit = matches!(step.action, driftless_reconcile::step::Action::DryRun(_)) && left > 0;
+        left -= i32::from(hit);
+        hit.then_some(if left == 1 { Fault::Lost } else { Fault::Refused(503) })
+    });
+    let writes = w.writes();
+    let first_write = writes.iter().position(|line| line.starts_with("Create")).unwrap();
+    assert_eq!(writes[..first_write].iter().filter(|line| line.starts_with("DryRun")).count(), 2, "{writes:?}");
     assert_eq!(w.report("a").ready, Ready::True);
 }

@@ -27,6 +27,8 @@ pub(super) enum Progress {
     Pending(String),
     /// Something is queued or on its way.
     Started(String),
+    /// Its dry run is queued or on its way, before anything of the unit is written.
+    Unvalidated(String),
     /// The last request failed.
     Failed,
     /// The cluster does not serve its kind.
@@ -138,11 +140,11 @@ impl Engine {
             }
             let closed = (stage > gate_stage).then(|| gate.clone()).flatten();
             let (progress, again) = self.progress(*ix, closed.as_deref(), now);
+            if matches!(progress, Progress::Unvalidated(_)) {
+                unvalidated += 1;
+            }
             if let Some(again) = again {
                 soonest(again);
-            }
-            if matches!(progress, Progress::Started(_)) && self.obj(*ix).is_some_and(|obj| obj.probed.is_none()) {
-                unvalidated += 1;
             }
             let Some(obj) = self.obj(*ix) else { continue };
             let healthy = obj.live.folded().map(|live| live.health);
@@ -160,7 +162,7 @@ impl Engine {
                         }
                     }
                 }
-                Progress::Pending(why) | Progress::Started(why) => {
+                Progress::Pending(why) | Progress::Started(why) | Progress::Unvalidated(why) => {
                     tally.pending += 1;
                     if tally.first_pending.is_none() {
                         tally.first_pending = Some(why.clone());
@@ -193,9 +195,9 @@ impl Engine {
             && tally.failed == 0
             && blocked.is_none()
             && let Some(slot) = self.unit_mut(unit)
-            && slot.must_validate(slot.stage)
+            && slot.validating()
         {
-            slot.validated = Some(slot.stage);
+            slot.validated = true;
             // Look again at once: writes may start.
             self.dirty.insert(unit);
         }
@@ -256,13 +258,20 @@ impl Engine {
             }
             Need::Apply(..) | Need::DryRun | Need::Read => {
                 if obj.busy.is_some() {
-                    return (Progress::Started(format!("the API server's answer for {shown}")), None);
+                    let why = format!("the API server's answer for {shown}");
+                    let due = self.dry_run_due(ix);
+                    return (if due { Progress::Unvalidated(why) } else { Progress::Started(why) }, None);
                 }
                 if let Some(trouble) = &obj.trouble {
                     let (_, why) = retry::explain(trouble.class, &trouble.failure, &obj.key);
                     let (lasting, next) = (trouble.lasting(), trouble.next);
                     let progress =
                         if lasting { Progress::Failed } else { Progress::Pending(format!("{shown}: {why}")) };
+                    // While a unit is validated, what is not refused for good has not passed yet.
+                    let progress = match progress {
+                        Progress::Pending(why) if self.dry_run_due(ix) => Progress::Unvalidated(why),
+                        other => other,
+                    };
                     if next > now {
                         return (progress, Some(next));
                     }
@@ -271,13 +280,17 @@ impl Engine {
                 }
                 // A heal does not wait for stages or dependencies: its place was there before.
                 let heal = heals(need);
-                if !heal && let Some(closed) = closed {
-                    return (Progress::Pending(format!("{closed} before {shown}")), None);
-                }
                 if !heal && let Some(why) = self.missing_namespace(ix) {
                     return (Progress::Pending(why), None);
                 }
-                if !heal && self.passed_validation(ix) {
+                if !heal && self.dry_run_due(ix) {
+                    self.enqueue(ix, now);
+                    return (Progress::Unvalidated(format!("the dry run of {shown}")), None);
+                }
+                if !heal && let Some(closed) = closed {
+                    return (Progress::Pending(format!("{closed} before {shown}")), None);
+                }
+                if !heal && self.waits_for_validation(ix) {
                     return (Progress::Pending(format!("the dry runs of the other objects before {shown}")), None);
                 }
                 if self.rules.shadow {
@@ -292,12 +305,25 @@ impl Engine {
         }
     }
 
-    /// Its dry run passed, and its unit waits for those of the others.
-    fn passed_validation(&self, ix: Ix) -> bool {
+    /// Its dry run passed.
+    pub(super) fn dry_run_passed(&self, ix: Ix) -> bool {
         let Some(obj) = self.obj(ix) else { return false };
-        let Some(want) = &obj.want else { return false };
-        let must = self.unit(want.unit).is_some_and(|slot| slot.must_validate(want.stage));
-        must && obj.probed.is_some_and(|(_, mark)| mark == want.mark)
+        obj.want.as_ref().is_some_and(|want| obj.probed.is_some_and(|(_, mark)| mark == want.mark))
+    }
+
+    /// Its unit is being validated, and it has not passed.
+    fn dry_run_due(&self, ix: Ix) -> bool {
+        self.validating(ix) && !self.dry_run_passed(ix)
+    }
+
+    /// It passed, and its unit waits for the others.
+    fn waits_for_validation(&self, ix: Ix) -> bool {
+        self.validating(ix) && self.dry_run_passed(ix)
+    }
+
+    fn validating(&self, ix: Ix) -> bool {
+        let unit = self.obj(ix).and_then(|obj| obj.want.as_ref()).and_then(|want| self.unit(want.unit));
+        unit.is_some_and(super::state::Slot::validating)
     }
 
     /// Puts an object into the run queue, with its intent into the inventory first where there is none.
@@ -313,7 +339,7 @@ impl Engine {
         if !slot.open && !heal_only {
             return;
         }
-        let validating = !heal_only && slot.must_validate(want.stage);
+        let validating = !heal_only && slot.validate && !self.dry_run_passed(ix);
         if !known && !validating {
             let (key, frozen) = (Arc::clone(&obj.key), self.frozen.contains(&self.inventory.shard_of(&obj.key)));
             let entry = Entry {

@@ -135,7 +135,7 @@ impl Engine {
                 slot.settled = None;
                 // A dry run is a schema check and more, so `client` is honoured by one too.
                 slot.validate = matches!(body, Some((_, _, Validation::Server | Validation::Client)));
-                slot.validated = None;
+                slot.validated = false;
             }
             slot.state = state;
             slot.looks = looks;

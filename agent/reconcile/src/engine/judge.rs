@@ -186,6 +186,9 @@ impl Engine {
         if tally.failed > 0 || tally.missing_kinds > 0 {
             slot.settled = None;
             let mut message = tally.errors.iter().take(3).cloned().collect::<Vec<_>>().join("; ");
+            if slot.validating() && tally.failed > 0 {
+                message = format!("validation failed, so nothing of {shown_revision} is applied: {message}");
+            }
             let more = (tally.failed + tally.missing_kinds).saturating_sub(tally.errors.len().min(3));
             if more > 0 {
                 message.push_str(&format!("; and {more} more"));

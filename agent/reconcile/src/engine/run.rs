@@ -140,7 +140,9 @@ impl Engine {
         let slot = self.unit(want.unit)?;
         let full = slot.full()?;
         let heal = super::need::heals(need);
-        if !heal && (!slot.open || want.stage > slot.stage) {
+        // What a stage or another unit has to make first cannot be dry-run before; all else is, ahead of its stage.
+        let dry_run = !heal && slot.validate && !self.dry_run_passed(ix);
+        if !heal && (!slot.open || (want.stage > slot.stage && !dry_run) || (slot.validating() && !dry_run)) {
             return None;
         }
         let edits = self.edits(ix);
@@ -160,7 +162,7 @@ impl Engine {
         };
         let (blob, mark, unit) = (want.blob, want.mark, want.unit);
         Some(match need {
-            Need::Apply(purpose, _) if !heal && slot.must_validate(want.stage) => {
+            Need::Apply(purpose, _) if dry_run => {
                 (Action::DryRun(apply(purpose, TakeOver::No)), Flight::DryRun { ix, blob, mark, edits: edits.clone() })
             }
             Need::Apply(purpose, take_over) => {
@@ -284,6 +286,7 @@ impl Engine {
                     },
                     Flight::DryRun { blob, mark, edits, .. } => match outcome {
                         Outcome::Object(answer) => self.probed(ix, (blob, mark), &edits, answer, blobs, now),
+                        Outcome::Present(live) => self.present(ix, live, blobs, now),
                         other => self.failed(ix, mark, other, now),
                     },
                     Flight::Read { .. } => self.was_read(ix, outcome, blobs, now),

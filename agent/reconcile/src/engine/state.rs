@@ -161,10 +161,10 @@ pub(super) struct Slot {
     pub(super) open: bool,
     /// Stages up to this one may be applied.
     pub(super) stage: Stage,
-    /// Every object of a stage is dry-run before its first is written.
+    /// Each object is dry-run before it is written.
     pub(super) validate: bool,
-    /// The last stage whose dry runs all passed.
-    pub(super) validated: Option<Stage>,
+    /// The dry runs of all objects passed that can be made before the unit's first write: writes may begin.
+    pub(super) validated: bool,
     pub(super) status: Status,
     pub(super) held_deletes: Vec<HeldDelete>,
     pub(super) recent: VecDeque<RecentEvent>,
@@ -269,7 +269,7 @@ impl Slot {
             open: false,
             stage: Stage::Definitions,
             validate: false,
-            validated: None,
+            validated: false,
             status: Status::default(),
             held_deletes: Vec::new(),
             recent: VecDeque::new(),
@@ -310,9 +310,9 @@ impl Slot {
         }
     }
 
-    /// Dry runs of this stage come before its writes.
-    pub(super) fn must_validate(&self, stage: Stage) -> bool {
-        self.validate && self.validated.is_none_or(|done| done < stage)
+    /// Nothing may be written yet: the dry runs of the whole unit come first.
+    pub(super) fn validating(&self) -> bool {
+        self.validate && !self.validated
     }
 
     pub(super) fn remember(&mut self, event: RecentEvent) {
