@@ -85,6 +85,9 @@ pub struct UnitReport {
     pub recent: Vec<RecentEvent>,
     /// What it waits for.
     pub waiting: Option<Waiting>,
+    /// Fields that go back and forth with another manager; at most [`LIST_LIMIT`].
+    #[serde(default)]
+    pub contests: Vec<Contest>,
     /// Deletes that need `driftless approve`; at most [`LIST_LIMIT`].
     pub held_deletes: Vec<HeldDelete>,
     /// Approved deletes whose object is still there; at most [`LIST_LIMIT`]. The hub ends an approval that is not among
@@ -167,6 +170,9 @@ pub struct FieldDrift {
     pub key: ObjectKey,
     /// `spec.replicas`, `spec.template.spec.containers[name=web].image`.
     pub path: String,
+    /// The same as a JSON pointer into the live object, where it is there: what an ignore rule would name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
     /// The declared value as JSON, shortened; `None`: the field was added.
     pub desired: Option<String>,
     /// The live value as JSON, shortened; `None`: the field was removed. Secrets show a keyed digest.
@@ -227,6 +233,30 @@ pub enum EventKind {
     Pruned,
     /// Left alone by an opt-out, `prune: false` or a policy.
     Released,
+    /// Another manager keeps changing a field back: heals are damped from now on.
+    Contested,
+    /// It has stopped.
+    ContestEnded,
+}
+
+/// A field that goes back and forth with another manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contest {
+    /// Which object.
+    pub key: ObjectKey,
+    /// As [`FieldDrift::path`]; empty: the whole object.
+    pub path: String,
+    /// The manager, as it calls itself; `None`: nobody claims it.
+    pub manager: Option<String>,
+    /// What kind of writer it looks like.
+    pub class: DriftClass,
+    /// Heals within ten minutes.
+    pub flips: u32,
+    /// Since when it is a contest, Unix milliseconds.
+    pub since: u64,
+    /// What to do about it, ready to paste.
+    pub hint: String,
 }
 
 /// What a unit waits for.
@@ -325,6 +355,7 @@ impl UnitReport {
             drift: Vec::new(),
             recent: Vec::new(),
             waiting: None,
+            contests: Vec::new(),
             held_deletes: Vec::new(),
             approved_deletes: Vec::new(),
             observed_at: 0,
@@ -354,6 +385,15 @@ impl UnitReport {
         self.objects.truncate(most);
         self.drift.truncate(most);
         self.held_deletes.truncate(most);
+        self.contests.truncate(most);
+        for contest in &mut self.contests {
+            for value in [&mut contest.path, &mut contest.hint] {
+                cut(value, text);
+            }
+            if let Some(manager) = &mut contest.manager {
+                cut(manager, text);
+            }
+        }
         self.approved_deletes.truncate(most);
         self.recent.truncate(most.min(20));
         cut(&mut self.message, text);

@@ -128,6 +128,7 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
             out.push(FieldDrift {
                 key: key.clone(),
                 path: path.shown().to_owned(),
+                pointer: ignore::pointer(path, live),
                 desired: Some(shown(want)),
                 live: have.map(shown),
                 manager,
@@ -147,6 +148,7 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
             out.push(FieldDrift {
                 key: key.clone(),
                 path: path.shown().to_owned(),
+                pointer: ignore::pointer(path, live),
                 desired: None,
                 live: Some(show(value, path.shown(), secret, rules)),
                 manager,

@@ -5,6 +5,7 @@
 
 mod advance;
 mod autoscale;
+mod contests;
 mod deletes;
 mod input;
 mod judge;

@@ -86,6 +86,27 @@ pub fn covers(pointers: &[String], path: &Path, live: &Value) -> bool {
     })
 }
 
+/// A path of a live object as a JSON pointer; `None` when a list item on the way is not there.
+#[must_use]
+pub fn pointer(path: &Path, live: &Value) -> Option<String> {
+    let mut out = String::new();
+    let mut at = Some(live);
+    for raw in path.raw() {
+        let here = at.take();
+        let part = match (raw.strip_prefix("f:"), here) {
+            (Some(name), _) => name.replace('~', "~0").replace('/', "~1"),
+            (None, Some(Value::Array(items))) => {
+                items.iter().position(|item| ownership::identifies(raw, item))?.to_string()
+            }
+            _ => return None,
+        };
+        at = here.and_then(|here| ownership::child(here, raw));
+        out.push('/');
+        out.push_str(&part);
+    }
+    Some(out)
+}
+
 /// Takes what a set owns of these fields out of it. `None` when it owns nothing of them.
 #[must_use]
 pub fn split_off<'a>(set: &mut FieldSet<'a>, live: &Value, pointers: &[String]) -> Option<FieldSet<'a>> {
@@ -171,6 +192,7 @@ mod tests {
             assert!(check("/spec", path) && !check("/spec/replicas", path));
             path.at("f:containers", |path| {
                 path.at("k:{\"name\":\"web\"}", |path| {
+                    assert_eq!(pointer(path, &live).as_deref(), Some("/spec/containers/1"));
                     assert!(check("/spec/containers/1", path) && !check("/spec/containers/0", path));
                     path.at("f:image", |path| {
                         assert!(check("/spec/containers/1/image", path) && check("/spec/containers", path));

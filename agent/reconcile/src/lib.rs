@@ -16,6 +16,7 @@
 //! | [`ownership`] | which fields does which manager own, and what identifies a list item |
 //! | [`fold`] | what is worth remembering of a live object |
 //! | [`drift`] | which fields differ from what was applied, and who says so |
+//! | [`contest`] | does another manager keep changing it back, and how is that damped |
 //! | [`ignore`] | which fields are left to others, and what is sent in their place |
 //! | [`health`] | is the object doing what it is for |
 //! | [`order`] | what comes before what |
@@ -25,6 +26,7 @@
 //! | [`plan`], [`engine`] | what happens next |
 #![warn(missing_docs)]
 
+pub mod contest;
 pub mod drift;
 pub mod edit;
 pub mod engine;

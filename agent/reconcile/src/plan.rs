@@ -2,7 +2,7 @@
 //! cluster at one moment.
 
 use driftless_protocol::bundle::{ApplyMode, Blobs, DriftMode, UnitSpec};
-use driftless_protocol::report::{DriftClass, UnitReport};
+use driftless_protocol::report::UnitReport;
 use serde_json::Value;
 
 use crate::drift::Baseline;
@@ -215,12 +215,6 @@ fn first_contact(view: &View<'_>) -> TakeOver {
         Some(Some(live)) if live.added != Mark::NONE => TakeOver::Humans,
         _ => TakeOver::No,
     }
-}
-
-/// Whether heals against a class of writer are damped when they repeat: people are not, they stop by themselves.
-#[must_use]
-pub fn may_contest(class: DriftClass) -> bool {
-    matches!(class, DriftClass::Controller | DriftClass::GitOps | DriftClass::Admission)
 }
 
 /// The world at one moment: what [`plan`] looks at.

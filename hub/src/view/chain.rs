@@ -178,6 +178,20 @@ fn health(known: &Known<'_>, report: &UnitReport) -> Step {
 }
 
 fn drift(known: &Known<'_>, report: &UnitReport) -> Step {
+    if let Some(contest) = report.contests.first() {
+        let more = report.contests.len() - 1;
+        let more = if more > 0 { format!(" (and {more} more contests)") } else { String::new() };
+        let path = if contest.path.is_empty() { String::new() } else { format!(" {}", contest.path) };
+        let message = format!(
+            "{}{path} goes back and forth with manager {}: healed {} times within 10 min{more}; {}",
+            contest.key,
+            contest.manager.as_deref().unwrap_or("nobody named"),
+            contest.flips,
+            contest.hint
+        );
+        let step = step(Stage::Drift, StepState::Failed, message).code("Contested").since(Some(contest.since));
+        return placed(known, &contest.key, step);
+    }
     let Some(first) = report.drift.first() else {
         let message = match report.recent.iter().find(|e| e.what == EventKind::Healed) {
             Some(healed) => format!("no drift; healed last: {}: {}", healed.key, healed.detail),

@@ -357,6 +357,7 @@ impl Run {
                 waiting: None,
                 held_deletes: vec![],
                 approved_deletes: vec![],
+                contests: vec![],
                 observed_at: self.now().unix_ms,
             };
             match &unit.state {

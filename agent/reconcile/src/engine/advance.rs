@@ -143,6 +143,9 @@ impl Engine {
             if matches!(progress, Progress::Unvalidated(_)) {
                 unvalidated += 1;
             }
+            if let Some(end) = self.end_contests(*ix, unit, now) {
+                soonest(end);
+            }
             if let Some(again) = again {
                 soonest(again);
             }

@@ -4,18 +4,11 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::Ready;
 
 use super::Engine;
-use super::state::{Ix, Live, Obj, Pace};
+use super::state::{Ix, Live, Obj};
 use crate::fold::Folded;
 use crate::input::{GroupKind, Millis};
 use crate::plan::{self, DriftView, Need, View};
 use crate::step::Purpose;
-
-/// Window in which heals against a controller count as one contest (security.md P-23).
-const CONTEST_WINDOW: Millis = 600_000;
-/// So many heals in the window are no contest yet.
-const CONTEST_FROM: u32 = 3;
-/// Never slower than one heal a minute.
-const CONTEST_SLOWEST: Millis = 60_000;
 
 impl Engine {
     /// The cluster does not serve an object's kind, or not in its version: why, for people.
@@ -68,9 +61,12 @@ impl Engine {
             added: drift.fields.iter().any(|field| field.desired.is_none()),
             unclaimed: drift.fields.iter().all(|field| field.manager.is_none() && field.live.is_some()),
         });
-        let damping = match &obj.drift {
-            Some(drift) if drift.fields.iter().any(|field| plan::may_contest(field.class)) => damping(obj, now),
-            _ => 0,
+        let damping = match (&obj.contests, &obj.live) {
+            (None, _) => 0,
+            (Some(contests), Live::Absent) => contests.damping(&obj.key, &[super::report::gone(obj)]),
+            (Some(contests), _) => {
+                contests.damping(&obj.key, obj.drift.as_ref().map(|drift| drift.fields.as_slice()).unwrap_or_default())
+            }
         };
         plan::need(
             &View {
@@ -82,7 +78,7 @@ impl Engine {
                 mode: self.mode(want.unit),
                 spec: &full.spec,
                 unit_healthy: slot.status.ready == Ready::True && slot.healthy,
-                last_heal: obj.pace.last,
+                last_heal: obj.healed,
                 damping,
                 looked: of.is_some() && obj.looked == of,
                 recheck: obj.recheck,
@@ -133,28 +129,4 @@ impl Engine {
 /// Concerns an object whose content was applied before: neither stages nor dependencies hold it up.
 pub(super) fn heals(need: Need) -> bool {
     matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun | Need::Read)
-}
-
-/// The pause a contest asks for. Rights and admission are never damped: there every second counts.
-fn damping(obj: &Obj, now: Millis) -> Millis {
-    let Pace { contests, window, .. } = obj.pace;
-    let guarded = matches!(obj.key.group.as_str(), "rbac.authorization.k8s.io" | "admissionregistration.k8s.io");
-    if guarded || contests <= CONTEST_FROM || now.saturating_sub(window) > CONTEST_WINDOW {
-        return 0;
-    }
-    (1000 << (contests - CONTEST_FROM).min(16)).min(CONTEST_SLOWEST)
-}
-
-impl Pace {
-    /// Counts a heal.
-    pub(super) fn healed(&mut self, contested: bool, now: Millis) {
-        self.last = Some(now);
-        if !contested {
-            return;
-        }
-        if now.saturating_sub(self.window) > CONTEST_WINDOW {
-            *self = Self { last: Some(now), contests: 0, window: now };
-        }
-        self.contests = self.contests.saturating_add(1);
-    }
 }

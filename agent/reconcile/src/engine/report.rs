@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use driftless_protocol::id::UnitId;
-use driftless_protocol::report::{Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport};
+use driftless_protocol::report::{Contest, Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport};
 
 use super::Engine;
 use super::state::{Ix, Live, Obj, Slot, State, UnitIx};
+use crate::contest;
 use crate::health::Health;
 use crate::input::Millis;
 use crate::mark::Mark;
@@ -68,6 +69,7 @@ impl Engine {
             drift: Vec::new(),
             recent: slot.recent.iter().cloned().collect(),
             waiting: slot.status.waiting.clone(),
+            contests: Vec::new(),
             held_deletes: slot.held_deletes.clone(),
             approved_deletes: self.open_approvals(unit),
             observed_at: now,
@@ -135,6 +137,17 @@ impl Engine {
             }
             say(ObjectState::Failed, reason, message, trouble.since);
             return;
+        }
+        for field in obj.contests.iter().flat_map(|contests| contests.contested()) {
+            report.contests.push(Contest {
+                key: (*obj.key).clone(),
+                path: field.path.clone(),
+                manager: field.manager.clone(),
+                class: field.class,
+                flips: field.flips() as u32,
+                since: field.since.unwrap_or_default(),
+                hint: contest::hint(&obj.key, field),
+            });
         }
         let need = self.need(ix, now);
         if let Some(drift) = Self::drift_of(obj) {
@@ -237,10 +250,11 @@ impl Engine {
 }
 
 /// A whole object that is gone, as drift.
-fn gone(obj: &Obj) -> FieldDrift {
+pub(super) fn gone(obj: &Obj) -> FieldDrift {
     FieldDrift {
         key: (*obj.key).clone(),
         path: String::new(),
+        pointer: None,
         desired: Some("the object".to_owned()),
         live: None,
         manager: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{ApplyMode, BlobRef, Blobs};
-use driftless_protocol::report::{EventKind, RecentEvent};
+use driftless_protocol::report::{EventKind, FieldDrift, RecentEvent};
 use serde_json::Value;
 
 use super::Engine;
@@ -15,7 +15,7 @@ use crate::input::Millis;
 use crate::inventory::Entry;
 use crate::mark::{Mark, Version};
 use crate::ownership;
-use crate::plan::{self, Need};
+use crate::plan::Need;
 use crate::retry::{self, Class};
 use crate::step::{Action, Apply, Edit, Failure, Outcome, Purpose, ShardWrite, Step, StepId, TakeOver};
 
@@ -44,6 +44,8 @@ pub(super) enum Flight {
         detail: String,
         noticed: Millis,
         before: Option<Version>,
+        /// What is healed.
+        fields: Vec<FieldDrift>,
     },
     DryRun {
         ix: Ix,
@@ -169,10 +171,15 @@ impl Engine {
                 let detail = self.detail(ix, purpose);
                 let noticed = obj.drift.as_ref().map_or(obj.since, |drift| drift.since);
                 let before = obj.live.folded().map(|live| live.version.clone());
+                let fields = match (purpose, &obj.live) {
+                    (Purpose::Heal, Live::Absent) => vec![super::report::gone(obj)],
+                    (Purpose::Heal, _) => Self::drift_of(obj).map(|drift| drift.fields.clone()).unwrap_or_default(),
+                    _ => Vec::new(),
+                };
                 let edits = edits.clone();
                 (
                     Action::Apply(apply(purpose, take_over)),
-                    Flight::Apply { ix, blob, mark, edits, purpose, unit, detail, noticed, before },
+                    Flight::Apply { ix, blob, mark, edits, purpose, unit, detail, noticed, before, fields },
                 )
             }
             Need::DryRun => (
@@ -276,14 +283,17 @@ impl Engine {
                     obj.busy = None;
                 }
                 match flight {
-                    Flight::Apply { blob, mark, edits, purpose, unit, detail, noticed, before, .. } => match outcome {
-                        Outcome::Object(answer) => {
-                            let applied = Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before };
-                            self.applied(applied, answer, blobs, now);
+                    Flight::Apply { blob, mark, edits, purpose, unit, detail, noticed, before, fields, .. } => {
+                        match outcome {
+                            Outcome::Object(answer) => {
+                                let applied =
+                                    Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before, fields };
+                                self.applied(applied, answer, blobs, now);
+                            }
+                            Outcome::Present(live) => self.present(ix, live, blobs, now),
+                            other => self.failed(ix, mark, other, now),
                         }
-                        Outcome::Present(live) => self.present(ix, live, blobs, now),
-                        other => self.failed(ix, mark, other, now),
-                    },
+                    }
                     Flight::DryRun { blob, mark, edits, .. } => match outcome {
                         Outcome::Object(answer) => self.probed(ix, (blob, mark), &edits, answer, blobs, now),
                         Outcome::Present(live) => self.present(ix, live, blobs, now),
@@ -357,7 +367,7 @@ impl Engine {
     }
 
     fn applied(&mut self, applied: Applied, answer: &Value, blobs: &dyn Blobs, now: Millis) {
-        let Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before } = applied;
+        let Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before, fields } = applied;
         let Some(folded) = self.fold(ix, answer) else {
             let failure =
                 Failure { message: "the API server's answer is no object with a UID".into(), ..Failure::default() };
@@ -368,11 +378,13 @@ impl Engine {
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.trouble = None;
         obj.adopt = adopt;
-        let contested = obj.drift.as_ref().is_some_and(|d| d.fields.iter().any(|f| plan::may_contest(f.class)));
         let changed = before.as_ref() != Some(&folded.version);
         if purpose == Purpose::Heal {
             // Also when it changed nothing: then the difference is one the server makes, and the new baseline holds it.
-            obj.pace.healed(contested && changed, now);
+            obj.healed = Some(now);
+        }
+        if purpose == Purpose::Heal && changed {
+            self.count_flips(ix, unit, &fields, now);
         }
         if purpose == Purpose::Heal
             && let Some(slot) = self.unit_mut(unit)
@@ -569,4 +581,6 @@ struct Applied {
     noticed: Millis,
     /// The live version when the request was sent: the watch may bring our own write before its answer comes.
     before: Option<Version>,
+    /// What was healed.
+    fields: Vec<FieldDrift>,
 }

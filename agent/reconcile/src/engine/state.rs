@@ -10,6 +10,7 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{FieldDrift, HeldDelete, Ready, RecentEvent, Waiting};
 use serde_json::Value;
 
+use crate::contest::Contests;
 use crate::fold::Folded;
 use crate::health::Asked;
 use crate::ignore::Fate;
@@ -45,7 +46,10 @@ pub(super) struct Obj {
     pub(super) work_of: Option<UnitIx>,
     /// A delete was accepted; waiting until it is gone.
     pub(super) delete_sent: bool,
-    pub(super) pace: Pace,
+    /// When it was healed last.
+    pub(super) healed: Option<Millis>,
+    /// Who else wants its fields otherwise; most objects have nothing.
+    pub(super) contests: Option<Box<Contests>>,
     /// A dry run has looked at this state: (owned, desired).
     pub(super) probed: Option<(Mark, Mark)>,
     /// It was read for a comparison in this state: live ownership, live additions, declared content.
@@ -131,16 +135,6 @@ pub(super) struct Trouble {
     pub(super) since: Millis,
     /// The content that failed: new content is tried at once.
     pub(super) mark: Mark,
-}
-
-/// When it was healed, to keep to intervals and to damp contests.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    pub(super) last: Option<Millis>,
-    /// Heals against controllers within the window.
-    pub(super) contests: u32,
-    /// Start of the window.
-    pub(super) window: Millis,
 }
 
 /// One unit.
@@ -334,7 +328,8 @@ impl Obj {
             queued: false,
             work_of: None,
             delete_sent: false,
-            pace: Pace::default(),
+            healed: None,
+            contests: None,
             probed: None,
             looked: None,
             ignored: None,

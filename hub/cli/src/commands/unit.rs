@@ -185,6 +185,22 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
             ));
         }
     }
+    if !report.contests.is_empty() {
+        text.push_str("\nContests (a field goes back and forth with another manager):\n");
+        for contest in &report.contests {
+            let manager = contest.manager.as_deref().unwrap_or("unknown");
+            let path = if contest.path.is_empty() { "the object" } else { &contest.path };
+            text.push_str(&format!(
+                "  {}  {}: manager {}, {} heals within 10 min, since {}\n      {}\n",
+                contest.key,
+                line(path),
+                line(manager),
+                contest.flips,
+                ago(now, contest.since),
+                line(&contest.hint)
+            ));
+        }
+    }
     if !report.held_deletes.is_empty() {
         let list = delete_list_id(&report.unit, report.held_deletes.iter().map(|held| &held.key));
         text.push_str(&format!(

@@ -46,6 +46,7 @@ fn report() -> UnitReport {
         waiting: None,
         held_deletes: vec![HeldDelete { key: held(), uid: "u-1".into(), why: "a Namespace".into() }],
         approved_deletes: Vec::new(),
+        contests: Vec::new(),
         observed_at: 6,
     }
 }

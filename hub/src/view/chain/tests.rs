@@ -39,6 +39,7 @@ fn object(report: &mut UnitReport, state: ObjectState) {
 fn field(report: &mut UnitReport, mode: DriftMode) {
     report.drift_mode = mode;
     report.drift = vec![FieldDrift {
+        pointer: None,
         key: samples::key(),
         path: "spec.replicas".into(),
         desired: Some("3".into()),

@@ -1,0 +1,58 @@
+//! Contests over fields: counted as they are healed, told once, ended when the other side stops.
+
+use driftless_protocol::report::{EventKind, FieldDrift, RecentEvent};
+
+use super::Engine;
+use super::state::{Ix, UnitIx};
+use crate::contest::{self, Field, WINDOW};
+use crate::input::Millis;
+
+impl Engine {
+    /// Fields of an object were healed, and the object changed by it.
+    pub(super) fn count_flips(&mut self, ix: Ix, unit: UnitIx, fields: &[FieldDrift], now: Millis) {
+        let Some(obj) = self.obj_mut(ix) else { return };
+        let contests = obj.contests.get_or_insert_with(Box::default);
+        for field in contests.healed(fields, now) {
+            let Some(obj) = self.obj(ix) else { return };
+            let pace = match contest::is_guarded(&obj.key) || contest::is_guarded_path(&field.path) {
+                true => "it matters for security, so it is healed at once all the same",
+                false => "it is healed at most once a minute from now on, until the other side stops",
+            };
+            let hint = contest::hint(&obj.key, &field);
+            let minutes = WINDOW / 60_000;
+            let detail = format!("{} {} times within {minutes} min; {pace}. {hint}", words(&field), field.flips());
+            self.remember_contest(ix, unit, EventKind::Contested, detail, now);
+        }
+    }
+
+    /// Ends contests that are over. Answers when the next one may be.
+    pub(super) fn end_contests(&mut self, ix: Ix, unit: UnitIx, now: Millis) -> Option<Millis> {
+        let obj = self.obj_mut(ix)?;
+        let contests = obj.contests.as_mut()?;
+        let ended = contests.expire(now);
+        let next = contests.next_end();
+        if contests.is_empty() {
+            obj.contests = None;
+        }
+        for field in ended {
+            let detail = format!("{} has stopped: healed at once again", words(&field));
+            self.remember_contest(ix, unit, EventKind::ContestEnded, detail, now);
+        }
+        next
+    }
+
+    fn remember_contest(&mut self, ix: Ix, unit: UnitIx, what: EventKind, detail: String, now: Millis) {
+        let Some(key) = self.obj(ix).map(|obj| (*obj.key).clone()) else { return };
+        if let Some(slot) = self.unit_mut(unit) {
+            slot.remember(RecentEvent { at: now, what, key, detail, took_ms: None });
+        }
+        self.report_dirty.insert(unit);
+    }
+}
+
+/// `spec.replicas goes back and forth with manager x`.
+fn words(field: &Field) -> String {
+    let what = if field.path.is_empty() { "the object" } else { field.path.as_str() };
+    let manager = field.manager.as_deref().unwrap_or("unknown");
+    format!("{what} goes back and forth with manager {manager}")
+}
