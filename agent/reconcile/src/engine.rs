@@ -5,6 +5,7 @@
 
 mod advance;
 mod autoscale;
+mod causes;
 mod contests;
 mod deletes;
 mod input;
@@ -80,6 +81,10 @@ pub struct Engine {
     deletes_dirty: bool,
     /// Compiled `healthCheckExprs`, each once.
     compiled: Vec<(Vec<HealthExpr>, Arc<[Asked]>)>,
+    /// Namespaces that are there, ours or not.
+    namespaces: BTreeSet<String>,
+    /// When objects were last tried again for a change of what may have caused their refusal.
+    woke: Millis,
     /// Kinds whose list is to be read anew.
     relists: BTreeSet<GroupKind>,
     /// When deletes that are held for the sum of an hour may be judged otherwise.
@@ -129,6 +134,8 @@ impl Engine {
             dirty: BTreeSet::new(),
             deletes_dirty: false,
             compiled: Vec::new(),
+            namespaces: BTreeSet::new(),
+            woke: 0,
             relists: BTreeSet::new(),
             budget_due: None,
             report_dirty: BTreeSet::new(),
@@ -180,11 +187,12 @@ impl Engine {
     #[must_use]
     pub fn wanted(&self) -> Vec<Wanted> {
         let mut wanted: BTreeMap<GroupKind, Option<String>> = BTreeMap::new();
-        let mut workloads = false;
+        let (mut workloads, mut placed) = (false, false);
         for obj in self.objects.iter().flatten() {
             let kind = GroupKind::of(&obj.key);
             let Some(versions) = self.kinds.get(&kind).and_then(|k| k.served.as_ref()) else { continue };
             workloads |= obj.want.is_some() && autoscale::scalable(&obj.key);
+            placed |= obj.want.is_some() && !obj.key.namespace.is_empty();
             // Watched as it is declared: baselines are of that version's fields.
             let declared = obj.want.as_ref().map(|want| version_of(&want.api_version).to_owned());
             let version = declared.filter(|version| versions.contains(version));
@@ -195,12 +203,12 @@ impl Engine {
         }
         let mut all: Vec<Wanted> =
             wanted.into_iter().map(|(kind, version)| Wanted { kind, version, owned_only: true }).collect();
-        if workloads {
-            for kind in autoscale::autoscaler_kinds() {
-                if self.kinds.get(&kind).is_some_and(|k| k.served.is_some()) {
-                    all.retain(|w| w.kind != kind);
-                    all.push(Wanted { kind, version: None, owned_only: false });
-                }
+        // Also those that are not ours: autoscalers own replicas, and what waits for a namespace goes on when it is there.
+        let autoscalers = autoscale::autoscaler_kinds().into_iter().filter(|_| workloads);
+        for kind in autoscalers.chain(placed.then(namespace_kind)) {
+            if self.kinds.get(&kind).is_some_and(|k| k.served.is_some()) {
+                all.retain(|w| w.kind != kind);
+                all.push(Wanted { kind, version: None, owned_only: false });
             }
         }
         all.sort();
@@ -240,7 +248,7 @@ impl Engine {
             })
             .collect();
         for (kind, state) in &self.kinds {
-            if let Some(why) = &state.blind {
+            if let Some(why) = state.blind.as_ref().filter(|_| !self.of_kind(kind).is_empty()) {
                 problems.push(Reason {
                     code: "KindNotWatched".to_owned(),
                     message: format!(
@@ -362,6 +370,10 @@ impl Engine {
             self.unwritten_since = Some(now);
         }
     }
+}
+
+fn namespace_kind() -> GroupKind {
+    GroupKind { group: String::new(), kind: "Namespace".to_owned() }
 }
 
 /// The version part of an `apiVersion`.

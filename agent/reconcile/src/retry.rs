@@ -99,6 +99,9 @@ pub fn next(
 #[must_use]
 pub fn explain(class: Class, failure: &Failure, key: &ObjectKey) -> (&'static str, String) {
     let said = if failure.message.is_empty() { "no answer" } else { failure.message.as_str() };
+    if let Some(explained) = definition(failure, key) {
+        return explained;
+    }
     match class {
         Class::Throttled => ("Throttled", format!("the API server asks to slow down: {said}")),
         Class::Unavailable => {
@@ -130,9 +133,60 @@ pub fn explain(class: Class, failure: &Failure, key: &ObjectKey) -> (&'static st
     }
 }
 
+/// What goes wrong when CustomResourceDefinitions are upgraded; the server's own words do not say what to do.
+fn definition(failure: &Failure, key: &ObjectKey) -> Option<(&'static str, String)> {
+    let said = failure.message.as_str();
+    if said.contains("conversion webhook for") || said.contains("conversion webhook failed") {
+        return Some((
+            "ConversionWebhook",
+            format!(
+                "the webhook that converts {} between its versions does not answer: {said}; tried again by itself",
+                key.kind
+            ),
+        ));
+    }
+    if key.kind != "CustomResourceDefinition" {
+        return None;
+    }
+    if said.contains("storedVersions") {
+        return Some((
+            "StoredVersion",
+            format!(
+                "objects may still be stored in a version that the new definition does not have: {said}; keep that version in \
+                 spec.versions (served or not) until all objects were written anew, then remove it from status.storedVersions"
+            ),
+        ));
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_of_definitions_say_what_to_do() {
+        let key = |kind: &str| ObjectKey {
+            group: String::new(),
+            kind: kind.into(),
+            namespace: String::new(),
+            name: "x".into(),
+        };
+        let failure = |status: u16, message: &str| Failure {
+            status: Some(status),
+            message: message.into(),
+            ..Failure::default()
+        };
+        let stored =
+            failure(422, "status.storedVersions[0]: Invalid value: \"v1alpha1\": must appear in spec.versions");
+        let (code, text) = explain(class(&stored), &stored, &key("CustomResourceDefinition"));
+        assert_eq!(code, "StoredVersion");
+        assert!(text.contains("keep that version in spec.versions"), "{text}");
+        let webhook =
+            failure(500, "conversion webhook for acme.example/v1, Kind=Widget failed: Post \"https://x\": refused");
+        assert_eq!(class(&webhook), Class::Unavailable);
+        assert_eq!(explain(class(&webhook), &webhook, &key("Widget")).0, "ConversionWebhook");
+    }
 
     #[test]
     fn failures_are_classed_by_what_makes_them_go_away() {

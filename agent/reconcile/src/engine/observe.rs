@@ -100,6 +100,7 @@ impl Engine {
             return;
         }
         obj.delete_sent = false;
+        self.cause_changed(ix, now);
         self.touch_object(ix);
         self.autoscaler_gone(&key);
         if namespace {
@@ -111,6 +112,9 @@ impl Engine {
         let Some(key) = ObjectKey::of(live) else { return };
         if self.autoscalers.contains_key(&key) && !self.by_key.contains_key(&key) {
             self.autoscaler_gone(&key);
+        }
+        if key.group.is_empty() && key.kind == "Namespace" {
+            self.namespaces.remove(&key.name);
         }
         let Some(ix) = self.by_key.get(&key).copied() else { return };
         let serial = self.serial;
@@ -142,6 +146,9 @@ impl Engine {
                     self.retarget();
                 }
             }
+        }
+        if key.group.is_empty() && key.kind == "Namespace" {
+            self.see_namespace(live, now);
         }
         let Some(ix) = self.by_key.get(&key).copied() else { return };
         let listing = self.kinds.get(&GroupKind::of(&key)).and_then(|kind| kind.listing);
@@ -205,6 +212,7 @@ impl Engine {
         }
         self.compare(ix, live, blobs, now);
         self.touch_object(ix);
+        self.cause_changed(ix, now);
         if namespace_came {
             self.namespace_came(ix);
         }

@@ -54,6 +54,11 @@ pub fn served(group: &str, kind: &str, namespaced: bool) -> ServedKind {
     ServedKind { kind: GroupKind { group: group.into(), kind: kind.into() }, namespaced, versions: vec!["v1".into()] }
 }
 
+/// Kinds that are watched whether they carry our label or not.
+fn unowned(key: &ObjectKey) -> bool {
+    matches!(key.kind.as_str(), "HorizontalPodAutoscaler" | "Namespace")
+}
+
 fn leaves(value: &Value, at: &mut Path, out: &mut BTreeSet<Path>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -149,12 +154,12 @@ impl Cluster {
 
     fn emit(&mut self, key: &ObjectKey, gone: Option<Value>, had_label: bool) {
         match gone {
-            Some(value) if had_label || key.kind == "HorizontalPodAutoscaler" => self.events.push_back((true, value)),
+            Some(value) if had_label || unowned(key) => self.events.push_back((true, value)),
             Some(_) => {}
             None => {
                 let value = render(&self.objects[key]);
                 let labelled = value.pointer("/metadata/labels").and_then(|l| l.get(UNIT_LABEL)).is_some();
-                if labelled || key.kind == "HorizontalPodAutoscaler" {
+                if labelled || unowned(key) {
                     self.events.push_back((false, value));
                 } else if had_label {
                     self.events.push_back((true, value));
@@ -322,9 +327,7 @@ impl Cluster {
     /// What a watch of this kind lists.
     pub fn list(&self, kind: &GroupKind) -> Vec<Value> {
         let all = self.objects.iter().filter(|(key, _)| GroupKind::of(key) == *kind);
-        all.filter(|(key, _)| self.labelled(key) || key.kind == "HorizontalPodAutoscaler")
-            .map(|(_, o)| render(o))
-            .collect()
+        all.filter(|(key, _)| self.labelled(key) || unowned(key)).map(|(_, o)| render(o)).collect()
     }
 }
 
