@@ -394,7 +394,7 @@ async fn held(world: &mut World, base: &Content) -> Result<()> {
             world.wait_unit(cluster, unit, "to hold the delete", |u| u.held_deletes == 1).await?;
         }
     }
-    let lists: Vec<DeleteList> = serde_json::from_str(&world.text(&["get", "deletes", "-o", "json"]).await?)?;
+    let lists: Vec<DeleteList> = world.ask(&["get", "deletes"]).await?;
     ensure!(lists.len() == 2 && lists.iter().all(|l| l.clusters.len() == CLUSTERS.len()), "{lists:#?}");
     for list in &lists {
         ensure!(

@@ -79,6 +79,10 @@ fn check_with(files: &[(&str, &str)], target: &Target, expected: &str) -> Render
     rendered
 }
 
+fn render(files: &[(&str, &str)]) -> RenderedCluster {
+    render_cluster(&SourceSet::new(source(files)), &target())
+}
+
 #[track_caller]
 fn check(files: &[(&str, &str)], expected: &str) -> RenderedCluster {
     check_with(files, &target(), expected)
@@ -308,9 +312,9 @@ fn annotations_win_over_fields() {
 }
 
 #[test]
-fn what_is_not_honoured_is_told_with_its_line() {
-    let more = "healthCheckExprs: [{apiVersion: a/v1, kind: A, current: 'true'}]\nignore: [{paths: [/spec/x]}]\nnonsense: 1\n\
-                dependsOn: [{name: flux-system, readyExpr: 'true'}]\n";
+fn what_changes_nothing_is_told_with_its_line() {
+    let more =
+        "healthCheckExprs: [{apiVersion: a/v1, kind: A, current: 'true'}]\nignore: [{paths: [/spec/x]}]\nnonsense: 1\n";
     check(
         &[("clusters/c/web.yaml", &unit("web", more)), ("apps/web/a.yaml", &config("a"))],
         "
@@ -318,11 +322,90 @@ fn what_is_not_honoured_is_told_with_its_line() {
         flux-system/web
           ConfigMap default/a
           ! UnknownField clusters/c/web.yaml:13
-          ! FieldNotHonoured clusters/c/web.yaml:14
-          ! FieldNotHonoured clusters/c/web.yaml:11
-          ! FieldNotHonoured clusters/c/web.yaml:12
         ",
     );
+}
+
+/// Each expression that cannot be used, and the words that say so.
+#[test]
+fn an_expression_that_cannot_be_used_holds_the_unit_with_its_line() {
+    for (more, words) in [
+        ("healthCheckExprs: [{apiVersion: a/v1, kind: A, current: 'status.'}]", "spec.healthCheckExprs[0].current"),
+        ("healthCheckExprs: [{apiVersion: a/v1, kind: A, current: 'true', failed: 'nosuch()'}]", "no function nosuch"),
+        ("healthCheckExprs: [{apiVersion: a/v1, kind: A}]", "current is required"),
+        (
+            "dependsOn: [{name: flux-system, readyExpr: 'other.x == 1'}]",
+            "there is no variable other; it may use dep and self",
+        ),
+        ("ignore: [{paths: [spec/x]}]", "no JSON pointer"),
+        ("ignore: [{target: {kind: A}}]", "paths is required"),
+        ("ignore: [{paths: [/metadata/name]}]", "no JSON pointer"),
+    ] {
+        let rendered = render(&[("clusters/c/web.yaml", &unit("web", more)), ("apps/web/a.yaml", &config("a"))]);
+        let why = rendered.units[1].held().unwrap_or_else(|| panic!("{more} is accepted"));
+        assert!(why.to_string().contains(words), "{more}: {why}");
+        assert!(why.to_string().contains("clusters/c/web.yaml:11"), "{more}: {why}");
+    }
+}
+
+#[test]
+fn a_ready_expression_brings_the_definitions_it_speaks_of() {
+    let of = unit;
+    let rendered = render(&[
+        (
+            "clusters/c/web.yaml",
+            &of("web", "dependsOn: [{name: db, readyExpr: 'dep.metadata.name == self.metadata.namespace'}]"),
+        ),
+        ("clusters/c/db.yaml", &of("db", "")),
+        ("clusters/c/other.yaml", &of("other", "")),
+        ("apps/web/a.yaml", &config("a")),
+        ("apps/db/a.yaml", &config("b")),
+        ("apps/other/a.yaml", &config("c")),
+    ]);
+    let of = |name: &str| rendered.units.iter().find(|u| u.id.name == name).unwrap();
+    assert_eq!(of("web").spec.ready_exprs.len(), 1);
+    let definition = of("db").definition.as_deref().expect("asked about");
+    assert!(std::str::from_utf8(definition).unwrap().contains("\"path\":\"./apps/db\""));
+    assert!(of("web").definition.is_some() && of("other").definition.is_none());
+}
+
+#[test]
+fn marks_and_ignore_rules_reach_the_objects_they_are_for() {
+    let object = |name: &str, annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\n  annotations:\n    {annotations}\n"
+        )
+    };
+    let more = "ignore:\n  - paths: [/data/x, /data/y]\n    target: {kind: ConfigMap, name: 'a|b'}\n  - paths: [/data/z]\n    target: {kind: Secret}\n";
+    let rendered = render(&[
+        ("clusters/c/web.yaml", &unit("web", more)),
+        ("apps/web/a.yaml", &object("a", "kustomize.toolkit.fluxcd.io/ssa: Merge")),
+        ("apps/web/b.yaml", &object("b", "driftless.dev/ignore: /data/k, /data/x")),
+        ("apps/web/c.yaml", &object("c", "kustomize.toolkit.fluxcd.io/force: Enabled")),
+        ("apps/web/d.yaml", &object("d", "kustomize.toolkit.fluxcd.io/reconcile: disabled")),
+        ("apps/web/e.yaml", &object("e", "kustomize.toolkit.fluxcd.io/ssa: Sometimes")),
+        ("apps/web/f.yaml", &object("f", "driftless.dev/ignore: data.k")),
+    ]);
+    let shown: Vec<String> = rendered.units[1]
+        .objects()
+        .iter()
+        .map(|o| format!("{} {:?} {} {}", o.key.name, o.options.apply, o.options.force, o.options.ignore.join(" ")))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "a Merge false /data/x /data/y",
+            "b Override false /data/k /data/x /data/y",
+            "c Override true ",
+            "d Ignore false ",
+            "e Override false ",
+            "f Override false ",
+        ]
+    );
+    let problems: Vec<String> = rendered.units[1].problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(problems[0].contains("apps/web/e.yaml") && problems[0].contains("Sometimes"), "{problems:#?}");
+    assert!(problems[1].contains("apps/web/f.yaml") && problems[1].contains("data.k"), "{problems:#?}");
 }
 
 #[test]
