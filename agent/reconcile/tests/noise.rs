@@ -283,8 +283,8 @@ fn known_noise_is_no_drift() {
             of_kind("ServiceAccount"),
             vec![write(
                 "openshift-controller-manager",
-                json!({"f:secrets": {".": {}, "k:{\"name\":\"sa-token\"}": {}}, "f:imagePullSecrets": {".": {}, "k:{\"name\":\"dock\"}": {}}}),
-                vec![("/secrets", json!([{"name": "sa-token"}])), ("/imagePullSecrets", json!([{"name": "dock"}]))],
+                json!({"f:secrets": {".": {}, "k:{\"name\":\"sa-token\"}": {}}, "f:imagePullSecrets": {"k:{\"name\":\"dock\"}": {}}}),
+                vec![("/secrets", json!([{"name": "sa-token"}])), ("/imagePullSecrets/-", json!({"name": "dock"}))],
             )],
         ),
         (

@@ -8,6 +8,9 @@ use driftless_store::{Cluster, Intent, IntentRecord};
 use crate::loops::render::target_of;
 use crate::view::{Fleet, rows};
 
+/// [`IntentEntry::what`] of an approval.
+const APPROVAL: &str = "approveDelete";
+
 pub(crate) fn cluster(fleet: &Fleet<'_>, cluster: &Cluster) -> ClusterDetail {
     let render = fleet.render(cluster);
     let (_, target) = target_of(fleet.shared, cluster);
@@ -35,7 +38,7 @@ pub(crate) fn unit(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Option<
     let mut intents: Vec<IntentEntry> =
         fleet.intents.iter().filter(|r| concerns(&r.intent, cluster, id, report)).map(intent).collect();
     // A list of approvals is one act of one person.
-    intents.dedup();
+    intents.dedup_by(|a, b| a.what == APPROVAL && (&a.what, &a.actor, &a.reason) == (&b.what, &b.actor, &b.reason));
     Some(UnitDetail {
         row: rows::unit(fleet, cluster, id, view, stored),
         source: view.map(|v| v.source.clone()).unwrap_or_default(),
@@ -81,7 +84,7 @@ fn intent(record: &IntentRecord) -> IntentEntry {
             Intent::Suspend { .. } => "suspend",
             Intent::DriftMode { .. } => "driftMode",
             Intent::Freeze { .. } => "freeze",
-            Intent::ApproveDelete { .. } => "approveDelete",
+            Intent::ApproveDelete { .. } => APPROVAL,
         }
         .to_owned(),
         actor: record.actor.clone(),
