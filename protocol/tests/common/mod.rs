@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{
-    BlobRef, FORMAT, Index, IndexUnit, ObjectEntry, UnitBody, UnitSpec, UnitState, Validation, raw_total,
+    BlobRef, FORMAT, Index, IndexUnit, ObjectEntry, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation, raw_total,
 };
 use driftless_protocol::canonical;
 use driftless_protocol::head::{Head, SourceRevision};
