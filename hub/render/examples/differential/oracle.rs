@@ -15,7 +15,7 @@ pub(crate) type Answer = Result<Vec<u8>, String>;
 pub(crate) enum Oracle {
     /// `kustomize`, once for each build.
     Program(PathBuf),
-    /// `library/main.go`, kept running.
+    /// A program around kustomize's library, kept running.
     Library { program: PathBuf, running: Option<Running> },
 }
 

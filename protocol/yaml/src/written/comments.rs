@@ -40,7 +40,8 @@ struct Run {
 impl Comments {
     pub(super) fn new(text: &str, places: &[Place]) -> Self {
         let mut out = Self::default();
-        if !text.contains('#') {
+        // With other line ends than `\n` the scanner counts lines that are none here: then comments are left out.
+        if !text.contains('#') || text.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}']) {
             return out;
         }
         let lines: Vec<&str> = text.split('\n').collect();
