@@ -30,9 +30,12 @@ pub struct Config {
     /// Git repositories.
     #[serde(default)]
     pub sources: Vec<SourceConfig>,
-    /// Credentials for repositories that Git itself declares (GitRepository objects), by address.
+    /// Credentials for what Git itself declares (GitRepository and OCIRepository objects), by address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
+    /// Public keys for `spec.verify` of declared repositories whose Secret Git does not hold in plain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_keys: Vec<TrustedKeysConfig>,
     /// Where clusters find their root and their variables.
     #[serde(default)]
     pub clusters: ClustersConfig,
@@ -147,6 +150,12 @@ pub struct SourceConfig {
     /// A forward proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyConfig>,
+    /// A certificate the hub shows there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificateConfig>,
+    /// What must be signed, and by whom; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyConfig>,
     /// Seconds after which a fetch is given up.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: u64,
@@ -217,12 +226,62 @@ pub struct ProxyConfig {
     pub password_file: Option<PathBuf>,
 }
 
+/// A certificate and its key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientCertificateConfig {
+    /// The chain, PEM.
+    pub certificate_file: PathBuf,
+    /// The private key, PEM.
+    pub key_file: PathBuf,
+}
+
+/// What of a repository must be signed, and by whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VerifyConfig {
+    /// Which Git object.
+    #[serde(default)]
+    pub mode: VerifyModeConfig,
+    /// Public keys of SSH: `*.sshpub` with lines as in `authorized_keys`. PGP keys cannot be used yet.
+    pub key_files: Vec<PathBuf>,
+}
+
+/// Which Git object must be signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VerifyModeConfig {
+    /// The commit.
+    #[default]
+    #[serde(rename = "HEAD")]
+    Head,
+    /// The tag.
+    Tag,
+    /// Both.
+    #[serde(rename = "TagAndHEAD")]
+    TagAndHead,
+}
+
+/// Public keys for a declared repository.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrustedKeysConfig {
+    /// `namespace/name` of the GitRepository.
+    pub source: String,
+    /// As for a configured source.
+    pub key_files: Vec<PathBuf>,
+}
+
 /// Credentials for every declared repository whose address begins so.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Credential {
-    /// What the address begins with: `https://git.example.com/team/`.
+    /// What the address begins with, up to a `/`: `https://git.example.com/team`, `oci://registry.example.com/team`. Required
+    /// also beside `source`: a commit must not be able to send credentials to another host.
     pub url_prefix: String,
+    /// Only for this object: `namespace/name` of a GitRepository, `OCIRepository/namespace/name`. Its credentials are taken
+    /// before those of the address alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Who the hub is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthConfig>,
@@ -232,6 +291,21 @@ pub struct Credential {
     /// A forward proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyConfig>,
+    /// A certificate the hub shows there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificateConfig>,
+}
+
+impl Credential {
+    /// Whether these are for a source at this address. A prefix ends where a name does: `https://git.example.com` is not for
+    /// `https://git.example.com.evil.org`.
+    #[must_use]
+    pub fn fits(&self, label: &str, url: &str) -> bool {
+        let rest = url.strip_prefix(&self.url_prefix);
+        let whole =
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.url_prefix.ends_with(['/', ':']));
+        whole && !self.url_prefix.is_empty() && self.source.as_ref().is_none_or(|s| s == label)
+    }
 }
 
 /// Where clusters find their root and their variables.
@@ -322,8 +396,26 @@ impl Config {
                     source.name
                 ));
             }
+            if let Some(verify) = &source.verify {
+                if verify.key_files.is_empty() {
+                    return Err(format!(
+                        "the source {} has verify without keyFiles: nothing could be fetched",
+                        source.name
+                    ));
+                }
+                let tagged = source.tag.is_some() || source.semver.is_some();
+                let named = source.name_of_ref.as_ref().is_some_and(|name| name.starts_with("refs/tags/"));
+                if verify.mode != VerifyModeConfig::Head && !tagged && !named {
+                    return Err(format!("the source {} verifies a tag, but follows none", source.name));
+                }
+            }
             if source.interval_seconds == 0 {
                 return Err(format!("the source {} has an interval of 0 s", source.name));
+            }
+        }
+        for credential in &self.credentials {
+            if credential.url_prefix.is_empty() {
+                return Err("a credential has an empty urlPrefix: it would be sent anywhere".into());
             }
         }
         let named = self.clusters.named.iter().map(|(name, c)| (name.to_string(), c));
@@ -344,11 +436,20 @@ impl Config {
         }
         self.admin.socket.as_mut().map(at);
         for source in &mut self.sources {
-            resolve_access(&mut source.auth, &mut source.ca_file, &mut source.proxy, &at);
+            resolve_access(
+                &mut source.auth,
+                &mut source.ca_file,
+                &mut source.proxy,
+                &mut source.client_certificate,
+                &at,
+            );
+            source.verify.iter_mut().flat_map(|v| &mut v.key_files).for_each(at);
         }
         for credential in &mut self.credentials {
-            resolve_access(&mut credential.auth, &mut credential.ca_file, &mut credential.proxy, &at);
+            let (proxy, certificate) = (&mut credential.proxy, &mut credential.client_certificate);
+            resolve_access(&mut credential.auth, &mut credential.ca_file, proxy, certificate, &at);
         }
+        self.trusted_keys.iter_mut().flat_map(|t| &mut t.key_files).for_each(at);
     }
 }
 
@@ -356,8 +457,13 @@ fn resolve_access(
     auth: &mut Option<AuthConfig>,
     ca: &mut Option<PathBuf>,
     proxy: &mut Option<ProxyConfig>,
+    certificate: &mut Option<ClientCertificateConfig>,
     at: &impl Fn(&mut PathBuf),
 ) {
+    if let Some(certificate) = certificate {
+        at(&mut certificate.certificate_file);
+        at(&mut certificate.key_file);
+    }
     match auth {
         Some(AuthConfig::Basic { password_file, .. }) => at(password_file),
         Some(AuthConfig::Bearer { token_file }) => at(token_file),
@@ -387,6 +493,8 @@ impl SourceConfig {
             auth: None,
             ca_file: None,
             proxy: None,
+            client_certificate: None,
+            verify: None,
             timeout_seconds: default_timeout(),
             aliases: Vec::new(),
         }
@@ -412,6 +520,13 @@ sources:
   tag: v1
   auth: {basic: {user: git, passwordFile: secrets/password}}
   caFile: /etc/ca.pem
+  verify: {mode: Tag, keyFiles: [keys/ada.sshpub]}
+credentials:
+- urlPrefix: oci://registry.example.org/team
+  source: OCIRepository/team/apps
+  auth: {basic: {user: git, passwordFile: secrets/password}}
+  clientCertificate: {certificateFile: c.pem, keyFile: k.pem}
+trustedKeys: [{source: team/other, keyFiles: [keys/bob.sshpub]}]
 clusters:
   default: {root: 'fleet/{name}'}
   named: {prod: {source: team/apps, variables: {REGION: eu}}}
@@ -438,6 +553,9 @@ clusters:
         );
         assert_eq!(source.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")), "an absolute one stays");
         assert_eq!(source.interval_seconds, 60);
+        assert_eq!(source.verify.as_ref().unwrap().key_files, [folder.join("keys/ada.sshpub")]);
+        assert_eq!(config.trusted_keys[0].key_files, [folder.join("keys/bob.sshpub")]);
+        assert_eq!(config.credentials[0].client_certificate.as_ref().unwrap().key_file, folder.join("k.pem"));
     }
 
     #[test]
@@ -446,19 +564,49 @@ clusters:
             ("format: 1", "format: 2", "format 2"),
             ("format: 1", "format: 1\nfromat: 1", "fromat"),
             ("tag: v1", "tag: v1\n  branch: main", "more than one"),
-            ("tag: v1", "intervalSeconds: 0", "interval"),
+            ("tag: v1", "tag: v1\n  intervalSeconds: 0", "interval"),
             ("passwordFile", "password", "password"),
             ("addresses: ['hub.example.org:8443']", "addresses: []", "addresses"),
             ("{socket: admin.sock}", "{}", "admin"),
             ("source: team/apps", "source: team/other", "team/other"),
             ("sources:", "sources:\n- {name: team/apps, url: 'https://x.example.org/y'}", "twice"),
             ("format: 1", "format: 1\nformat: 1", "format"),
+            ("keyFiles: [keys/ada.sshpub]", "keyFiles: []", "without keyFiles"),
+            ("tag: v1", "branch: main", "verifies a tag"),
+            ("mode: Tag", "mode: Sometimes", "Sometimes"),
+            ("oci://registry.example.org/team", "''", "urlPrefix"),
         ];
         for (from, to, wanted) in cases {
             assert!(GOOD.contains(from), "{from}");
             let error = load(&GOOD.replacen(from, to, 1)).expect_err(to);
             assert!(error.contains(wanted), "{to}: {error}");
             assert!(error.contains("hub.yaml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn credentials_fit_whole_names_only() {
+        let credential = |prefix: &str, source: Option<&str>| Credential {
+            url_prefix: prefix.into(),
+            source: source.map(str::to_owned),
+            auth: None,
+            ca_file: None,
+            proxy: None,
+            client_certificate: None,
+        };
+        for (prefix, source, label, url, expected) in [
+            ("https://git.example.com", None, "a/b", "https://git.example.com/x", true),
+            ("https://git.example.com", None, "a/b", "https://git.example.com.evil.org/x", false),
+            ("https://git.example.com", None, "a/b", "https://git.example.com@evil.org/x", false),
+            ("https://git.example.com/team", None, "a/b", "https://git.example.com/team-two/x", false),
+            ("https://git.example.com/team/", None, "a/b", "https://git.example.com/team/x", true),
+            ("https://git.example.com/team", None, "a/b", "https://git.example.com/team", true),
+            ("git@example.org:", None, "a/b", "git@example.org:x/y", true),
+            ("oci://r.example.org", Some("OCIRepository/a/b"), "OCIRepository/a/b", "oci://r.example.org/x", true),
+            ("oci://r.example.org", Some("OCIRepository/a/b"), "OCIRepository/a/c", "oci://r.example.org/x", false),
+            ("", None, "a/b", "https://git.example.com/x", false),
+        ] {
+            assert_eq!(credential(prefix, source).fits(label, url), expected, "{prefix} {url}");
         }
     }
 

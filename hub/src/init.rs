@@ -160,6 +160,7 @@ fn start_file(options: &InitOptions) -> Config {
         admin: AdminConfig { listen: Some(options.admin_listen), names: Vec::new(), socket: Some("admin.sock".into()) },
         sources: Vec::new(),
         credentials: Vec::new(),
+        trusted_keys: Vec::new(),
         clusters: crate::config::ClustersConfig::default(),
         render_workers: 0,
     };

@@ -247,8 +247,11 @@ impl std::fmt::Debug for JoinTokenCreated {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceRow {
-    /// `namespace/name`.
+    /// `namespace/name`; for other kinds than GitRepository with the kind before it. Where several declarations of one name
+    /// differ, all but the first have `@` and a digest after it.
     pub id: String,
+    /// `GitRepository` or `OCIRepository`.
+    pub kind: String,
     /// Without credentials.
     pub url: String,
     /// `branch main`.

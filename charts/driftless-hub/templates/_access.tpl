@@ -3,7 +3,7 @@ Access to a repository as the start file has it. Takes an entry of `sources` or 
 each Secret and ConfigMap replaced by the files it is mounted as.
 */ -}}
 {{- define "driftless-hub.access" -}}
-{{- $out := omit . "auth" "ca" "proxy" -}}
+{{- $out := omit . "auth" "ca" "proxy" "clientCertificate" "verify" "keys" -}}
 {{- with .auth -}}
 {{- $auth := dict -}}
 {{- with .basic -}}
@@ -31,16 +31,39 @@ each Secret and ConfigMap replaced by the files it is mounted as.
 {{- end -}}
 {{- $_ := set $out "proxy" $proxy -}}
 {{- end -}}
+{{- with .clientCertificate -}}
+{{- $folder := printf "/etc/driftless/secrets/%s" .secret -}}
+{{- $certificate := printf "%s/%s" $folder (.certificateKey | default "tls.crt") -}}
+{{- $_ := set $out "clientCertificate" (dict "certificateFile" $certificate "keyFile" (printf "%s/%s" $folder (.keyKey | default "tls.key"))) -}}
+{{- end -}}
+{{- with .verify -}}
+{{- $_ := set $out "verify" (dict "mode" (.mode | default "HEAD") "keyFiles" (include "driftless-hub.keyFiles" .keys | fromJsonArray)) -}}
+{{- end -}}
+{{- with .keys -}}
+{{- $_ := set $out "keyFiles" (include "driftless-hub.keyFiles" . | fromJsonArray) -}}
+{{- end -}}
 {{ $out | toJson }}
+{{- end -}}
+
+{{- /* The files that a list of {secret or configMap, key} is mounted as, as JSON. */ -}}
+{{- define "driftless-hub.keyFiles" -}}
+{{- $files := list -}}
+{{- range . -}}
+{{- $folder := ternary (printf "configmaps/%s" .configMap) (printf "secrets/%s" .secret) (hasKey . "configMap") -}}
+{{- $files = append $files (printf "/etc/driftless/%s/%s" $folder .key) -}}
+{{- end -}}
+{{ $files | toJson }}
 {{- end -}}
 
 {{- /* What sources and credentials refer to: {secrets: [...], configMaps: [...]}, each name once, as JSON. */ -}}
 {{- define "driftless-hub.references" -}}
 {{- $secrets := list -}}
 {{- $configMaps := list -}}
-{{- range concat .Values.sources .Values.credentials -}}
+{{- range concat .Values.sources .Values.credentials .Values.trustedKeys -}}
 {{- $auth := .auth | default dict -}}
-{{- range $part := list $auth.basic $auth.bearer $auth.ssh .ca .proxy -}}
+{{- $verify := .verify | default dict -}}
+{{- $keys := concat ($verify.keys | default list) (.keys | default list) -}}
+{{- range $part := concat (list $auth.basic $auth.bearer $auth.ssh .ca .proxy .clientCertificate) $keys -}}
 {{- with $part -}}
 {{- with .secret }}{{ $secrets = append $secrets . }}{{ end -}}
 {{- with .configMap }}{{ $configMaps = append $configMaps . }}{{ end -}}
@@ -60,6 +83,8 @@ each Secret and ConfigMap replaced by the files it is mounted as.
 {{- range .Values.sources }}{{ $sources = append $sources (include "driftless-hub.access" . | fromJson) }}{{ end -}}
 {{- $credentials := list -}}
 {{- range .Values.credentials }}{{ $credentials = append $credentials (include "driftless-hub.access" . | fromJson) }}{{ end -}}
+{{- $trusted := list -}}
+{{- range .Values.trustedKeys }}{{ $trusted = append $trusted (include "driftless-hub.access" . | fromJson) }}{{ end -}}
 format: 1
 keys: /etc/driftless/keys
 mirrors: /var/lib/driftless/mirrors
@@ -78,6 +103,9 @@ sources: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $credentials }}
 credentials: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $trusted }}
+trustedKeys: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.clusters }}
 clusters: {{- toYaml . | nindent 2 }}

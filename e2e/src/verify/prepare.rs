@@ -83,6 +83,12 @@ const PACKAGES: &[Package] = &[
         there: || postgres().is_some(),
     },
     Package { name: "openssh-client", why: "sources over ssh", there: || find_program("ssh").is_some() },
+    Package { name: "gnupg", why: "signatures of commits and tags", there: || find_program("gpg").is_some() },
+    Package {
+        name: "docker-registry",
+        why: "the tests of OCI sources start a registry of their own",
+        there: || find_program("docker-registry").is_some(),
+    },
     Package {
         name: "openssh-server",
         why: "the tests of sources over ssh start a server of their own",

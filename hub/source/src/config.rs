@@ -8,6 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::url::SourceUrl;
+use crate::verify::Verification;
 
 /// Text that is never shown and is wiped when dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -180,6 +181,8 @@ pub struct SourceConfig {
     pub client_certificate: Option<ClientCertificate>,
     /// The way out. None: direct, whatever the environment says.
     pub proxy: Option<Proxy>,
+    /// What must be signed; `None`: nothing.
+    pub verification: Option<Verification>,
     /// Bounds.
     pub limits: Limits,
     /// A fetch that takes longer is given up. Flux's default is 60 s.
@@ -203,10 +206,19 @@ impl SourceConfig {
             ca: None,
             client_certificate: None,
             proxy: None,
+            verification: None,
             limits: Limits::default(),
             timeout: Duration::from_secs(60),
             clone_timeout: Duration::from_secs(600),
             ssh_program: PathBuf::from("ssh"),
+        }
+    }
+
+    /// What a mirror was made for: another reference, or other keys, make another one of it.
+    pub(crate) fn wanted(&self) -> String {
+        match &self.verification {
+            None => self.reference.to_string(),
+            Some(v) => format!("{}, {:?} signed, {}", self.reference, v.mode, v.keys.digest()),
         }
     }
 

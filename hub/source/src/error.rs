@@ -78,10 +78,25 @@ pub enum Cause {
         /// Why.
         reason: String,
     },
+    /// The commit or tag is not signed by anybody who is trusted.
+    SignatureRefused {
+        /// Which commit or tag, why, and which keys were tried.
+        reason: String,
+    },
+    /// Signatures are asked for and no key is there to check them with.
+    KeysMissing {
+        /// Where keys are to be put, and what was wrong with those that are there.
+        reason: String,
+    },
     /// More bytes than allowed.
     PackTooLarge {
         /// The limit in bytes.
         limit: u64,
+    },
+    /// An OCI artifact holds nothing of use, or breaks a limit.
+    ArtifactUnusable {
+        /// Why.
+        reason: String,
     },
     /// More references than allowed.
     TooManyRefs {
@@ -146,7 +161,10 @@ impl Cause {
             Cause::ReferenceNotFound { .. } => "ReferenceNotFound",
             Cause::ReferenceVanished { .. } => "ReferenceVanished",
             Cause::CommitUnusable { .. } => "CommitUnusable",
+            Cause::SignatureRefused { .. } => "SignatureRefused",
+            Cause::KeysMissing { .. } => "KeysMissing",
             Cause::PackTooLarge { .. } => "PackTooLarge",
+            Cause::ArtifactUnusable { .. } => "ArtifactUnusable",
             Cause::TooManyRefs { .. } => "TooManyRefs",
             Cause::Timeout { .. } => "Timeout",
             Cause::Cancelled => "Cancelled",
@@ -206,11 +224,18 @@ impl Cause {
                 "push it again, or point the source elsewhere; until then the last good revision stays"
             }
             Cause::CommitUnusable { .. } => "correct the repository; until then the last good revision stays",
+            Cause::SignatureRefused { .. } => {
+                "sign it with a trusted key, or trust the signer's key; until then the last good revision stays"
+            }
+            Cause::KeysMissing { .. } => "put the public keys of those who sign there",
             Cause::PackTooLarge { .. } => "remove large files from the history, or raise the source's pack limit",
+            Cause::ArtifactUnusable { .. } => {
+                "push it again, as `flux push artifact` does, or correct the layer selector; until then the last good revision stays"
+            }
             Cause::TooManyRefs { .. } => "delete stale references, or raise the source's limit",
             Cause::Timeout { .. } => "raise the source's timeout if the repository is large; it is tried again",
             Cause::Cancelled => "it is tried again",
-            Cause::HostFailed { .. } => "look at the Git host's own status; it is tried again",
+            Cause::HostFailed { .. } => "look at the host's own status; it is tried again",
             Cause::ProtocolUnsupported { .. } => {
                 "check that the URL is that of the repository itself, not of a web page"
             }
@@ -243,15 +268,21 @@ impl fmt::Display for Cause {
             }
             Cause::RepositoryEmpty => f.write_str("the repository has no commit yet"),
             Cause::ReferenceNotFound { reference, available } => {
-                write!(f, "the repository has no {reference}")?;
+                // "a tag in the range ..." as a subject.
+                write!(f, "the repository has no {}", reference.strip_prefix("a ").unwrap_or(reference))?;
                 for (at, name) in available.iter().take(SHOWN).enumerate() {
                     write!(f, "{}{name}", if at == 0 { "; it has " } else { ", " })?;
                 }
                 if available.len() > SHOWN { write!(f, " and {} more", available.len() - SHOWN) } else { Ok(()) }
             }
-            Cause::ReferenceVanished { reference } => write!(f, "the repository has no {reference} any more"),
+            Cause::ReferenceVanished { reference } => {
+                write!(f, "the repository has no {} any more", reference.strip_prefix("a ").unwrap_or(reference))
+            }
             Cause::CommitUnusable { reason } => write!(f, "the commit cannot be used: {reason}"),
+            Cause::SignatureRefused { reason } => write!(f, "its signature is refused: {reason}"),
+            Cause::KeysMissing { reason } => write!(f, "there is no key to check signatures with: {reason}"),
             Cause::PackTooLarge { limit } => write!(f, "the host sends more than the limit of {limit} bytes"),
+            Cause::ArtifactUnusable { reason } => write!(f, "the artifact cannot be used: {reason}"),
             Cause::TooManyRefs { limit } => write!(f, "the host lists more than the limit of {limit} references"),
             Cause::Timeout { limit } => write!(f, "not done within {} s", limit.as_secs_f32()),
             Cause::Cancelled => f.write_str("it was cancelled"),

@@ -1,4 +1,4 @@
-//! Git repositories, mirrored bare and read without a checkout.
+//! Git repositories, mirrored bare and read without a checkout; OCI artifacts, kept by digest ([`oci`]).
 //!
 //! A [`Mirror`] follows one reference of one repository over https, ssh or from a folder of this machine. [`Mirror::fetch`]
 //! brings what is new and answers with a [`Revision`]; [`Mirror::tree`] reads any mirrored revision as a
@@ -12,6 +12,7 @@
 //!   programs are scrubbed.
 //! - Nothing of the machine is consulted: no Git configuration, credential helper, key agent, proxy variable. The only
 //!   program ever started is `ssh`, with fixed arguments and pinned host keys.
+//! - Where signatures are asked for ([`verify`]), nothing counts that is not signed with a trusted key.
 //! - A crash at any moment leaves a usable mirror. One that is damaged beyond use is made anew, and [`Mirror::opened`]
 //!   says so.
 //!
@@ -24,6 +25,7 @@ mod fetch;
 pub mod folder;
 mod history;
 mod mirror;
+pub mod oci;
 pub mod repository;
 mod scrub;
 mod semver;
@@ -31,6 +33,7 @@ mod snapshot;
 mod store;
 mod tree;
 pub mod url;
+pub mod verify;
 mod work;
 
 pub use config::{Auth, Limits, Reference, Secret, SourceConfig};
@@ -39,7 +42,9 @@ pub use error::{Cause, Failure, SourceError};
 pub use folder::{FolderTree, worktree_tree};
 pub use history::{Change, ChangedPath, CommitInfo, Relation};
 pub use mirror::{Fetched, Mirror, Opened, Rewind};
+pub use oci::{OciConfig, OciMirror, OciReference, OciUrl};
 pub use repository::{Repository, RepositoryError};
 pub use snapshot::Snapshot;
 pub use tree::GitTree;
 pub use url::{SourceUrl, Transport, UrlError};
+pub use verify::{TrustedKeys, Verification, VerifyMode};

@@ -105,7 +105,7 @@ impl Mirror {
             fs::File::create(dir.join("lock")).map_err(|e| fail(disk("the mirror's folder cannot be written", &e)))?;
         lock.try_lock().map_err(|_| fail(disk("the mirror's folder is in use", &"it is open elsewhere")))?;
         let digest = blake3::hash(config.url.normalized().as_bytes()).to_hex().to_string();
-        let wanted = config.reference.to_string();
+        let wanted = config.wanted();
         let found = match Saved::load(dir) {
             Ok(None) => None,
             Ok(Some(saved)) => Some(reopen(dir, saved, &digest, &wanted, &config)),

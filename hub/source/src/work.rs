@@ -13,6 +13,7 @@ use crate::fetch::{self, Meter, Outcome};
 use crate::history::{self, Relation};
 use crate::mirror::{Fetched, Inner, Rewind, State, disk};
 use crate::store::{Repo, Saved};
+use crate::verify::{self, Verification};
 
 impl Inner {
     pub(crate) fn fetch_blocking(&self, meter: &Meter) -> Result<Fetched, Cause> {
@@ -114,12 +115,20 @@ impl Inner {
     /// Fetches, checks and syncs; on failure removes what arrived. Nothing counts yet.
     fn bring(&self, repo: &Repo, known: Option<&Revision>, meter: &Meter) -> Result<Outcome, Cause> {
         let config = &self.config;
+        if let Some(v) = config.verification.as_ref().filter(|v| v.keys.is_empty()) {
+            let unread = v.keys.unreadable();
+            let why = if unread.is_empty() { "it holds none".to_owned() } else { unread.join(", ") };
+            return Err(Cause::KeysMissing { reason: format!("{}: {why}", v.place) });
+        }
         let before = repo.packs().map_err(|e| disk("the mirror's folder cannot be read", &e))?;
         let brought = fetch::run(config, &self.dir, repo, known.is_some(), meter).and_then(|outcome| {
             repo.reopen(&config.limits).map_err(|e| disk("the mirror cannot be opened again", &e))?;
             let local = repo.local();
             let known = known.and_then(history::parse_id).filter(|id| local.has_object(id));
             check_commit(&local, outcome.commit, known, Depth::Presence, &config.limits)?;
+            if let Some(verification) = &config.verification {
+                signatures(&local, &outcome, verification)?;
+            }
             repo.sync(&before).map_err(|e| disk("the fetched pack cannot be written", &e))?;
             Ok(outcome)
         });
@@ -184,6 +193,38 @@ impl Inner {
             elapsed: meter.elapsed(),
         })
     }
+}
+
+/// Whether what came is signed as it must be.
+fn signatures(local: &gix::Repository, outcome: &Outcome, wanted: &Verification) -> Result<(), Cause> {
+    let refused = |what: String, why: String| Cause::SignatureRefused { reason: format!("{what}: {why}") };
+    let bytes = |id: gix::ObjectId| {
+        let damaged = |_| Cause::Corrupt { reason: format!("object {} cannot be read", id.to_hex()) };
+        local.find_object(id).map(|object| object.data.clone()).map_err(damaged)
+    };
+    if wanted.mode.tag() {
+        let what = format!("tag {}", outcome.name);
+        let Some(tag) = outcome.tag else {
+            return Err(refused(
+                what,
+                "it is a plain name for a commit, and only a tag object can be signed".to_owned(),
+            ));
+        };
+        let raw = bytes(tag)?;
+        let named = verify::tag_name(&raw).unwrap_or_default();
+        if named != outcome.name.strip_prefix("refs/tags/").unwrap_or(&outcome.name) {
+            return Err(refused(what, format!("the tag object it leads to was signed as {named:?}")));
+        }
+        let signer = wanted.keys.check(&verify::split_tag(&raw)).map_err(|why| refused(what.clone(), why))?;
+        tracing::debug!(tag = %outcome.name, signer, "the tag is signed");
+    }
+    if wanted.mode.commit() {
+        let what = format!("commit {}", outcome.commit.to_hex());
+        let signed = verify::split_commit(&bytes(outcome.commit)?).map_err(|why| refused(what.clone(), why))?;
+        let signer = wanted.keys.check(&signed).map_err(|why| refused(what, why))?;
+        tracing::debug!(commit = %outcome.commit.to_hex(), signer, "the commit is signed");
+    }
+    Ok(())
 }
 
 /// Whether the last good revision can be read.

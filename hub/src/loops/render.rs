@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use driftless_protocol::id::{Digest, Revision};
+use driftless_protocol::id::{ClusterId, Digest, Revision};
 use driftless_render::flux::render_cluster_cached;
 use driftless_render::target::{GitRef, RootSpec, SourceDecl, SourceState, SourceTree, Sources, Target, normal_url};
-use driftless_render::tree::{Entry, Tree};
+use driftless_render::tree::Entry;
 use driftless_store::{Cluster, ClusterState};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::loops::sources::Handle;
+use crate::loops::sources::{Handle, UNWANTED};
 use crate::rendered::ClusterRender;
 use crate::shared::Shared;
 
@@ -42,6 +42,7 @@ async fn pass(shared: &Arc<Shared>, slots: &Arc<Semaphore>) -> Result<(), driftl
     let clusters = shared.store.clusters().await?;
     let active: Vec<Cluster> = clusters.into_iter().filter(|c| c.state == ClusterState::Active).collect();
     shared.keep_renders(|id| active.iter().any(|c| c.id == id));
+    let ids: Vec<ClusterId> = active.iter().map(|c| c.id).collect();
     let taker = shared.clone();
     let Ok(snapshot) = tokio::task::spawn_blocking(move || Arc::new(Snapshot::take(&taker))).await else {
         tracing::error!("the sources cannot be opened; tried again");
@@ -65,8 +66,18 @@ async fn pass(shared: &Arc<Shared>, slots: &Arc<Semaphore>) -> Result<(), driftl
     while let Some(done) = tasks.join_next().await {
         finished(done);
     }
+    forget(shared, &ids);
     shared.wake.rollout.notify_one();
     Ok(())
+}
+
+/// Lets go of declared sources that no cluster's tree declares any more. Only when all of them are known.
+fn forget(shared: &Shared, clusters: &[ClusterId]) {
+    let renders = shared.renders();
+    if clusters.iter().all(|id| renders.contains_key(id)) {
+        let wanted: Vec<SourceDecl> = renders.values().flat_map(|r| r.wanted.iter().cloned()).collect();
+        shared.sources.forget(&wanted, Instant::now(), UNWANTED);
+    }
 }
 
 fn finished(done: Result<(), tokio::task::JoinError>) {
@@ -99,12 +110,9 @@ impl Snapshot {
         Self { sources }
     }
 
-    fn find(&self, wanted: &SourceDecl) -> Option<&Found> {
-        if wanted.kind != "GitRepository" || wanted.verify.is_some() {
-            return None;
-        }
-        let url = normal_url(&wanted.url);
-        self.sources.values().find(|f| normal_url(&f.handle.url) == url && f.handle.reference == wanted.reference)
+    /// The same one for all clusters of a pass: what came since is for the next.
+    fn find(&self, shared: &Shared, wanted: &SourceDecl) -> Option<&Found> {
+        self.sources.get(&shared.sources.find(wanted)?.id)
     }
 }
 
@@ -113,8 +121,8 @@ fn tree_of(handle: &Handle) -> Result<(SourceTree, Digest), String> {
         let status = handle.status();
         format!("it has not been fetched yet ({}): {}", status.code, status.message)
     };
-    let revision: Revision = handle.mirror().current().ok_or_else(not_ready)?;
-    let tree = handle.mirror().tree(&revision).map_err(|e| crate::chain(&e))?;
+    let revision: Revision = handle.copy().current().ok_or_else(not_ready)?;
+    let tree = handle.copy().tree(&revision).map_err(|e| crate::chain(&e))?;
     let id = match tree.entry("").map_err(|e| e.to_string())? {
         Some(Entry::Folder { id }) => Digest::from_bytes(id.0),
         // Not a tree the renderer can name: the commit serves as well.
@@ -122,7 +130,7 @@ fn tree_of(handle: &Handle) -> Result<(SourceTree, Digest), String> {
     };
     let tree = SourceTree {
         id: handle.id.clone(),
-        tree: Arc::new(tree),
+        tree,
         revision,
         url: handle.url.clone(),
         reference: handle.reference.clone(),
@@ -130,7 +138,16 @@ fn tree_of(handle: &Handle) -> Result<(SourceTree, Digest), String> {
     Ok((tree, id))
 }
 
+/// Why there is no copy of a declared source.
+fn not_fetched(shared: &Shared, wanted: &SourceDecl) -> String {
+    match shared.sources.refusal(wanted) {
+        Some(refused) => refused.reason,
+        None => "the hub begins to fetch it".to_owned(),
+    }
+}
+
 struct View<'a> {
+    shared: &'a Shared,
     root: &'a SourceTree,
     handle: &'a Handle,
     snapshot: &'a Snapshot,
@@ -142,11 +159,15 @@ impl Sources for View<'_> {
     }
 
     fn find(&self, wanted: &SourceDecl) -> SourceState {
-        match self.snapshot.find(wanted).map(|f| &f.tree) {
+        match self.snapshot.find(self.shared, wanted).map(|f| &f.tree) {
             Some(Ok((tree, _))) => SourceState::Ready(SourceTree { id: wanted.id.clone(), ..tree.clone() }),
             Some(Err(why)) => SourceState::Missing(why.clone()),
-            None => SourceState::Missing("the hub does not fetch it yet; see its log when this stays".to_owned()),
+            None => SourceState::Missing(not_fetched(self.shared, wanted)),
         }
+    }
+
+    fn root_is_verified(&self) -> bool {
+        self.handle.verified
     }
 
     fn is_alias(&self, wanted: &SourceDecl) -> bool {
@@ -184,20 +205,20 @@ fn render(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster) {
     // Not fetched yet: the source's status says why.
     let Ok((root, tree)) = &found.tree else { return };
     let before = shared.render_of(cluster.id);
-    let inputs = inputs_of(snapshot, &target, &root.id, *tree, before.as_ref().map(|b| b.wanted.as_slice()));
+    let inputs = inputs_of(shared, snapshot, &target, &root.id, *tree, before.as_ref().map(|b| b.wanted.as_slice()));
     if let Some(before) = &before
         && before.inputs == inputs
         && before.revisions.iter().all(|r| r.source != root.id || r.revision == root.revision)
     {
         return;
     }
-    let started = std::time::Instant::now();
-    let view = View { root, handle: &found.handle, snapshot };
+    let started = Instant::now();
+    let view = View { shared, root, handle: &found.handle, snapshot };
     let rendered = render_cluster_cached(&view, &target, &shared.cache);
     for wanted in &rendered.wanted_sources {
         shared.sources.want(wanted);
     }
-    let inputs = inputs_of(snapshot, &target, &root.id, *tree, Some(&rendered.wanted_sources));
+    let inputs = inputs_of(shared, snapshot, &target, &root.id, *tree, Some(&rendered.wanted_sources));
     match ClusterRender::new(cluster.id, inputs, root.id.clone(), &rendered, clock::millis()) {
         Ok(render) => {
             let held = rendered.units.iter().filter(|u| u.held().is_some()).count();
@@ -217,17 +238,24 @@ fn render(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster) {
 }
 
 /// What a render depends on: the target, the root's tree, and every other source it asked for.
-fn inputs_of(snapshot: &Snapshot, target: &Target, root: &str, tree: Digest, wanted: Option<&[SourceDecl]>) -> Digest {
+fn inputs_of(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    target: &Target,
+    root: &str,
+    tree: Digest,
+    wanted: Option<&[SourceDecl]>,
+) -> Digest {
     let others: Vec<(String, String)> = wanted
         .unwrap_or_default()
         .iter()
         .map(|w| {
-            let state = match snapshot.find(w).map(|f| &f.tree) {
+            let state = match snapshot.find(shared, w).map(|f| &f.tree) {
                 Some(Ok((tree, id))) => format!("{} {id}", tree.revision),
                 Some(Err(why)) => why.clone(),
-                None => "unknown".to_owned(),
+                None => not_fetched(shared, w),
             };
-            (format!("{} {} {}", w.id, normal_url(&w.url), w.reference), state)
+            (format!("{} {}", w.label(), w.fetch_key()), state)
         })
         .collect();
     let text = format!("{:?}", (&target.cluster, &target.root, &target.variables, root, tree, others));

@@ -1,21 +1,28 @@
-//! Sources: a task per repository fetches it by its interval and when told; a failure leaves the last good revision.
+//! Sources: a task per repository or artifact fetches it by its interval and when told; a failure leaves the last good
+//! revision. Those that Git declares come and go with their declarations.
 
-use std::collections::BTreeMap;
+mod open;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use driftless_protocol::id::Digest;
+use driftless_protocol::id::Revision;
 use driftless_render::target::{GitRef, SourceDecl, normal_url};
-use driftless_source::config::{Proxy, SshAuth, SshIdentity};
-use driftless_source::{Auth, Mirror, Reference, Secret, SourceConfig as MirrorConfig, SourceUrl, Transport};
+use driftless_render::tree::Tree;
+use driftless_source::{Mirror, OciMirror, SourceError};
 use driftless_store::SourceStatus;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use open::SourceSetupError;
+use open::{open_configured, open_declared};
 
 use crate::clock;
-use crate::config::{AuthConfig, Config, Credential, ProxyConfig, SourceConfig};
+use crate::config::{Config, Credential};
 use crate::shared::Shared;
 
 /// Fetches at one time: they are bound by network and disk.
@@ -24,57 +31,79 @@ const FETCHES: usize = 4;
 const DECLARED: usize = 256;
 /// The code of a source that was fetched.
 pub(crate) const READY: &str = "Ready";
+/// How long a declared source is kept after the last render that wanted it: a branch that is pushed back and forth, or a root
+/// that cannot be built for a while, must not cost a clone.
+pub(crate) const UNWANTED: Duration = Duration::from_secs(15 * 60);
 
 /// All sources.
 #[derive(Debug)]
 pub(crate) struct Book {
     handles: Mutex<BTreeMap<String, Arc<Handle>>>,
+    /// Declared, and impossible to set up: by key.
+    refused: Mutex<BTreeMap<String, Refused>>,
+    credentials: Vec<Credential>,
     adopt: mpsc::Sender<SourceDecl>,
     adopted: Mutex<Option<mpsc::Receiver<SourceDecl>>>,
+}
+
+/// A declared source that cannot even be tried.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) declared: SourceDecl,
+    pub(crate) reason: String,
+    /// Unix milliseconds.
+    pub(crate) since: u64,
+}
+
+/// What a source is kept in.
+#[derive(Clone, Debug)]
+pub(crate) enum Copy {
+    Git(Mirror),
+    Oci(OciMirror),
+}
+
+impl Copy {
+    /// The last good revision.
+    pub(crate) fn current(&self) -> Option<Revision> {
+        match self {
+            Copy::Git(mirror) => mirror.current(),
+            Copy::Oci(mirror) => mirror.current(),
+        }
+    }
+
+    pub(crate) fn tree(&self, revision: &Revision) -> Result<Arc<dyn Tree>, SourceError> {
+        Ok(match self {
+            Copy::Git(mirror) => Arc::new(mirror.tree(revision)?),
+            Copy::Oci(mirror) => mirror.tree(revision)?,
+        })
+    }
 }
 
 /// One source.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) id: String,
+    pub(crate) kind: String,
     pub(crate) url: String,
     pub(crate) reference: GitRef,
     pub(crate) aliases: Vec<(String, Option<GitRef>)>,
     pub(crate) configured: bool,
+    /// Whether only signed revisions count.
+    pub(crate) verified: bool,
+    /// What it is fetched for ([`SourceDecl::fetch_key`] and the credentials in use); none for a configured one.
+    key: String,
+    folder: PathBuf,
     /// Git says `spec.suspend: true`: what was fetched stays, nothing new is.
     suspended: AtomicBool,
     interval: Duration,
-    mirror: Mirror,
+    copy: Copy,
     status: Mutex<SourceStatus>,
     asked: watch::Sender<u64>,
     done: watch::Sender<u64>,
-}
-
-/// Why a source cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceSetupError {
-    /// Its address.
-    #[error("the source {id}: {reason}")]
-    Url {
-        /// `namespace/name`.
-        id: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A file it names.
-    #[error("the source {id}: cannot read {}", path.display())]
-    File {
-        /// `namespace/name`.
-        id: String,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Its mirror.
-    #[error(transparent)]
-    Mirror(#[from] driftless_source::SourceError),
+    /// Since when no render wants it.
+    unwanted: Mutex<Option<Instant>>,
+    /// It is forgotten.
+    stop: CancellationToken,
 }
 
 impl Book {
@@ -86,7 +115,13 @@ impl Book {
             let handle = open_configured(config, source, known)?;
             handles.insert(handle.id.clone(), Arc::new(handle));
         }
-        Ok(Self { handles: Mutex::new(handles), adopt, adopted: Mutex::new(Some(adopted)) })
+        Ok(Self {
+            handles: Mutex::new(handles),
+            refused: Mutex::default(),
+            credentials: config.credentials.clone(),
+            adopt,
+            adopted: Mutex::new(Some(adopted)),
+        })
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Handle>> {
@@ -98,6 +133,7 @@ impl Book {
     }
 
     fn insert(&self, handle: Arc<Handle>) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&handle.key);
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id.clone(), handle);
     }
 
@@ -112,13 +148,71 @@ impl Book {
         }
     }
 
-    /// A source by address and reference.
+    /// The source that serves a declaration. One that asks for signatures is served only by a copy that was checked with its
+    /// keys.
     pub(crate) fn find(&self, wanted: &SourceDecl) -> Option<Arc<Handle>> {
-        if wanted.kind != "GitRepository" || wanted.verify.is_some() {
-            return None;
-        }
+        let key = self.key_of(wanted);
         let url = normal_url(&wanted.url);
-        self.all().into_iter().find(|h| normal_url(&h.url) == url && h.reference == wanted.reference)
+        let plain = wanted.kind == "GitRepository" && wanted.verify.is_none();
+        let serves = |h: &Arc<Handle>| match h.configured {
+            true => plain && normal_url(&h.url) == url && h.reference == wanted.reference,
+            false => h.key == key,
+        };
+        self.all().into_iter().find(serves)
+    }
+
+    /// Why a declaration cannot be served at all.
+    pub(crate) fn refusal(&self, wanted: &SourceDecl) -> Option<Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(&self.key_of(wanted)).cloned()
+    }
+
+    pub(crate) fn refusals(&self) -> Vec<Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Whether that is news.
+    fn refuse(&self, declared: &SourceDecl, reason: String) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused.get_mut(&self.key_of(declared)) {
+            Some(known) if known.reason == reason => false,
+            _ => {
+                let since = clock::millis();
+                refused.insert(self.key_of(declared), Refused { declared: declared.clone(), reason, since });
+                true
+            }
+        }
+    }
+
+    /// Declarations with the same content and the same credentials share a copy; others must not see what those of somebody
+    /// else may.
+    fn key_of(&self, declared: &SourceDecl) -> String {
+        let credential = open::credential(&self.credentials, declared).map(|(index, _)| index);
+        format!("{} {credential:?}", declared.fetch_key())
+    }
+
+    /// Lets go of declared sources that no render has wanted for `grace`. Gives those that are gone.
+    pub(crate) fn forget(&self, wanted: &[SourceDecl], now: Instant, grace: Duration) -> Vec<Arc<Handle>> {
+        let keys: BTreeSet<String> = wanted.iter().map(|w| self.key_of(w)).collect();
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| keys.contains(key));
+        let mut gone = Vec::new();
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, handle| {
+            if handle.configured {
+                return true;
+            }
+            let mut unwanted = handle.unwanted.lock().unwrap_or_else(PoisonError::into_inner);
+            if keys.contains(&handle.key) {
+                *unwanted = None;
+                return true;
+            }
+            let since = *unwanted.get_or_insert(now);
+            let stays = now.saturating_duration_since(since) < grace;
+            if !stays {
+                handle.stop.cancel();
+                gone.push(handle.clone());
+            }
+            stays
+        });
+        gone
     }
 }
 
@@ -127,8 +221,8 @@ impl Handle {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn mirror(&self) -> &Mirror {
-        &self.mirror
+    pub(crate) fn copy(&self) -> &Copy {
+        &self.copy
     }
 
     /// Asks for a fetch that begins from now on; waits for its end with [`Handle::fetched`].
@@ -179,13 +273,14 @@ async fn follow(shared: Arc<Shared>, handle: Arc<Handle>, slots: Arc<Semaphore>)
     loop {
         let number = *asked.borrow_and_update();
         let Ok(slot) = slots.acquire().await else { return };
-        if !handle.suspended.load(Ordering::Relaxed) || handle.mirror.current().is_none() {
+        if !handle.suspended.load(Ordering::Relaxed) || handle.copy.current().is_none() {
             fetch(&shared, &handle).await;
         }
         drop(slot);
         handle.done.send_replace(number);
         tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = handle.stop.cancelled() => return drop_copy(&shared, handle).await,
             () = tokio::time::sleep(handle.interval) => {}
             changed = asked.changed() => {
                 if changed.is_err() {
@@ -196,9 +291,46 @@ async fn follow(shared: Arc<Shared>, handle: Arc<Handle>, slots: Arc<Semaphore>)
     }
 }
 
+/// Removes what was kept of a source that nobody wants any more.
+async fn drop_copy(shared: &Shared, handle: Arc<Handle>) {
+    tracing::info!(source = %handle.id, url = %handle.url, "no cluster's tree declares it any more; it is forgotten");
+    if let Err(error) = shared.store.remove_source(handle.id.clone()).await {
+        tracing::warn!(source = %handle.id, error = %crate::chain(&error), "a source's status cannot be removed");
+    }
+    let folder = handle.folder.clone();
+    drop(handle);
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!(%error, "what was kept of a forgotten source cannot be removed");
+    }
+}
+
+/// What came of a fetch.
+struct News {
+    revision: Revision,
+    changed: bool,
+    bytes: u64,
+    /// The revision before, of which the new one knows nothing.
+    rewritten: Option<Revision>,
+}
+
+async fn fetch_copy(copy: &Copy, cancel: &CancellationToken) -> Result<News, SourceError> {
+    Ok(match copy {
+        Copy::Git(mirror) => {
+            let fetched = mirror.fetch(cancel).await?;
+            let rewritten = fetched.rewound.map(|rewind| rewind.from);
+            News { revision: fetched.revision, changed: fetched.changed, bytes: fetched.bytes, rewritten }
+        }
+        Copy::Oci(mirror) => {
+            let pulled = mirror.fetch(cancel).await?;
+            News { revision: pulled.revision, changed: pulled.changed, bytes: pulled.bytes, rewritten: None }
+        }
+    })
+}
+
 async fn fetch(shared: &Shared, handle: &Handle) {
-    let result = handle.mirror.fetch(&shared.stop).await;
-    if shared.stop.is_cancelled() {
+    let result = fetch_copy(&handle.copy, &shared.stop).await;
+    if shared.stop.is_cancelled() || handle.stop.is_cancelled() {
         return;
     }
     let now = clock::millis();
@@ -208,11 +340,12 @@ async fn fetch(shared: &Shared, handle: &Handle) {
     match &result {
         Ok(fetched) => {
             code = READY;
-            status.message = format!("stored revision {}", fetched.revision);
-            if let Some(rewind) = &fetched.rewound {
+            let signed = if handle.verified { ", its signature verified" } else { "" };
+            status.message = format!("stored revision {}{signed}", fetched.revision);
+            if let Some(from) = &fetched.rewritten {
                 status.message =
-                    format!("stored revision {}; the branch was rewritten (before: {})", fetched.revision, rewind.from);
-                tracing::warn!(source = %handle.id, url = %handle.url, from = %rewind.from, revision = %fetched.revision,
+                    format!("stored revision {}{signed}; the branch was rewritten (before: {from})", fetched.revision);
+                tracing::warn!(source = %handle.id, url = %handle.url, %from, revision = %fetched.revision,
                     "the branch was rewritten");
             }
             if fetched.changed || status.last_good.is_none() {
@@ -245,227 +378,33 @@ async fn adopt(shared: &Arc<Shared>, declared: &SourceDecl) -> Option<Arc<Handle
     if shared.sources.find(declared).is_some() {
         return None;
     }
-    let count = shared.sources.all().iter().filter(|h| !h.configured).count();
-    if count >= DECLARED {
-        tracing::warn!(source = %declared.id, limit = DECLARED, "Git declares more repositories than the hub fetches");
-        return None;
+    let label = declared.label();
+    let refuse = |reason: String| {
+        if shared.sources.refuse(declared, reason.clone()) {
+            tracing::warn!(source = %label, url = %declared.url, reason, "a source declared in Git cannot be fetched");
+            shared.wake.render.notify_one();
+        }
+        None
+    };
+    let all = shared.sources.all();
+    if all.iter().filter(|h| !h.configured).count() >= DECLARED {
+        return refuse(format!("Git declares more than {DECLARED} sources, which is what the hub fetches"));
     }
-    let worker = shared.clone();
-    let wanted = declared.clone();
-    let opened = tokio::task::spawn_blocking(move || open_declared(&worker.config, &wanted)).await;
+    // One name may stand for different repositories in different clusters.
+    let taken = all.iter().any(|h| h.id == label);
+    let (worker, wanted, key) = (shared.clone(), declared.clone(), shared.sources.key_of(declared));
+    let opened = tokio::task::spawn_blocking(move || open_declared(&worker.config, &wanted, &key, taken)).await;
     match opened {
         Ok(Ok(handle)) => {
             let handle = Arc::new(handle);
             shared.sources.insert(handle.clone());
-            tracing::info!(source = %handle.id, url = %handle.url, "a repository declared in Git is fetched from now on");
+            tracing::info!(source = %handle.id, url = %handle.url, "a source declared in Git is fetched from now on");
             Some(handle)
         }
-        Ok(Err(error)) => {
-            tracing::warn!(source = %declared.id, error = %crate::chain(&error), "a repository declared in Git cannot be fetched");
-            None
-        }
-        Err(error) => {
-            tracing::error!(source = %declared.id, %error, "a repository declared in Git cannot be opened");
-            None
-        }
+        Ok(Err(error)) => refuse(crate::chain(&error)),
+        Err(error) => refuse(format!("it cannot be opened: {error}")),
     }
-}
-
-fn open_configured(config: &Config, source: &SourceConfig, known: &[SourceStatus]) -> Result<Handle, SourceSetupError> {
-    let reference = match source {
-        SourceConfig { commit: Some(id), .. } => Reference::Commit { id: id.clone(), branch: None },
-        SourceConfig { name_of_ref: Some(name), .. } => Reference::Name(name.clone()),
-        SourceConfig { semver: Some(range), .. } => Reference::Semver(range.clone()),
-        SourceConfig { tag: Some(tag), .. } => Reference::Tag(tag.clone()),
-        SourceConfig { branch, .. } => Reference::Branch(branch.clone().unwrap_or_else(|| "main".to_owned())),
-    };
-    let url = parse_url(&source.name, &source.url)?;
-    let mut mirror = MirrorConfig::new(&source.name, url, reference);
-    mirror.timeout = Duration::from_secs(source.timeout_seconds);
-    access(&mut mirror, source.auth.as_ref(), source.ca_file.as_ref(), source.proxy.as_ref())?;
-    let aliases = source.aliases.iter().map(|a| (normal_url(&a.url), a.branch.clone().map(GitRef::Branch))).collect();
-    let interval = Duration::from_secs(source.interval_seconds);
-    open(config, mirror, interval, aliases, true, known)
-}
-
-fn open_declared(config: &Config, declared: &SourceDecl) -> Result<Handle, SourceSetupError> {
-    let url = parse_url(&declared.id, &declared.url)?;
-    let invalid = |reason: &str| SourceSetupError::Url { id: declared.id.clone(), reason: reason.to_owned() };
-    if declared.kind != "GitRepository" {
-        return Err(invalid(&format!("a {} is not fetched yet", declared.kind)));
-    }
-    if declared.verify.is_some() {
-        return Err(invalid("its signatures cannot be checked yet"));
-    }
-    // A commit must not make the hub read its own disk, or speak to its neighbours on loopback.
-    if url.transport() == Transport::File || url.is_loopback() {
-        return Err(invalid("an address of the hub's own machine is fetched only when the start file names it"));
-    }
-    let credential: Option<&Credential> = config
-        .credentials
-        .iter()
-        .filter(|c| declared.url.starts_with(&c.url_prefix))
-        .max_by_key(|c| c.url_prefix.len());
-    // One name may stand for different repositories in different clusters.
-    let id = if config.sources.iter().any(|s| s.name == declared.id) {
-        let digest = Digest::of(format!("{} {}", normal_url(&declared.url), declared.reference).as_bytes());
-        format!("{}@{}", declared.id, digest.short())
-    } else {
-        declared.id.clone()
-    };
-    let mut mirror = MirrorConfig::new(id, url, reference(&declared.reference));
-    if let Some(credential) = credential {
-        access(&mut mirror, credential.auth.as_ref(), credential.ca_file.as_ref(), credential.proxy.as_ref())?;
-    }
-    // The interval of the object, within reason.
-    let interval = Duration::from_secs(declared.interval_seconds.clamp(30, 3600));
-    open(config, mirror, interval, Vec::new(), false, &[])
-}
-
-fn open(
-    config: &Config,
-    mirror: MirrorConfig,
-    interval: Duration,
-    aliases: Vec<(String, Option<GitRef>)>,
-    configured: bool,
-    known: &[SourceStatus],
-) -> Result<Handle, SourceSetupError> {
-    let folder = config.mirrors.join(folder_name(&mirror));
-    let (id, url, reference) = (mirror.id.clone(), mirror.url.to_string(), git_ref(&mirror.reference));
-    let shown = mirror.reference.to_string();
-    let mirror = Mirror::open(&folder, mirror)?;
-    let current = mirror.current();
-    let before = known.iter().find(|s| s.id == id && s.url == url && s.reference == shown);
-    let fetched_at = before.and_then(|s| s.last_good.as_ref()).map_or(0, |(_, at)| *at);
-    let status = SourceStatus {
-        id: id.clone(),
-        url: url.clone(),
-        reference: shown,
-        last_good: current.map(|revision| (revision, fetched_at)),
-        code: before.map_or_else(|| "Pending".to_owned(), |s| s.code.clone()),
-        message: before.map_or_else(|| "not fetched yet".to_owned(), |s| s.message.clone()),
-        attempted_at: before.map_or(0, |s| s.attempted_at),
-        since: before.map_or_else(clock::millis, |s| s.since),
-    };
-    Ok(Handle {
-        id,
-        url,
-        reference,
-        aliases,
-        configured,
-        suspended: AtomicBool::new(false),
-        interval,
-        mirror,
-        status: Mutex::new(status),
-        asked: watch::Sender::new(0),
-        done: watch::Sender::new(0),
-    })
-}
-
-/// A folder per source: the readable part for people, the digest for uniqueness.
-fn folder_name(mirror: &MirrorConfig) -> String {
-    let readable: String =
-        mirror.id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(60).collect();
-    format!("{readable}-{}", Digest::of(mirror.id.as_bytes()).short())
-}
-
-fn parse_url(id: &str, url: &str) -> Result<SourceUrl, SourceSetupError> {
-    SourceUrl::parse(url).map_err(|e| SourceSetupError::Url { id: id.to_owned(), reason: e.to_string() })
-}
-
-fn reference(reference: &GitRef) -> Reference {
-    match reference {
-        GitRef::Branch(name) => Reference::Branch(name.clone()),
-        GitRef::Tag(name) => Reference::Tag(name.clone()),
-        GitRef::Semver(range) => Reference::Semver(range.clone()),
-        GitRef::Name(name) => Reference::Name(name.clone()),
-        GitRef::Commit(id) | GitRef::Digest(id) => Reference::Commit { id: id.clone(), branch: None },
-    }
-}
-
-fn git_ref(reference: &Reference) -> GitRef {
-    match reference {
-        Reference::Branch(name) => GitRef::Branch(name.clone()),
-        Reference::Tag(name) => GitRef::Tag(name.clone()),
-        Reference::Semver(range) => GitRef::Semver(range.clone()),
-        Reference::Name(name) => GitRef::Name(name.clone()),
-        Reference::Commit { id, .. } => GitRef::Commit(id.clone()),
-    }
-}
-
-fn access(
-    mirror: &mut MirrorConfig,
-    auth: Option<&AuthConfig>,
-    ca: Option<&PathBuf>,
-    proxy: Option<&ProxyConfig>,
-) -> Result<(), SourceSetupError> {
-    let id = mirror.id.clone();
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path).map_err(|source| SourceSetupError::File {
-            id: id.clone(),
-            path: path.clone(),
-            source,
-        })
-    };
-    let secret = |path: &PathBuf| read(path).map(|text| Secret::new(text.trim_end_matches(['\r', '\n'])));
-    mirror.auth = match auth {
-        None => Auth::None,
-        Some(AuthConfig::Basic { user, password_file }) => {
-            Auth::Basic { user: user.clone(), password: secret(password_file)? }
-        }
-        Some(AuthConfig::Bearer { token_file }) => Auth::Bearer(secret(token_file)?),
-        Some(AuthConfig::Ssh { identity_file, known_hosts_file }) => Auth::Ssh(SshAuth {
-            identity: SshIdentity::File(identity_file.clone()),
-            known_hosts: read(known_hosts_file)?,
-        }),
-    };
-    mirror.ca = ca.map(&read).transpose()?;
-    mirror.proxy = match proxy {
-        None => None,
-        Some(proxy) => Some(Proxy {
-            url: parse_url(&id, &proxy.url)?,
-            user: proxy.user.clone(),
-            password: proxy.password_file.as_ref().map(secret).transpose()?,
-        }),
-    };
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn declared(url: &str, kind: &str) -> SourceDecl {
-        SourceDecl {
-            id: "team/apps".into(),
-            kind: kind.into(),
-            url: url.into(),
-            reference: GitRef::Branch("main".into()),
-            interval_seconds: 60,
-            ..SourceDecl::default()
-        }
-    }
-
-    #[test]
-    fn a_commit_cannot_make_the_hub_read_its_own_machine() {
-        let dir = tempfile::tempdir().unwrap();
-        let text = "format: 1\nfleet: {listen: '127.0.0.1:0', addresses: ['h:1']}\nadmin: {socket: s}\n";
-        std::fs::write(dir.path().join("hub.yaml"), text).unwrap();
-        let config = Config::load(&dir.path().join("hub.yaml")).unwrap();
-        let cases = [
-            ("file:///etc", "GitRepository", "own machine"),
-            ("/etc", "GitRepository", ""),
-            ("https://127.0.0.1/x", "GitRepository", "own machine"),
-            ("https://localhost/x", "GitRepository", "own machine"),
-            ("https://[::1]/x", "GitRepository", "own machine"),
-            ("https://git.example.org/x", "OCIRepository", "not fetched yet"),
-        ];
-        for (url, kind, wanted) in cases {
-            let error = open_declared(&config, &declared(url, kind)).expect_err(url).to_string();
-            assert!(error.contains("team/apps") && error.contains(wanted), "{url}: {error}");
-        }
-        let handle = open_declared(&config, &declared("https://git.example.org/x", "GitRepository")).unwrap();
-        assert!(!handle.configured && handle.interval == Duration::from_secs(60));
-        assert_eq!(std::fs::read_dir(dir.path().join("mirrors")).unwrap().count(), 1, "only the last one has a mirror");
-    }
-}
+mod tests;

@@ -279,27 +279,24 @@ pub(crate) fn located(reason: &Reason) -> String {
 }
 
 pub(crate) fn sources(fleet: &Fleet<'_>) -> Vec<SourceRow> {
-    let handles = fleet.shared.sources.all();
-    handles
+    let readers = |reads: &dyn Fn(&ClusterRender) -> bool| -> Vec<ClusterName> {
+        let read = |c: &&Cluster| fleet.render(c).is_some_and(|r| reads(r));
+        fleet.clusters.iter().filter(read).map(|c| c.name.clone()).collect()
+    };
+    let time = |at: u64| (at > 0).then_some(at);
+    let book = &fleet.shared.sources;
+    let mut rows: Vec<SourceRow> = book
+        .all()
         .iter()
         .map(|handle| {
             let status = handle.status();
-            let clusters = fleet
-                .clusters
-                .iter()
-                .filter(|c| {
-                    fleet.render(c).is_some_and(|r| {
-                        r.root_source == handle.id
-                            || r.wanted
-                                .iter()
-                                .any(|w| fleet.shared.sources.find(w).is_some_and(|found| found.id == handle.id))
-                    })
-                })
-                .map(|c| c.name.clone())
-                .collect();
-            let time = |at: u64| (at > 0).then_some(at);
+            let clusters = readers(&|r| {
+                let uses = |w| book.find(w).is_some_and(|found| found.id == handle.id);
+                r.root_source == handle.id || r.wanted.iter().any(uses)
+            });
             SourceRow {
                 id: handle.id.clone(),
+                kind: handle.kind.clone(),
                 url: handle.url.clone(),
                 reference: handle.reference.to_string(),
                 ready: match status.code.as_str() {
@@ -316,7 +313,23 @@ pub(crate) fn sources(fleet: &Fleet<'_>) -> Vec<SourceRow> {
                 clusters,
             }
         })
-        .collect()
+        .collect();
+    // Declared, and not even tried.
+    rows.extend(book.refusals().into_iter().map(|refused| SourceRow {
+        id: refused.declared.label(),
+        kind: refused.declared.kind.clone(),
+        url: refused.declared.url.clone(),
+        reference: refused.declared.reference.to_string(),
+        ready: Ready::False,
+        reason: "Refused".to_owned(),
+        message: refused.reason,
+        revision: None,
+        fetched_at: None,
+        attempted_at: None,
+        since: time(refused.since),
+        clusters: readers(&|r| r.wanted.iter().any(|w| w.fetch_key() == refused.declared.fetch_key())),
+    }));
+    rows
 }
 
 #[cfg(test)]

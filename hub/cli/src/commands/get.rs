@@ -114,10 +114,11 @@ pub async fn sources(client: &Client, output: Output, now: u64) -> Result<ExitCo
 }
 
 fn sources_table(sources: &[SourceRow], now: u64) -> String {
-    let mut table = Table::new(&["SOURCE", "READY", "REVISION", "FETCHED", "URL", "MESSAGE"]);
+    let mut table = Table::new(&["KIND", "SOURCE", "READY", "REVISION", "FETCHED", "URL", "MESSAGE"]);
     for s in sources {
         table.row(vec![
-            s.id.clone(),
+            s.kind.clone(),
+            s.id.strip_prefix(&format!("{}/", s.kind)).unwrap_or(&s.id).to_owned(),
             format!("{:?}", s.ready),
             short_revision(s.revision.as_deref()),
             s.fetched_at.map_or("never".to_owned(), |at| format!("{} ago", ago(now, at))),

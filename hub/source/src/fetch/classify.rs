@@ -77,7 +77,28 @@ pub(super) fn object_too_large(limit: u64) -> Cause {
     Cause::CommitUnusable { reason }
 }
 
-/// The cause behind a failed conversation with a host.
+/// Whom a conversation was with, for what is said about it.
+pub(crate) struct Peer<'a> {
+    /// `host` or `host:port`.
+    pub(crate) host: String,
+    /// Whether credentials were sent.
+    pub(crate) sent: bool,
+    /// The proxy in between.
+    pub(crate) proxy: Option<String>,
+    /// What must not be shown.
+    pub(crate) secrets: Vec<&'a str>,
+}
+
+impl Peer<'_> {
+    /// The cause behind a request that failed.
+    pub(crate) fn classify(&self, error: &(dyn Error + 'static)) -> Cause {
+        let mut facts = Facts::default();
+        facts.chain(error);
+        cause(&facts, self)
+    }
+}
+
+/// The cause behind a failed conversation with a Git host.
 pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
     let mut facts = Facts { corrupted: error.is_corrupted(), ..Facts::default() };
     for e in error.iter_errors() {
@@ -89,24 +110,33 @@ pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
         (host, Some(port)) => format!("{host}:{port}"),
         (host, None) => host.to_owned(),
     };
-    let sent = config.basic().is_some() || !matches!(config.auth, Auth::None);
-    let proxy = config.proxy.is_some();
+    let peer = Peer {
+        host,
+        sent: config.basic().is_some() || !matches!(config.auth, Auth::None),
+        proxy: config.proxy.as_ref().map(|p| p.url.origin()),
+        secrets: config.secrets(),
+    };
+    if error.is_resource_exhausted() && !facts.disk {
+        return object_too_large(config.limits.alloc_bytes);
+    }
+    cause(&facts, &peer)
+}
+
+fn cause(facts: &Facts, peer: &Peer<'_>) -> Cause {
+    let (host, sent) = (peer.host.clone(), peer.sent);
     let last = || {
         let words = facts.words.last().map(String::as_str).unwrap_or_default();
-        scrub(words, &config.secrets())
+        scrub(words, &peer.secrets)
     };
 
     if facts.disk {
         return Cause::Disk { reason: format!("the fetched pack cannot be written: {}", last()) };
     }
-    if error.is_resource_exhausted() {
-        return object_too_large(config.limits.alloc_bytes);
-    }
     if let Some(tls) = &facts.tls {
         return certificate(tls, &host);
     }
     if facts.unauthorized || facts.status == Some(401) {
-        return unauthorized(config);
+        return Cause::AuthRefused { sent, reason: "HTTP 401".to_owned() };
     }
     if facts.says("refusing to follow redirect") || facts.says("does not end with expected request suffix") {
         return Cause::Redirected { to: String::new() };
@@ -125,15 +155,16 @@ pub(super) fn classify(error: &gix::Error, config: &SourceConfig) -> Cause {
         Some(status) => return Cause::HostFailed { reason: format!("HTTP {status}") },
         None => {}
     }
-    if proxy && (facts.says("proxy") || facts.says("tunnel")) {
+    if peer.proxy.is_some() && (facts.says("proxy") || facts.says("tunnel")) {
         return Cause::ProxyRefused { reason: last() };
     }
-    if let (true, Some(proxy)) = (facts.connect, &config.proxy) {
+    if let (true, Some(proxy)) = (facts.connect, &peer.proxy) {
         let reason = facts.io.map_or_else(last, |kind| kind.to_string());
-        return Cause::ProxyRefused { reason: format!("no connection to {}: {reason}", proxy.url.origin()) };
+        return Cause::ProxyRefused { reason: format!("no connection to {proxy}: {reason}") };
     }
     if facts.says("dns error") || facts.says("failed to lookup address") {
-        return Cause::HostUnknown { host: config.url.host().unwrap_or_default().to_owned() };
+        let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+        return Cause::HostUnknown { host: name.to_owned() };
     }
     if facts.timeout {
         return Cause::HostUnreachable { host, reason: "it does not answer".to_owned() };

@@ -12,7 +12,7 @@ use gix::protocol::transport::client::blocking_io::http::{GetResponse, Http, Opt
 
 use super::Connection;
 use super::meter::{Meter, Metered};
-use crate::config::{Auth, SourceConfig};
+use crate::config::{Auth, ClientCertificate, Proxy, SourceConfig};
 use crate::error::Cause;
 use crate::url::Transport;
 
@@ -71,7 +71,7 @@ impl Http for MeteredHttp {
 
 /// What the client is built from, checked before anything is sent.
 #[derive(Clone)]
-struct Parts {
+pub(crate) struct Parts {
     roots: Vec<reqwest::Certificate>,
     identity: Option<reqwest::Identity>,
     proxy: Option<reqwest::Proxy>,
@@ -81,8 +81,20 @@ struct Parts {
 
 impl Parts {
     fn new(config: &SourceConfig, timeout: Duration) -> Result<Self, Cause> {
+        let plain = config.url.transport() == Transport::Http;
+        let (ca, certificate) = (config.ca.as_deref(), config.client_certificate.as_ref());
+        Self::of(ca, certificate, config.proxy.as_ref(), plain, timeout)
+    }
+
+    pub(crate) fn of(
+        ca: Option<&str>,
+        client_certificate: Option<&ClientCertificate>,
+        proxy: Option<&Proxy>,
+        plain: bool,
+        timeout: Duration,
+    ) -> Result<Self, Cause> {
         let invalid = |reason: &str| Cause::ConfigInvalid { reason: reason.to_owned() };
-        let roots = match &config.ca {
+        let roots = match ca {
             None => Vec::new(),
             Some(pem) => {
                 let bad = "the source's `ca` holds no readable certificate in PEM form";
@@ -93,7 +105,7 @@ impl Parts {
                 roots
             }
         };
-        let identity = match &config.client_certificate {
+        let identity = match client_certificate {
             None => None,
             Some(client) => {
                 let pem = zeroize::Zeroizing::new(format!("{}\n{}\n", client.certificate, client.key.expose()));
@@ -101,7 +113,7 @@ impl Parts {
                 Some(reqwest::Identity::from_pem(pem.as_bytes()).map_err(|_| invalid(bad))?)
             }
         };
-        let proxy = match &config.proxy {
+        let proxy = match proxy {
             None => None,
             Some(proxy) => {
                 if !matches!(proxy.url.transport(), Transport::Http | Transport::Https) {
@@ -117,7 +129,24 @@ impl Parts {
                 Some(out)
             }
         };
-        Ok(Parts { roots, identity, proxy, plain: config.url.transport() == Transport::Http, timeout })
+        Ok(Parts { roots, identity, proxy, plain, timeout })
+    }
+
+    /// For a client that does not block; its timeout is the caller's.
+    pub(crate) fn build_async(&self, client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+        let mut client = client.http1_only().no_proxy();
+        client = if self.plain && self.roots.is_empty() {
+            client.tls_certs_only([])
+        } else {
+            client.tls_certs_merge(self.roots.clone())
+        };
+        if let Some(identity) = &self.identity {
+            client = client.identity(identity.clone());
+        }
+        if let Some(proxy) = &self.proxy {
+            client = client.proxy(proxy.clone());
+        }
+        client
     }
 
     fn build(&self, client: reqwest::blocking::ClientBuilder) -> reqwest::blocking::ClientBuilder {

@@ -53,10 +53,10 @@ pub(super) fn run(config: &SourceConfig, repo: &Repo, seen_before: bool, meter: 
             (id, shown_name(&wanted))
         }
     };
-    let commit = peel(&origin, tip)?;
+    let (commit, tag) = peel(&origin, tip)?;
     meter.phase(limits.pack_bytes, Cause::PackTooLarge { limit: limits.pack_bytes });
-    let objects = copy(&origin, repo, commit, limits, meter)?;
-    Ok(Outcome { commit, name, objects })
+    let objects = copy(&origin, repo, commit, tag, limits, meter)?;
+    Ok(Outcome { commit, tag, name, objects })
 }
 
 fn open(path: &Path, limits: &Limits) -> Result<gix::Repository, Cause> {
@@ -68,13 +68,16 @@ fn copy(
     origin: &gix::Repository,
     repo: &Repo,
     commit: gix::ObjectId,
+    tag: Option<gix::ObjectId>,
     limits: &Limits,
     meter: &Meter,
 ) -> Result<u64, Cause> {
     let mut target = repo.local();
     // Nobody else adds packs: a miss need not look at the disk again.
     target.objects.refresh = gix::odb::store::RefreshMode::Never;
-    let ids = lacking(origin, &target, commit, meter)?;
+    let mut ids = lacking(origin, &target, commit, meter)?;
+    // Its signature is looked at; nothing else needs it.
+    ids.extend(tag.filter(|tag| !target.has_object(tag)));
     if ids.is_empty() {
         return Ok(0);
     }

@@ -14,6 +14,8 @@ mod local;
 mod meter;
 mod ssh;
 
+pub(crate) use classify::Peer;
+pub(crate) use http::Parts;
 pub(crate) use meter::Meter;
 
 use crate::config::{Auth, Reference, SourceConfig};
@@ -25,6 +27,8 @@ use crate::url::Transport;
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) commit: gix::ObjectId,
+    /// The tag object that led to it, where there is one.
+    pub(crate) tag: Option<gix::ObjectId>,
     /// What the revision is called: the branch or tag.
     pub(crate) name: String,
     pub(crate) objects: u64,
@@ -95,7 +99,7 @@ pub(crate) fn run(
             && let Ok(commit) = gix::ObjectId::from_hex(id.as_bytes())
             && local.find_commit(commit).is_ok()
         {
-            return Ok(Outcome { commit, name, objects: 0 }); // a commit never changes: nothing to ask
+            return Ok(Outcome { commit, tag: None, name, objects: 0 }); // a commit never changes: nothing to ask
         }
     }
     match config.url.transport() {
@@ -130,7 +134,7 @@ impl Remote<'_> {
             }
             other => full_name(other),
         };
-        let (commit, objects) = match self.receive(&wanted) {
+        let ((commit, tag), objects) = match self.receive(&wanted) {
             Ok(Some(received)) => received,
             Ok(None) => return Err(self.missing(seen_before)),
             Err(cause) => match &self.config.reference {
@@ -140,7 +144,7 @@ impl Remote<'_> {
                     let commit = gix::ObjectId::from_hex(id.as_bytes()).ok();
                     self.repo.reopen(&self.config.limits).map_err(|_| damaged("the mirror cannot be opened again"))?;
                     match commit.filter(|c| self.repo.local().find_commit(*c).is_ok()) {
-                        Some(commit) => (commit, 0),
+                        Some(commit) => ((commit, None), 0),
                         None => return Err(self.missing(seen_before)),
                     }
                 }
@@ -151,7 +155,7 @@ impl Remote<'_> {
             Reference::Commit { branch, .. } => branch.clone().unwrap_or_default(),
             _ => shown_name(&wanted),
         };
-        Ok(Outcome { commit, name, objects })
+        Ok(Outcome { commit, tag, name, objects })
     }
 
     fn connect(&self) -> Result<Connection, Cause> {
@@ -216,7 +220,7 @@ impl Remote<'_> {
     }
 
     /// Fetches one reference or object. `None`: the host does not have it.
-    fn receive(&self, wanted: &str) -> Result<Option<(gix::ObjectId, u64)>, Cause> {
+    fn receive(&self, wanted: &str) -> Result<Option<(Peeled, u64)>, Cause> {
         let limits = &self.config.limits;
         self.talk(&format!("+{wanted}:{INCOMING_REF}"), |local, connection| {
             let prepare = connection.prepare_fetch(gix::progress::Discard, ref_map::Options::default())?;
@@ -269,11 +273,15 @@ fn missing(reference: &Reference, branches: Option<Vec<String>>, tags: Option<Ve
     Cause::ReferenceNotFound { reference: reference.to_string(), available: available.unwrap_or_default() }
 }
 
+/// A commit, and the tag object that led to it.
+type Peeled = (gix::ObjectId, Option<gix::ObjectId>);
+
 /// Follows tags to their commit.
-fn peel(local: &gix::Repository, tip: gix::ObjectId) -> Result<gix::ObjectId, Cause> {
+fn peel(local: &gix::Repository, tip: gix::ObjectId) -> Result<Peeled, Cause> {
     let object = local.find_object(tip).map_err(|_| damaged("the fetched commit cannot be read"))?;
+    let tag = (object.kind == gix::object::Kind::Tag).then_some(tip);
     match object.peel_to_kind(gix::object::Kind::Commit) {
-        Ok(commit) => Ok(commit.id),
+        Ok(commit) => Ok((commit.id, tag)),
         Err(_) => Err(Cause::CommitUnusable { reason: format!("{} does not lead to a commit", tip.to_hex()) }),
     }
 }
