@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 
 use driftless_protocol::bundle::DeletionPolicy;
+use driftless_protocol::guard;
+pub use driftless_protocol::guard::is_protected;
 use driftless_protocol::id::UnitId;
 use driftless_protocol::object::ObjectKey;
 
@@ -206,17 +208,12 @@ fn our_own(c: &Candidate<'_>, rules: &Rules) -> Option<Verdict> {
 /// bundle or an approval says.
 #[must_use]
 pub fn never(key: &ObjectKey, live: Option<&Folded>, rules: &Rules) -> Option<&'static str> {
-    let namespace = key.group.is_empty() && key.kind == "Namespace";
-    if key.namespace == rules.agent_namespace || (namespace && key.name == rules.agent_namespace) {
-        return Some("it belongs to the agent");
+    if let Some(why) = guard::part_of_agent(key, &rules.agent_namespace) {
+        return Some(why);
     }
+    let namespace = guard::is_namespace(key);
     if namespace && rules.protected_namespaces.contains(&key.name) {
         return Some("a namespace of Kubernetes itself");
-    }
-    // The chart's cluster-wide names all begin so; without them the agent could not even report.
-    let cluster_wide = key.namespace.is_empty() && key.group == "rbac.authorization.k8s.io";
-    if cluster_wide && (key.name == "driftless" || key.name.starts_with("driftless-")) {
-        return Some("it gives the agent its rights");
     }
     (namespace && live?.part_of_flux).then_some("Flux's own namespace")
 }
@@ -246,16 +243,6 @@ fn protected_kind(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     Some(Verdict::Hold { why: format!("a {} is deleted only when approved: what it holds goes with it", c.key.kind) })
 }
 
-/// Kinds whose deletion takes other things with it.
-#[must_use]
-pub fn is_protected(key: &ObjectKey) -> bool {
-    matches!(
-        (key.group.as_str(), key.kind.as_str()),
-        ("", "Namespace" | "PersistentVolumeClaim" | "PersistentVolume")
-            | ("apiextensions.k8s.io", "CustomResourceDefinition")
-    )
-}
-
 fn empty_render(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     if c.approved || !matches!(c.standing, Standing::Empty) {
         return None;
@@ -267,6 +254,5 @@ fn empty_render(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 /// How many deletes an hour may see without approval.
 #[must_use]
 pub fn budget(inventory: usize, rules: &Rules) -> u32 {
-    let share = inventory.saturating_mul(rules.delete_budget_percent as usize) / 100;
-    rules.delete_budget_min.max(u32::try_from(share).unwrap_or(u32::MAX))
+    guard::budget(inventory, rules.delete_budget_min, rules.delete_budget_percent)
 }

@@ -1,6 +1,6 @@
 //! Settings of the engine: one value per decision, each with its default and its source.
 
-use driftless_protocol::marks;
+use driftless_protocol::{guard, marks};
 
 /// Settings of an [`Engine`](crate::engine::Engine).
 #[derive(Clone, Debug)]
@@ -58,10 +58,10 @@ impl Rules {
                 "fleet-agent",
                 "configsync*",
             ]),
-            protected_namespaces: list(&["kube-system", "kube-public", "kube-node-lease", "default"]),
+            protected_namespaces: list(&guard::KUBERNETES_NAMESPACES),
             agent_namespace: marks::AGENT_NAMESPACE.to_owned(),
-            delete_budget_min: 20,
-            delete_budget_percent: 10,
+            delete_budget_min: guard::DELETE_BUDGET_MIN,
+            delete_budget_percent: guard::DELETE_BUDGET_PERCENT,
             approved_delete_cap: None,
             // Enough to cover a round trip of 5 to 8 ms on one API server; more only queues there.
             in_flight: 32,
