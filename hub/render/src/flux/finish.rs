@@ -320,6 +320,7 @@ fn state(
                         code: Code::SourceNotSent,
                         message: message.to_owned(),
                         origin: object.origin.clone(),
+                        content: object.digest,
                     });
                     continue;
                 }
@@ -344,6 +345,7 @@ fn state(
                             code: Code::DuplicateObject,
                             message,
                             origin: object.origin.clone(),
+                            content: object.digest,
                         });
                     }
                     continue;

@@ -135,6 +135,8 @@ pub struct RenderedObject {
     pub handed_through: bool,
     /// How it is treated, where that is not as its unit says.
     pub options: ObjectOptions,
+    /// Its name before kustomize put a hash of its content behind it; `None` for a name as it was written.
+    pub generated_name: Option<String>,
 }
 
 /// An object that Git holds and that is not sent.
@@ -148,6 +150,8 @@ pub struct WithheldObject {
     pub message: String,
     /// Where its author wrote it.
     pub origin: Location,
+    /// BLAKE3 over it as Git holds it: tells whether it changed, and nothing else is done with it.
+    pub content: Digest,
 }
 
 /// Everything a unit's render read: files and folders, misses too, with the identity of what stood there.

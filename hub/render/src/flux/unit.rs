@@ -281,11 +281,11 @@ fn item(
             ),
         };
         let key = ObjectKey { name, ..key };
-        return Ok(Some(withheld(key, Code::Encrypted, message.to_owned(), at)));
+        return Ok(Some(withheld(key, Code::Encrypted, message.to_owned(), at, &node)));
     }
     if let Some(name) = encrypted::mentions(&node, unknown_names) {
         let message = format!("refers to {name}, whose name ends in a hash of encrypted content and is not known here");
-        return Ok(Some(withheld(key, Code::Encrypted, message, at)));
+        return Ok(Some(withheld(key, Code::Encrypted, message, at, &node)));
     }
     if key.group == spec::GROUP && key.kind == "Kustomization" {
         let id = UnitId::kustomization(namespace_or_default(&key), key.name);
@@ -311,15 +311,21 @@ fn item(
     }
     let source =
         source_kind.then(|| (key.kind.clone(), format!("{}/{}", namespace_or_default(&key), key.name), node.clone()));
-    let object = encode(unit, node, key, at, handed_through, &mut output.notes);
+    let mut object = encode(unit, node, key, at, handed_through, &mut output.notes);
+    if let Item::Object(object) = &mut object {
+        object.generated_name = hashed_base_name;
+    }
     Ok(Some(match source {
         Some((kind, id, node)) => Item::Source { kind, id, node, at: at.clone(), object: Box::new(object) },
         None => object,
     }))
 }
 
-fn withheld(key: ObjectKey, code: Code, message: String, at: &Location) -> Item {
-    Item::Withheld(WithheldObject { key, code, message, origin: at.clone() })
+fn withheld(key: ObjectKey, code: Code, message: String, at: &Location, node: &Node) -> Item {
+    // What has no JSON form has a text form of this program.
+    let content =
+        node.to_json().map_or_else(|_| Digest::of(format!("{node:?}").as_bytes()), |bytes| Digest::of(&bytes));
+    Item::Withheld(WithheldObject { key, code, message, origin: at.clone(), content })
 }
 
 /// Adds what Flux and we add, and writes the bytes.
@@ -343,7 +349,10 @@ fn encode(
     set_metadata(&mut node, "annotations", unit.common_annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())));
     let bytes: Arc<[u8]> = match node.to_json() {
         Ok(bytes) => bytes.into(),
-        Err(error) => return withheld(key, Code::NotRepresentable, format!("cannot be written as JSON: {error}"), at),
+        Err(error) => {
+            let message = format!("cannot be written as JSON: {error}");
+            return withheld(key, Code::NotRepresentable, message, at, &node);
+        }
     };
     if bytes.len() as u64 > limits::OBJECT_BYTES {
         let message = format!(
@@ -351,11 +360,13 @@ fn encode(
             bytes.len(),
             limits::OBJECT_BYTES
         );
-        return withheld(key, Code::TooLarge, message, at);
+        return withheld(key, Code::TooLarge, message, at, &node);
     }
     let digest = Digest::of(&bytes);
     let options = options::of(&unit.ignore, &node, &key, at, notes);
-    Item::Object(RenderedObject { key, api_version, bytes, digest, origin: at.clone(), handed_through, options })
+    let origin = at.clone();
+    let generated_name = None;
+    Item::Object(RenderedObject { key, api_version, bytes, digest, origin, handed_through, options, generated_name })
 }
 
 fn set_metadata<'a>(node: &mut Node, what: &str, values: impl Iterator<Item = (&'a str, &'a str)>) {

@@ -34,7 +34,7 @@ mod res;
 mod root;
 mod scope;
 mod selector;
-mod smp_schema;
+pub(crate) mod smp_schema;
 mod structured;
 mod vars;
 
