@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Installs, queries and steers a fleet of Kubernetes clusters kept by Driftless.
 ///
 /// Commands that ask the hub need its admin address: `--hub`, or a context file as `driftless-hub init` writes it.
-/// `build`, `check repo` and `validate` work without a hub.
+/// `build`, `plan`, `check repo` and `validate` work without a hub.
 ///
 /// Exit codes: 0 done; 1 failed, or what was asked about is not in order; 2 wrong usage; 3 the hub cannot be reached;
 /// 4 no such cluster, unit or source; 5 the hub refused.
@@ -52,6 +52,8 @@ pub enum Output {
     Junit,
     /// SARIF 2.1.0, of `validate` only.
     Sarif,
+    /// Markdown for a comment on a pull request, of `plan` only.
+    Markdown,
 }
 
 /// What to do.
@@ -108,6 +110,12 @@ pub enum Command {
     Cluster(Cluster),
     /// Render without a hub: a kustomize folder, or a whole cluster as Flux would.
     Build(Build),
+    /// What a change in Git would do to the clusters, before it is merged: objects and fields, deletes and what waits for
+    /// approval, units that break. Needs no hub and no cluster.
+    ///
+    /// Values of Secrets are never shown. Exit codes: 0 planned; 1 a unit that could be built before cannot be built now, or
+    /// --fail-on applies; 2 wrong usage; 4 no such revision or cluster.
+    Plan(Plan),
     /// Check that the hub can be reached; `check repo`: what of a repository Driftless honours.
     Check {
         /// What to check.
@@ -362,6 +370,56 @@ pub struct Build {
     /// @REV after the folder for a revision of the repository there.
     #[arg(long = "source", value_name = "SOURCE", requires = "cluster")]
     pub sources: Vec<String>,
+}
+
+/// `plan`.
+#[derive(Args, Debug)]
+pub struct Plan {
+    /// The repository: the folder that Flux's paths are relative to.
+    #[arg(value_name = "REPO", default_value = ".")]
+    pub dir: PathBuf,
+    /// The revision before: a branch, a tag, a commit [default: where the head left the default branch]
+    #[arg(long, value_name = "REV")]
+    pub base: Option<String>,
+    /// The revision after; `worktree` means the files on disk.
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub head: String,
+    /// Which clusters, and what they would tell. --facts may also be a folder with a NAME.yaml for each cluster.
+    #[command(flatten)]
+    pub clusters: ClusterChoice,
+    /// Exit with 1 when objects are deleted (now or once approved); when units are held or something waits for approval; when
+    /// there are warnings.
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub fail_on: Vec<PlanFailOn>,
+    /// Show created objects whole (in a terminal; the other formats have them anyway).
+    #[arg(long)]
+    pub objects: bool,
+    /// The longest Markdown, in bytes; what does not fit is cut, and said to be [default: what GitHub takes for a comment]
+    #[arg(long, value_name = "BYTES", default_value_t = crate::plan::markdown::COMMENT_LIMIT, hide_default_value = true)]
+    pub max_length: usize,
+}
+
+/// What makes a plan fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlanFailOn {
+    /// Objects are deleted, now or once approved.
+    Deletes,
+    /// Units are held, or something waits for approval.
+    Held,
+    /// There are warnings.
+    Warnings,
+}
+
+impl PlanFailOn {
+    /// As it is written on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deletes => "deletes",
+            Self::Held => "held",
+            Self::Warnings => "warnings",
+        }
+    }
 }
 
 /// Order of the objects.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod commands;
 pub mod error;
 pub mod facts;
+pub mod plan;
 pub mod repo;
 pub mod ui;
 
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use args::{Check, Cli, Cluster, Command, Facts, Get};
 use client::Client;
-use commands::{approve, build, check, get, steer, unit, validate};
+use commands::{approve, build, check, get, plan as plan_command, steer, unit, validate};
 use error::{CliError, Kind};
 
 /// Runs one command.
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Build(args) => return build::run(args, cli.output),
         Command::Check { what: Some(Check::Repo(args)) } => return check::run(args, cli.output),
         Command::Validate(args) => return validate::run(args, cli.output),
+        Command::Plan(args) => return plan_command::run(args, cli.output),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -64,5 +66,6 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Validate(args) => validate::run(args, output),
         Command::Facts(Facts::Export { cluster }) => get::facts(client, output, cluster).await,
         Command::Build(args) => build::run(args, output),
+        Command::Plan(args) => plan_command::run(args, output),
     }
 }

@@ -1,0 +1,343 @@
+//! A plan as a comment on a pull request: what to look at first, a table, and details to unfold.
+//!
+//! Text of a repository is quoted, so that it can neither close a block nor mention people. What does not fit is left out,
+//! the least important first, and a line says so.
+
+use std::fmt::Write as _;
+
+use driftless_render::plan::{Action, Counts, Plan};
+
+use super::lines::{self, Detail, Line};
+use super::{Entry, entries, held_in_both, names, one_line, plural, revision, summary, warnings};
+
+/// What GitHub takes for one comment, in characters; bytes are never fewer.
+pub const COMMENT_LIMIT: usize = 65_536;
+
+/// Rows of the table.
+const ROWS: usize = 40;
+/// Warnings shown.
+const WARNINGS: usize = 40;
+/// Bytes of one warning.
+const WARNING: usize = 600;
+/// Characters of a line on units that cannot be built.
+const HELD: usize = 600;
+/// Kept free for the last lines.
+const RESERVE: usize = 700;
+
+/// The plan as Markdown of at most `limit` bytes, when `limit` is at least some 2,000.
+#[must_use]
+pub fn render(plan: &Plan, limit: usize) -> String {
+    let mut out = head(plan);
+    let mut tail = String::new();
+    if !plan.unaffected.is_empty() && !plan.groups.is_empty() {
+        _ = writeln!(tail, "\nNot affected: {}.", names(plan.unaffected.iter().map(|u| &u.cluster), 20));
+    }
+    for line in held_in_both(plan) {
+        let line = if line.len() > HELD { line.chars().take(HELD).collect::<String>() + "..." } else { line };
+        _ = writeln!(tail, "\n{}", quoted(&line));
+        if tail.len() > limit / 8 {
+            break;
+        }
+    }
+    let room = limit.saturating_sub(tail.len() + RESERVE);
+    let table = table(plan);
+    let mut cut = Cut::default();
+    // The table tells how much there is even where the rest is cut.
+    let warnings = warnings_text(plan, room.saturating_sub(out.len() + table.len()) / 2, &mut cut);
+    out.push_str(&warnings);
+    if out.len() + table.len() <= room {
+        out.push_str(&table);
+    } else {
+        cut.table = true;
+    }
+    details(&entries(plan), room, &mut out, &mut cut);
+    out.push_str(&cut.line(plan, limit));
+    out.push_str(&tail);
+    if out.len() > limit {
+        // Only where the limit is smaller than what must be said.
+        let mut end = limit;
+        while !out.is_char_boundary(end) {
+            end -= 1;
+        }
+        out.truncate(end);
+    }
+    out
+}
+
+#[derive(Default)]
+struct Cut {
+    warnings: usize,
+    table: bool,
+    shortened: usize,
+    left_out: usize,
+}
+
+impl Cut {
+    fn line(&self, plan: &Plan, limit: usize) -> String {
+        let mut what = Vec::new();
+        if self.warnings > 0 {
+            what.push(plural(self.warnings, "warning"));
+        }
+        if self.table {
+            what.push("the table".to_owned());
+        }
+        if self.left_out > 0 {
+            what.push(format!("the details of {}", plural(self.left_out, "unit")));
+        }
+        if self.shortened > 0 {
+            what.push(format!("the fields of {}", plural(self.shortened, "unit")));
+        }
+        if what.is_empty() {
+            return String::new();
+        }
+        let base = plan.base.commit.as_deref().unwrap_or(&plan.base.name);
+        let head = plan.head.commit.as_deref().unwrap_or(&plan.head.name);
+        format!(
+            "\n> **Cut** at {limit} characters: {} left out. All of it: {}\n",
+            what.join(", "),
+            quoted(&format!("driftless plan --base {base} --head {head}"))
+        )
+    }
+}
+
+fn head(plan: &Plan) -> String {
+    let affected: usize = plan.groups.iter().map(|g| g.clusters.len()).sum();
+    let all = affected + plan.unaffected.len();
+    let mut out = String::from("### Driftless plan\n\n");
+    let between = format!("From {} to {}", quoted(&revision(&plan.base)), quoted(&revision(&plan.head)));
+    if affected == 0 {
+        _ = writeln!(out, "{between}: **nothing changes** in {}.", plural(all, "cluster"));
+    } else {
+        _ = writeln!(
+            out,
+            "{between}: **{affected} of {} changed**; {}.",
+            plural(all, "cluster"),
+            summary(&plan.counts)
+        );
+    }
+    out
+}
+
+fn warnings_text(plan: &Plan, room: usize, cut: &mut Cut) -> String {
+    let all = warnings(plan);
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("\n#### Look at these first\n\n");
+    for (n, (warning, clusters)) in all.iter().enumerate() {
+        let at = warning.at.as_ref().filter(|at| !at.file.is_empty()).map(|at| format!(" ({at})")).unwrap_or_default();
+        let mut message = one_line(&warning.message);
+        if message.len() > WARNING {
+            message = message.chars().take(WARNING).collect::<String>() + "...";
+        }
+        let line =
+            format!("- :warning: **{}**: {}\n", names(clusters.iter().copied(), 5), quoted(&format!("{message}{at}")));
+        if n >= WARNINGS || out.len() + line.len() > room {
+            cut.warnings = all.len() - n;
+            break;
+        }
+        out.push_str(&line);
+    }
+    out
+}
+
+fn table(plan: &Plan) -> String {
+    if plan.groups.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "\n| Clusters | Units | Created | Changed | Deleted | Moved | Replaced | To approve | Warnings |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    let mut row = |clusters: &str, c: &Counts| {
+        let n = |n: usize| if n == 0 { String::new() } else { n.to_string() };
+        let cells =
+            [c.units, c.creates + c.applies, c.changes, c.deletes, c.moves, c.replaces, c.approvals, c.warnings].map(n);
+        _ = writeln!(out, "| {clusters} | {} |", cells.join(" | "));
+    };
+    for group in plan.groups.iter().take(ROWS) {
+        row(&names(group.clusters.iter(), 8), &group.plan.counts);
+    }
+    if plan.groups.len() > ROWS {
+        let mut rest = Counts::default();
+        let more = plan.groups.iter().skip(ROWS);
+        more.clone().for_each(|g| rest.add(&g.plan.counts));
+        let clusters: usize = more.map(|g| g.clusters.len()).sum();
+        row(&format!("{clusters} more"), &rest);
+    }
+    out
+}
+
+/// Units while there is room: whole, else with fewer lines, else not at all.
+fn details(entries: &[Entry<'_>], room: usize, out: &mut String, cut: &mut Cut) {
+    for (n, entry) in entries.iter().enumerate() {
+        let fits = [Detail::Whole, Detail::Fields, Detail::Objects].into_iter().find_map(|detail| {
+            // A first unit must not take the room of all others.
+            let share = (room.saturating_sub(out.len())) / 2;
+            let last = n + 1 == entries.len();
+            let block = block(entry, detail);
+            let fits =
+                if last || detail == Detail::Objects { out.len() + block.len() <= room } else { block.len() <= share };
+            fits.then_some((block, detail))
+        });
+        match fits {
+            Some((block, detail)) => {
+                out.push_str(&block);
+                let shorter = detail == Detail::Objects && !entry.unit.objects.iter().all(|o| o.fields.is_empty());
+                cut.shortened += usize::from(shorter);
+            }
+            None => cut.left_out += 1,
+        }
+    }
+}
+
+fn block(entry: &Entry<'_>, detail: Detail) -> String {
+    let unit = entry.unit;
+    let clusters = names(entry.clusters.iter().copied(), 5);
+    let state = lines::state(unit).map(|s| format!(" · {}", html(&s))).unwrap_or_default();
+    let mut out = format!(
+        "\n<details><summary><b>{clusters}</b> · unit <code>{}</code>{state} · {}</summary>\n\n",
+        html(&unit.unit.to_string()),
+        html(&summary(&unit.counts))
+    );
+    if entry.clusters.len() > 6 {
+        _ = writeln!(out, "In {}.\n", names(entry.clusters.iter().copied(), 100));
+    }
+    let lines = lines::unit(unit, detail);
+    if !lines.is_empty() {
+        let body: Vec<String> = lines.iter().flat_map(dressed).collect();
+        let body = body.join("\n");
+        let fence = "`".repeat(longest_run(&body).max(2) + 1);
+        _ = writeln!(out, "{fence}diff\n{body}\n{fence}");
+    }
+    out.push_str("\n</details>\n");
+    out
+}
+
+/// Lines of a `diff` block: what it colours by is the first character.
+fn dressed(line: &Line) -> Vec<String> {
+    match line {
+        Line::Object(action, text) => {
+            let (mark, word) = match action {
+                Action::Create => ("+", "create"),
+                Action::Apply => ("!", "apply"),
+                Action::Change => ("!", "change"),
+                Action::Replace => ("!", "replace"),
+                Action::Move => ("!", "move"),
+                Action::Delete => ("-", "delete"),
+            };
+            vec![format!("{mark} {word} {text}")]
+        }
+        Line::Field { path, old, new } => {
+            let mut out = vec![format!("@@ {path} @@")];
+            out.extend(old.iter().map(|old| format!("-   {old}")));
+            out.extend(new.iter().map(|new| format!("+   {new}")));
+            out
+        }
+        Line::Option(text) => vec![format!("! option {text}")],
+        Line::Text(path) => vec![format!("@@ {path} @@")],
+        Line::Old(text) => vec![format!("-   {text}")],
+        Line::New(text) => vec![format!("+   {text}")],
+        Line::Same(text) => vec![format!("    {text}")],
+        Line::Note(text) => vec![format!("#   {text}")],
+        Line::Warn(text) => vec![format!("!   {text}")],
+    }
+}
+
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// Text as code, in which nothing is markup and nobody is mentioned.
+fn quoted(text: &str) -> String {
+    let text = one_line(text);
+    let fence = "`".repeat(longest_run(&text) + 1);
+    let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{pad}{text}{pad}{fence}")
+}
+
+fn html(text: &str) -> String {
+    one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('@', "&#64;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use driftless_render::plan::{Plan, PlanRevision};
+    use serde_json::json;
+
+    fn plan(units: usize, value: &str) -> Plan {
+        let unit = |n: usize| {
+            json!({
+                "unit": {"namespace": "flux-system", "name": format!("u{n}"), "kind": "Kustomization"},
+                "definedAt": {"source": "s", "file": "f.yaml", "line": 1}, "path": "p",
+                "state": {"before": "built", "after": "built"},
+                "objects": [{
+                    "action": "change", "apiVersion": "v1",
+                    "key": {"group": "", "kind": "ConfigMap", "namespace": "n", "name": format!("c{n}")},
+                    "at": {"source": "s", "file": "f.yaml", "line": 3},
+                    "fields": [{"path": "data.k", "old": "x", "new": value}]
+                }],
+                "counts": counts(1)
+            })
+        };
+        let units: Vec<_> = (0..units).map(unit).collect();
+        let warnings: Vec<_> =
+            (0..60).map(|n| json!({"code": "deletesHeld", "message": format!("{n} {value}")})).collect();
+        let json = json!({
+            "format": 1, "base": {"name": "main", "commit": "1".repeat(40)}, "head": {"name": "HEAD", "commit": "2".repeat(40)},
+            "counts": counts(units.len()), "unaffected": [{"cluster": "other"}],
+            "groups": [{"clusters": ["a", "b"], "plan": {"change": "stays", "counts": counts(units.len()), "warnings": warnings, "units": units}}]
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn counts(n: usize) -> serde_json::Value {
+        json!({"units": n, "creates": 0, "applies": 0, "changes": n, "replaces": 0, "moves": 0, "deletes": 0, "approvals": 0,
+            "kept": 0, "refusals": 0, "warnings": 60})
+    }
+
+    #[test]
+    fn a_comment_never_passes_the_limit_and_says_what_is_cut() {
+        for (units, value) in
+            [(1, "y".to_owned()), (400, "y".repeat(150)), (3, "line\n".repeat(5000)), (5000, "é".repeat(100))]
+        {
+            for limit in [3000, 20_000, COMMENT_LIMIT] {
+                let text = render(&plan(units, &value), limit);
+                assert!(text.len() <= limit, "{} > {limit}", text.len());
+                assert!(text.contains("2 of 3 clusters changed"), "{text}");
+                assert!(text.contains("Not affected: other."), "{text}");
+                let whole = units == 1 && limit > 20_000;
+                assert_eq!(
+                    text.contains("**Cut** at"),
+                    !whole || text.matches(":warning:").count() < 60,
+                    "{units} {limit}"
+                );
+                assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
+            }
+        }
+    }
+
+    #[test]
+    fn text_of_a_repository_cannot_leave_its_block_or_mention_anybody() {
+        let nasty = "```\n</details>\n@everyone <img src=x> | `code` ``more``";
+        let text = render(&plan(1, nasty), COMMENT_LIMIT);
+        let fence = text.lines().find(|l| l.ends_with("diff")).unwrap().trim_end_matches("diff");
+        assert!(fence.len() > 3 && fence.chars().all(|c| c == '`'), "{fence}");
+        assert_eq!(text.lines().filter(|l| l.trim_end() == fence).count(), 1, "one end of the block");
+        // Outside of blocks it is code.
+        for line in text.lines().filter(|l| l.starts_with("- :warning:")) {
+            let code = line.split_once("**: ").unwrap().1;
+            assert!(code.starts_with("```") && code.ends_with("```"), "{code}");
+        }
+        assert_eq!(quoted("a`b"), "``a`b``");
+        assert_eq!(quoted("`"), "`` ` ``");
+        assert_eq!(html("<a@b>&"), "&lt;a&#64;b&gt;&amp;");
+    }
+
+    #[test]
+    fn nothing_to_say_is_said_in_two_lines() {
+        let revision = |name: &str| PlanRevision { name: name.into(), commit: None };
+        let plan = Plan::of(revision("a"), revision("b"), Vec::new());
+        assert_eq!(render(&plan, COMMENT_LIMIT).lines().count(), 3);
+    }
+}
