@@ -8,8 +8,6 @@ pub const DELETE_BUDGET_MIN: u32 = 20;
 pub const DELETE_BUDGET_PERCENT: u32 = 10;
 /// Namespaces that Kubernetes itself needs: never deleted, whatever a bundle says.
 pub const KUBERNETES_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", "default"];
-/// `disabled`, as a label or annotation: the object is never deleted.
-pub const PRUNE_KEY: &str = "kustomize.toolkit.fluxcd.io/prune";
 
 /// How many deletes an hour may see without approval, by these two rules.
 #[must_use]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use driftless_protocol::bundle::{DeletionPolicy, UnitSpec};
-use driftless_protocol::guard::{self, PRUNE_KEY};
+use driftless_protocol::guard;
 use driftless_protocol::id::UnitId;
 use driftless_protocol::marks;
 use driftless_protocol::object::ObjectKey;
@@ -63,8 +63,9 @@ fn fate(is: FateKind, why: impl Into<String>) -> Fate {
 
 fn left_alone(key: &ObjectKey, object: &Value, standing: Standing<'_>) -> Option<String> {
     let mark = |of: &str, name: &str| object.get("metadata")?.get(of)?.get(name)?.as_str();
-    if [mark("labels", PRUNE_KEY), mark("annotations", PRUNE_KEY)].contains(&Some("disabled")) {
-        return Some(format!("{PRUNE_KEY}: disabled"));
+    let disabled = |key: &str| [mark("labels", key), mark("annotations", key)].contains(&Some("disabled"));
+    if let Some(key) = [marks::PRUNE, marks::RECONCILE].into_iter().find(|key| disabled(key)) {
+        return Some(format!("{key}: disabled"));
     }
     if let Some(why) = guard::part_of_agent(key, marks::AGENT_NAMESPACE) {
         return Some(why.to_owned());
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn the_first_rule_with_an_opinion_decides() {
         let plain = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"}});
-        let marked = |of: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", of: {PRUNE_KEY: "disabled"}}});
+        let marked = |of: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", of: {(marks::PRUNE): "disabled"}}});
         let namespace = |name: &str, labels: Value| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         let around = |whole: bool, held: &[&str]| Circumstances {
             torn: (!whole).then(|| UnitId::kustomization("flux-system", "root")),
