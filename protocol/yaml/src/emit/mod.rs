@@ -20,6 +20,8 @@ pub(crate) use scalar::{Shape, escape};
 const WIDTH: usize = 80;
 /// Blanks per level.
 const INDENT: usize = 2;
+/// What an indentation is copied from.
+const BLANKS: &str = "                                                                ";
 /// The longest key, in bytes, that is written before its colon on one line; longer ones get `? `.
 const SIMPLE_KEY: usize = 128;
 /// The longest key, as JSON without its quotes, that kustomize can read back: its YAML reader looks 1024 characters
@@ -131,11 +133,17 @@ impl Emitter<'_> {
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         order::sort(&mut entries, |e| &e.key);
         for entry in entries {
+            self.write_indent();
+            if scalar::is_simple(&entry.key) && entry.key.len() <= SIMPLE_KEY {
+                self.simple(&entry.key, needs_quotes(&entry.key));
+                self.indicator(":", false, false, false);
+                self.node(&entry.value, Context::Mapping, depth + 1)?;
+                continue;
+            }
             let length = scalar::json_length(&entry.key);
             if length > LONGEST_KEY {
                 return Err(WriteError::LongKey { length, limit: LONGEST_KEY, line: entry.line });
             }
-            self.write_indent();
             if entry.key.contains('\u{85}') {
                 return Err(WriteError::Character { code: 0x85, line: entry.line });
             }
@@ -167,7 +175,28 @@ impl Emitter<'_> {
         self.scalar(word, Style::Plain, false);
     }
 
+    /// A text that [`scalar::is_simple`] says may stand as it is, on one line and without a look at its characters.
+    fn simple(&mut self, text: &str, quoted: bool) {
+        if !self.whitespace {
+            self.put(' ');
+        }
+        if quoted {
+            self.put('"');
+        }
+        self.out.push_str(text);
+        self.column += text.len();
+        if quoted {
+            self.put('"');
+        }
+        self.whitespace = false;
+        self.indention = false;
+    }
+
     fn text(&mut self, text: &str, context: Context, line: u32) -> Result<(), WriteError> {
+        if scalar::is_simple(text) {
+            self.simple(text, needs_quotes(text));
+            return Ok(());
+        }
         if let Some(c) = text.chars().find(|c| scalar::is_unreadable(*c)) {
             return Err(WriteError::Character { code: c.into(), line });
         }
@@ -213,7 +242,9 @@ impl Emitter<'_> {
             self.put_break();
         }
         while self.column < indent {
-            self.put(' ');
+            let blanks = &BLANKS[..(indent - self.column).min(BLANKS.len())];
+            self.out.push_str(blanks);
+            self.column += blanks.len();
         }
         self.whitespace = true;
         self.indention = true;

@@ -98,6 +98,22 @@ impl Shape {
     }
 }
 
+/// Whether a text is of letters, digits and signs that mean nothing in the middle of a word, and does not begin or end with
+/// one that does: such a text is written as it is, in quotes or not, and neither folded nor escaped. Most texts are.
+pub(super) fn is_simple(text: &str) -> bool {
+    let plain =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/' | b':' | b'=' | b'@' | b'+');
+    match text.as_bytes() {
+        [first, .., last] => {
+            (first.is_ascii_alphanumeric() || matches!(first, b'_' | b'/'))
+                && *last != b':'
+                && text.as_bytes().iter().all(plain)
+        }
+        [one] => one.is_ascii_alphanumeric() || matches!(one, b'_' | b'/'),
+        [] => false,
+    }
+}
+
 /// Whether a text has a line end of any kind YAML 1.1 knows.
 pub(super) fn has_break(text: &str) -> bool {
     text.chars().any(is_break)
@@ -302,6 +318,23 @@ impl Emitter<'_> {
         self.put_break();
         self.indention = true;
         self.whitespace = true;
+        if text.is_ascii() && !text.contains('\r') {
+            // Line by line: only the line end is one.
+            for line in text.split_inclusive('\n') {
+                let words = line.strip_suffix('\n').unwrap_or(line);
+                if !words.is_empty() {
+                    self.write_indent();
+                    self.out.push_str(words);
+                    self.column += words.len();
+                    self.indention = false;
+                }
+                if words.len() < line.len() {
+                    self.put_break();
+                    self.indention = true;
+                }
+            }
+            return;
+        }
         let mut breaks = true;
         for c in text.chars() {
             if is_break(c) {
@@ -316,6 +349,53 @@ impl Emitter<'_> {
                 self.indention = false;
                 breaks = false;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Context, Emitter};
+    use super::*;
+    use crate::resolve::needs_quotes;
+
+    /// A text by the long way: a look at every character.
+    fn slowly(text: &str, key: bool) -> String {
+        let mut out = String::new();
+        let mut emitter = Emitter { out: &mut out, column: 0, indent: Some(0), whitespace: true, indention: true };
+        let wanted = if needs_quotes(text) { Style::Double } else { Style::Plain };
+        emitter.scalar(text, Shape::of(text).style(wanted, key), !key);
+        out
+    }
+
+    fn quickly(text: &str, context: Context) -> String {
+        let mut out = String::new();
+        let mut emitter = Emitter { out: &mut out, column: 0, indent: Some(0), whitespace: true, indention: true };
+        emitter.text(text, context, 0).unwrap();
+        out
+    }
+
+    #[test]
+    fn simple_texts_are_written_as_all_others_are() {
+        let signs =
+            ["a", "7", "_", "-", ".", "/", ":", "=", "@", "+", "no", "1e3", "0x1", "12:30", "...", "---", "é", " "];
+        let mut simple = 0;
+        for a in signs {
+            for b in signs {
+                for c in signs {
+                    let text = format!("{a}{b}{c}");
+                    for (key, context) in [(false, Context::Mapping), (true, Context::SimpleKey)] {
+                        assert_eq!(quickly(&text, context), slowly(&text, key), "{text:?}");
+                    }
+                    simple += usize::from(is_simple(&text));
+                }
+            }
+        }
+        assert!(simple > 1000, "{simple}");
+        for (text, expected) in
+            [("", false), ("-", false), ("a:", false), ("a: b", false), ("a:b", true), ("@a", false)]
+        {
+            assert_eq!(is_simple(text), expected, "{text:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ pub use parse::from_json;
 
 use crate::error::WriteError;
 use crate::limits::Limits;
-use crate::node::Node;
+use crate::node::{Entry, Node};
 use crate::text::Value;
 
 impl Node {
@@ -53,16 +53,22 @@ fn write(node: &Node, out: &mut Vec<u8>, depth: usize) -> Result<(), WriteError>
             out.push(b']');
         }
         Node::Map(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_unstable_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
             out.push(b'{');
-            for (n, entry) in entries.iter().enumerate() {
-                if n > 0 {
+            let mut first = true;
+            let mut entry = |entry: &Entry| {
+                if !std::mem::take(&mut first) {
                     out.push(b',');
                 }
                 write_text(&entry.key, out);
                 out.push(b':');
-                write(&entry.value, out, depth + 1)?;
+                write(&entry.value, out, depth + 1)
+            };
+            if map.iter().is_sorted_by(|a, b| a.key <= b.key) {
+                map.iter().try_for_each(entry)?;
+            } else {
+                let mut entries: Vec<_> = map.iter().collect();
+                entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+                entries.into_iter().try_for_each(&mut entry)?;
             }
             out.push(b'}');
         }
@@ -75,7 +81,9 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut from = 0;
     let bytes = text.as_bytes();
-    for (at, b) in bytes.iter().enumerate() {
+    // Nearly every text has nothing to escape, which a loop without a way out finds fastest.
+    let escapes = bytes.iter().fold(false, |any, b| any | (*b < b' ') | (*b == b'"') | (*b == b'\\'));
+    for (at, b) in bytes.iter().enumerate().take(if escapes { bytes.len() } else { 0 }) {
         let short = match b {
             b'"' => b'"',
             b'\\' => b'\\',
