@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use driftless_protocol::bundle::{BlobRef, Index, SuspendedBy, UnitBody, UnitState};
 use driftless_protocol::canonical::{self, CanonicalError};
 use driftless_protocol::id::{ClusterId, Digest};
-use driftless_render::assemble::{Assembled, Intents};
+use driftless_render::assemble::{Assembled, AssembledBody, Intents};
 use driftless_store::{BundleBlob, Intent, IntentRecord, Store, StoreError};
 
 /// What a cluster should run, by Git alone.
@@ -55,21 +55,15 @@ pub(crate) struct Sealed {
 
 impl Content {
     /// From an assembly without intents.
-    pub(crate) fn new(assembled: Assembled) -> Result<Self, CanonicalError> {
-        let index = canonical::from_slice(&assembled.index_bytes)?;
-        let mut bodies = BTreeMap::new();
-        for body in assembled.bodies {
-            let parsed: UnitBody = canonical::from_slice(&body.bytes)?;
-            let objects = parsed.objects.iter().map(|o| o.blob).collect();
-            bodies.insert(body.blob.digest, Body { bytes: body.bytes, objects });
-        }
-        Ok(Self {
-            index,
+    pub(crate) fn new(assembled: Assembled) -> Self {
+        let body = |body: AssembledBody| (body.blob.digest, Body { bytes: body.bytes, objects: body.objects });
+        Self {
+            index: assembled.parsed,
             blob: assembled.index,
             bytes: assembled.index_bytes,
-            bodies,
+            bodies: assembled.bodies.into_iter().map(body).collect(),
             objects: Mutex::new(assembled.objects),
-        })
+        }
     }
 
     /// What a head of the store carries.

@@ -9,6 +9,7 @@ use driftless_protocol::quic::{HubOptions, QuicError, close, hub_endpoint};
 use driftless_protocol::signing::{Purpose, VerifyError, verify};
 use driftless_protocol::trust::TrustDocument;
 use driftless_protocol::{limits, signing};
+use driftless_render::flux::Cache;
 use driftless_store::{Act, Location, Store, StoreError};
 use quinn::Endpoint;
 use tokio::net::{TcpListener, UnixListener};
@@ -25,6 +26,7 @@ use crate::loops;
 use crate::loops::sources::{Book, SourceSetupError};
 use crate::pki::PkiError;
 use crate::shared::{Shared, Trust};
+use crate::shelf::FolderShelf;
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,11 @@ pub enum StartError {
     #[error("{0}")]
     Mismatch(String),
 }
+
+/// Renders of units that may serve again, in memory: a fleet of a few thousand units fits.
+const CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// And on disk, beside the mirrors.
+const RENDERS: &str = ".renders";
 
 /// A hub that listens and has not begun to work.
 #[derive(Debug)]
@@ -156,7 +163,8 @@ impl Hub {
                 Some((listener, path.clone()))
             }
         };
-        let shared = Arc::new(Shared::new(config, store, keys, identity, trust, epoch, book, stop));
+        let cache = cache(&config.mirrors.join(RENDERS)).await;
+        let shared = Arc::new(Shared::new(config, store, keys, identity, trust, epoch, book, cache, stop));
         Ok(Self { shared, endpoint, admin, socket, _lock: lock })
     }
 
@@ -256,6 +264,20 @@ pub(crate) fn renew_certificates(shared: &Shared, admin: Option<&AdminTls>) -> R
         admin.swap(&keys.admin_ca, &keys.admin_ca.issue_server(&admin_names(config), now)?)?;
     }
     Ok(())
+}
+
+/// What renders are remembered in. A folder that cannot be used costs time after a restart and nothing else.
+async fn cache(folder: &Path) -> Cache {
+    let cache = Cache::new(CACHE_BYTES);
+    let parent = folder.to_path_buf();
+    let opened = tokio::task::spawn_blocking(move || FolderShelf::open(&parent)).await;
+    match opened.map_err(std::io::Error::other).flatten() {
+        Ok((shelf, program)) => cache.with_shelf(shelf, program),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "renders cannot be kept on disk; a restart renders everything again");
+            cache
+        }
+    }
 }
 
 fn location(config: &Config) -> Result<Location, StartError> {

@@ -24,6 +24,7 @@ pub mod pki;
 mod program;
 mod rendered;
 mod shared;
+mod shelf;
 mod view;
 
 pub use config::Config;

@@ -10,23 +10,25 @@ use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{ClusterId, Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use driftless_render::assemble::{Intents, assemble};
-use driftless_render::flux::{RenderState, RenderedCluster};
+use driftless_render::flux::{Basis, RenderState, RenderedCluster};
 use driftless_render::report::reason;
 use driftless_render::target::{Location, SourceDecl};
 
 use crate::content::Content;
 
-/// A cluster's newest render.
-#[derive(Debug)]
+/// A cluster's newest render. Cheap to clone: a commit that does not touch a cluster changes its revisions only.
+#[derive(Clone, Debug)]
 pub(crate) struct ClusterRender {
-    /// What it was made from: equal inputs are not rendered twice.
+    /// What it was made from, as a whole.
     pub(crate) inputs: Digest,
+    /// What of that it rests on: while that holds, the cluster is not rendered again.
+    pub(crate) basis: Option<Basis>,
     pub(crate) root_source: String,
     pub(crate) root_path: String,
     pub(crate) revisions: Vec<SourceRevision>,
-    pub(crate) units: BTreeMap<UnitId, UnitView>,
-    pub(crate) problems: Vec<Reason>,
-    pub(crate) wanted: Vec<SourceDecl>,
+    pub(crate) units: Arc<BTreeMap<UnitId, UnitView>>,
+    pub(crate) problems: Arc<[Reason]>,
+    pub(crate) wanted: Arc<[SourceDecl]>,
     pub(crate) content: Arc<Content>,
     /// Unix milliseconds.
     pub(crate) at: u64,
@@ -57,11 +59,12 @@ impl ClusterRender {
     pub(crate) fn new(
         cluster: ClusterId,
         inputs: Digest,
+        basis: Option<Basis>,
         root_source: String,
         rendered: &RenderedCluster,
         at: u64,
     ) -> Result<Self, CanonicalError> {
-        let content = Content::new(assemble(cluster, rendered, &Intents::default())?)?;
+        let content = Content::new(assemble(cluster, rendered, &Intents::default())?);
         let bodies: BTreeMap<&UnitId, Digest> = content
             .index
             .units
@@ -100,12 +103,13 @@ impl ClusterRender {
             .collect();
         Ok(Self {
             inputs,
+            basis,
             root_source,
             root_path: rendered.root_path.clone(),
             revisions: rendered.revisions.clone(),
-            units,
+            units: Arc::new(units),
             problems: rendered.problems.iter().map(driftless_render::report::Problem::reason).collect(),
-            wanted: rendered.wanted_sources.clone(),
+            wanted: rendered.wanted_sources.clone().into(),
             content: Arc::new(content),
             at,
         })

@@ -73,6 +73,7 @@ impl Shared {
         trust: Trust,
         epoch: u64,
         sources: Book,
+        cache: Cache,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -85,7 +86,7 @@ impl Shared {
             origin: Instant::now(),
             sources,
             registry: Registry::default(),
-            cache: Cache::new(CACHE_BYTES),
+            cache,
             wake: Wake::default(),
             renders: RwLock::default(),
             plan: RwLock::default(),
@@ -147,6 +148,3 @@ impl Shared {
         }
     }
 }
-
-/// Objects of builds that may serve again: a fleet of a few thousand units fits.
-const CACHE_BYTES: usize = 256 * 1024 * 1024;

@@ -31,6 +31,8 @@ pub struct Assembled {
     pub index: BlobRef,
     /// The index itself.
     pub index_bytes: Arc<[u8]>,
+    /// What the bytes say.
+    pub parsed: Index,
     /// Unit bodies, in index order.
     pub bodies: Vec<AssembledBody>,
     /// Every distinct object, by digest.
@@ -50,6 +52,8 @@ pub struct AssembledBody {
     pub blob: BlobRef,
     /// The bytes.
     pub bytes: Arc<[u8]>,
+    /// The objects it names, in order.
+    pub objects: Vec<BlobRef>,
 }
 
 impl Assembled {
@@ -110,23 +114,25 @@ pub fn assemble(
                 }
                 let bytes: Arc<[u8]> = canonical::to_vec(&body)?.into();
                 let blob = BlobRef::of(&bytes);
-                bodies.push(AssembledBody { id: unit.id.clone(), blob, bytes });
+                let named = body.objects.iter().map(|o| o.blob).collect();
+                bodies.push(AssembledBody { id: unit.id.clone(), blob, bytes, objects: named });
                 parsed.push((blob, body));
                 UnitState::Full { body: blob }
             }
         };
         units.push(IndexUnit { id: unit.id.clone(), state, drift_mode: intents.drift_modes.get(&unit.id).copied() });
     }
-    let index = Index {
+    let parsed_index = Index {
         format: FORMAT,
         cluster,
         whole: rendered.whole,
         units,
         approved_deletes: intents.approved_deletes.iter().cloned().collect(),
     };
-    let index_bytes: Arc<[u8]> = canonical::to_vec(&index)?.into();
+    let index_bytes: Arc<[u8]> = canonical::to_vec(&parsed_index)?.into();
     let index = BlobRef::of(&index_bytes);
     let references: Vec<_> = parsed.iter().map(|(blob, body)| (*blob, body)).collect();
     let raw_total = raw_total(index.len, &references);
-    Ok(Assembled { index, index_bytes, bodies, objects, raw_total, revisions: rendered.revisions.clone() })
+    let revisions = rendered.revisions.clone();
+    Ok(Assembled { index, index_bytes, parsed: parsed_index, bodies, objects, raw_total, revisions })
 }

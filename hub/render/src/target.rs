@@ -383,7 +383,7 @@ pub struct Facts {
 }
 
 /// For whom to render.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The cluster's name.
     pub cluster: ClusterName,

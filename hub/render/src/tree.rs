@@ -108,7 +108,7 @@ pub trait Tree: Send + Sync {
 /// A tree in memory, for tests and for `build DIR`.
 #[derive(Clone, Debug, Default)]
 pub struct MemTree {
-    files: BTreeMap<String, Arc<[u8]>>,
+    files: BTreeMap<String, (ContentId, Arc<[u8]>)>,
     links: BTreeMap<String, String>,
 }
 
@@ -121,7 +121,8 @@ impl MemTree {
 
     /// Puts a file; folders appear by themselves.
     pub fn insert(&mut self, path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) {
-        self.files.insert(path.into(), bytes.into());
+        let bytes = bytes.into();
+        self.files.insert(path.into(), (ContentId(*blake3::hash(&bytes).as_bytes()), bytes));
     }
 
     /// Puts a symbolic link.
@@ -133,11 +134,11 @@ impl MemTree {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
         let mut hasher = blake3::Hasher::new();
         let mut any = path.is_empty();
-        for (name, bytes) in self.files.range(prefix.clone()..).take_while(|(n, _)| n.starts_with(&prefix)) {
+        for (name, (id, _)) in self.files.range(prefix.clone()..).take_while(|(n, _)| n.starts_with(&prefix)) {
             any = true;
             hasher.update(&name.as_bytes()[prefix.len()..]);
             hasher.update(b"\0f");
-            hasher.update(blake3::hash(bytes).as_bytes());
+            hasher.update(&id.0);
         }
         for (name, target) in self.links.range(prefix.clone()..).take_while(|(n, _)| n.starts_with(&prefix)) {
             any = true;
@@ -159,8 +160,8 @@ impl Tree for MemTree {
     }
 
     fn entry(&self, path: &str) -> Result<Option<Entry>, TreeError> {
-        if let Some(bytes) = self.files.get(path) {
-            return Ok(Some(Entry::File { id: ContentId(*blake3::hash(bytes).as_bytes()), len: bytes.len() as u64 }));
+        if let Some((id, bytes)) = self.files.get(path) {
+            return Ok(Some(Entry::File { id: *id, len: bytes.len() as u64 }));
         }
         if let Some(target) = self.links.get(path) {
             return Ok(Some(Entry::Link { id: ContentId(*blake3::hash(target.as_bytes()).as_bytes()) }));
@@ -192,7 +193,7 @@ impl Tree for MemTree {
     }
 
     fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError> {
-        if let Some(bytes) = self.files.get(path) {
+        if let Some((_, bytes)) = self.files.get(path) {
             return Ok(Some(bytes.clone()));
         }
         Ok(self.links.get(path).map(|t| Arc::from(t.as_bytes())))

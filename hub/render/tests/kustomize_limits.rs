@@ -244,11 +244,11 @@ fn a_folder_without_a_kustomization_file_is_walked() {
         ("app/own/y.yaml", &config_map("y")),
         ("app/skipped/z.yaml", "not: an object\n"),
     ]);
-    let file = generate(&tree, "app", &|path, _| path == "app/skipped").unwrap();
+    let file = generate(&tree, "app", &|path, _| path == "app/skipped", &Options::default()).unwrap();
     assert_eq!(file.resources, ["a/x.yml", "b.yaml", "own"]);
     let built = build_generated(&tree, "app", &file, &Options::default()).unwrap();
     assert_eq!(built.resources.len(), 3);
-    let error = generate(&tree, "app", &|_, _| false).unwrap_err();
+    let error = generate(&tree, "app", &|_, _| false, &Options::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "app/skipped/z.yaml:1: this document has no kind, so it is no Kubernetes object (if it is not meant to be one (values, a patch), do not list it under resources)"

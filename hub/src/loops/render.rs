@@ -1,11 +1,12 @@
-//! Renders every cluster whose inputs changed, on a bounded pool of blocking threads.
+//! Renders every cluster that a change touches, on a bounded pool of blocking threads. Of the others only the revision
+//! moves on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use driftless_protocol::id::{ClusterId, Digest, Revision};
-use driftless_render::flux::render_cluster_cached;
+use driftless_render::flux::render_cluster_on_basis;
 use driftless_render::target::{GitRef, RootSpec, SourceDecl, SourceState, SourceTree, Sources, Target, normal_url};
 use driftless_render::tree::Entry;
 use driftless_store::{Cluster, ClusterState};
@@ -48,8 +49,19 @@ async fn pass(shared: &Arc<Shared>, slots: &Arc<Semaphore>) -> Result<(), driftl
         tracing::error!("the sources cannot be opened; tried again");
         return Ok(());
     };
+    let (sifter, trees) = (shared.clone(), snapshot.clone());
+    let sifted = tokio::task::spawn_blocking(move || {
+        active.into_iter().filter(|cluster| !unchanged(&sifter, &trees, cluster)).collect::<Vec<_>>()
+    });
+    let changed = match sifted.await {
+        Ok(changed) => changed,
+        Err(error) => {
+            finished(Err(error));
+            return Ok(());
+        }
+    };
     let mut tasks = JoinSet::new();
-    for cluster in active {
+    for cluster in changed {
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
         if shared.stop.is_cancelled() {
             break;
@@ -199,27 +211,44 @@ pub(crate) fn target_of(shared: &Shared, cluster: &Cluster) -> (Option<String>, 
     (source, target)
 }
 
+/// Whether nothing that a cluster's render rests on has changed, or nothing can be rendered. The revisions it stands for
+/// are then the new ones.
+fn unchanged(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster) -> bool {
+    let (source, target) = target_of(shared, cluster);
+    let Some(found) = source.as_ref().and_then(|s| snapshot.sources.get(s)) else { return true };
+    // Not fetched yet: the source's status says why.
+    let Ok((root, tree)) = &found.tree else { return true };
+    let Some(before) = shared.render_of(cluster.id) else { return false };
+    let Some(basis) = &before.basis else {
+        // Of sources that are made of others nothing finer is known than whether any of them moved on.
+        let inputs = inputs_of(shared, snapshot, &target, &root.id, *tree, Some(&before.wanted));
+        let moved = before.revisions.iter().any(|r| r.source == root.id && r.revision != root.revision);
+        return before.inputs == inputs && !moved;
+    };
+    let view = View { shared, root, handle: &found.handle, snapshot };
+    let Some((basis, revisions)) = basis.still_holds(&view, &target, &shared.cache) else { return false };
+    for wanted in &*before.wanted {
+        shared.sources.want(wanted);
+    }
+    if revisions != before.revisions {
+        let render = ClusterRender { basis: Some(basis), revisions, ..(*before).clone() };
+        shared.put_render(cluster.id, Arc::new(render));
+    }
+    true
+}
+
 fn render(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster) {
     let (source, target) = target_of(shared, cluster);
     let Some(found) = source.as_ref().and_then(|s| snapshot.sources.get(s)) else { return };
-    // Not fetched yet: the source's status says why.
     let Ok((root, tree)) = &found.tree else { return };
-    let before = shared.render_of(cluster.id);
-    let inputs = inputs_of(shared, snapshot, &target, &root.id, *tree, before.as_ref().map(|b| b.wanted.as_slice()));
-    if let Some(before) = &before
-        && before.inputs == inputs
-        && before.revisions.iter().all(|r| r.source != root.id || r.revision == root.revision)
-    {
-        return;
-    }
     let started = Instant::now();
     let view = View { shared, root, handle: &found.handle, snapshot };
-    let rendered = render_cluster_cached(&view, &target, &shared.cache);
+    let (rendered, basis) = render_cluster_on_basis(&view, &target, &shared.cache);
     for wanted in &rendered.wanted_sources {
         shared.sources.want(wanted);
     }
     let inputs = inputs_of(shared, snapshot, &target, &root.id, *tree, Some(&rendered.wanted_sources));
-    match ClusterRender::new(cluster.id, inputs, root.id.clone(), &rendered, clock::millis()) {
+    match ClusterRender::new(cluster.id, inputs, basis, root.id.clone(), &rendered, clock::millis()) {
         Ok(render) => {
             let held = rendered.units.iter().filter(|u| u.held().is_some()).count();
             tracing::info!(cluster = %cluster.name, revision = %root.revision, units = rendered.units.len(), held,

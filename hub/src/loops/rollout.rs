@@ -25,7 +25,7 @@ use crate::shared::Shared;
 
 /// Looks again by itself: heads expire, and nothing depends on having been woken.
 const EVERY: Duration = Duration::from_secs(30);
-/// Reports arrive in bursts; one pass serves them all. It is part of the time from a commit to the cluster.
+/// Reports arrive in bursts: from the end of a pass to the next one it is at least this long, so that one serves many.
 const SETTLE: Duration = Duration::from_millis(20);
 /// A large fleet's pass takes longer: half of the time goes to others, but no change waits longer than this.
 const SETTLE_MOST: Duration = Duration::from_secs(1);
@@ -48,19 +48,20 @@ enum OfferError {
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut pinned = Pinned::default();
     loop {
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         if let Err(error) = pass(&shared, &mut pinned).await {
             tracing::error!(error = %crate::chain(&error), "the rollout cannot be planned");
         }
-        let settle = began.elapsed().clamp(SETTLE, SETTLE_MOST);
+        let settled = tokio::time::Instant::now() + began.elapsed().clamp(SETTLE, SETTLE_MOST);
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = shared.wake.rollout.notified() => {}
             () = tokio::time::sleep(EVERY) => {}
         }
+        // A change after a quiet time is served at once.
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = tokio::time::sleep(settle) => {}
+            () = tokio::time::sleep_until(settled) => {}
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn cluster(fleet: &Fleet<'_>, cluster: &Cluster) -> ClusterDetail {
         root: render.map_or_else(|| target.root.path(&cluster.name), |r| r.root_path.clone()),
         report: fleet.agent(cluster).map(|a| a.report.clone()),
         rollout: fleet.verdict(cluster).map(|v| v.reasons.iter().map(rows::note).collect()).unwrap_or_default(),
-        problems: render.map(|r| r.problems.clone()).unwrap_or_default(),
+        problems: render.map(|r| r.problems.to_vec()).unwrap_or_default(),
         units: rows::units(fleet, cluster),
     }
 }

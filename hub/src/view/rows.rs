@@ -134,7 +134,7 @@ pub(crate) fn units(fleet: &Fleet<'_>, cluster: &Cluster) -> Vec<UnitRow> {
         fleet.reports_of(cluster.id).iter().map(|r| (&r.report.unit, r)).collect();
     let mut out = Vec::new();
     if let Some(render) = fleet.render(cluster) {
-        for (id, view) in &render.units {
+        for (id, view) in render.units.iter() {
             out.push(unit(fleet, cluster, id, Some(view), reports.get(id).copied()));
         }
     }

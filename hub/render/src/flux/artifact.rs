@@ -116,6 +116,9 @@ impl Walk<'_> {
         let at = asking.at;
         let unreadable = |e: TreeError| never(at, Code::SourceNotReady, format!("cannot read source {name}: {e}"));
         let submodules = decl.is_some_and(|d| d.submodules);
+        if submodules {
+            self.builds.composes();
+        }
         if submodules && base.tree.entry(".gitmodules").map_err(unreadable)?.is_some() {
             let message = format!(
                 "source {name} has spec.recurseSubmodules, and its repository has submodules, which the hub does not fetch; declare \
@@ -184,6 +187,7 @@ impl Walk<'_> {
         from_root: &mut bool,
         asking: &mut Asking<'_>,
     ) -> Result<Arc<dyn Tree>, Wait> {
+        self.builds.composes();
         let name = decl.label();
         let part = Part { source: name.as_str().into(), tree: base.tree.clone() };
         let mut composer = Composer::new();
@@ -267,6 +271,7 @@ impl Walk<'_> {
         name: &str,
         asking: &mut Asking<'_>,
     ) -> Result<Option<Artifact>, Wait> {
+        self.builds.composes();
         let kind = generator::KIND;
         if generator.disabled {
             let message = format!(

@@ -18,6 +18,7 @@ use super::cache::Builds;
 use super::fields::Note;
 use super::generator::{self, Generator};
 use super::place::Place;
+use super::reads::RecordingTree;
 use super::root;
 use super::spec::{self, Kustomization};
 use super::substitute::{self, Resolution, Variables};
@@ -126,14 +127,17 @@ pub(crate) fn walk(sources: &dyn Sources, target: &Target, lockdown: &Lockdown, 
             lockdown: Lockdown::default(),
         },
     };
-    match root::locate(root, target) {
+    let searched = RecordingTree::new(root.tree.clone());
+    let located = root::locate(root, &searched, target);
+    match located {
         Ok(folder) => {
             walk.found.root_path.clone_from(&folder);
-            walk.start(&folder);
+            walk.start(&folder, &searched);
             walk.run();
         }
         Err(message) => walk.no_root(message),
     }
+    builds.searched(&searched);
     walk.want();
     walk.flags();
     walk.found
@@ -241,7 +245,18 @@ impl Walk<'_> {
             let (kustomization, source, tree) = (&unit, worked.source.as_str(), artifact.source.tree.clone());
             let filled = self.filled.filter(|_| artifact.from_root);
             let rules = &artifact.rules;
-            self.builds.build(&UnitInputs { kustomization, source, tree, variables, rules, filled, strict })
+            let (is_root, memo) = (Arc::ptr_eq(&tree, &self.root_tree), self.builds.memo());
+            self.builds.build(&UnitInputs {
+                kustomization,
+                source,
+                tree,
+                is_root,
+                variables,
+                rules,
+                filled,
+                strict,
+                memo,
+            })
         };
         let mut available = worked.held.is_none();
         let mut output = build(available.then(|| variables.as_ref().unwrap_or(&no_variables)));
@@ -319,13 +334,14 @@ impl Walk<'_> {
         let output = worked.output.clone();
         let substituted = worked.held.as_ref().is_none_or(|h| h.code != Code::SubstitutionInputMissing);
         for (secret, key, known, at) in &output.produced {
-            let known = if substituted { known.clone() } else { Known::Elsewhere("the unit that produces it is held") };
+            let known =
+                if substituted { known.clone() } else { Known::Elsewhere("the unit that produces it is held".into()) };
             let produced = Produced { unit: id.clone(), at: at.clone(), known };
             self.inputs.add(*secret, &unit::namespace_or_default(key), &key.name, produced);
         }
         let trees = std::mem::take(&mut *self.trees.lock().unwrap_or_else(PoisonError::into_inner));
         let place = |at: &Location| match trees.get(&at.source) {
-            Some(tree) => Place::new(at.clone(), tree.clone()),
+            Some(tree) => Place::new(at.clone(), tree.clone(), self.builds.memo()),
             None => Place::closed(at.clone()),
         };
         let suspended = worked.kustomization.as_ref().is_some_and(Kustomization::suspended);

@@ -1,30 +1,58 @@
 //! What differs between two trees, found by following only folders whose identity differs.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use super::path;
-use super::rendered::ReadSet;
+use super::rendered::Seen;
 use crate::tree::{ContentId, Entry, Tree, TreeError};
 
 /// The difference of two trees, as far as a reader could notice.
 #[derive(Debug, Default)]
 pub(crate) struct Difference {
     /// Paths where something else stands, or something stood in one tree only.
-    entries: HashSet<String>,
+    entries: BTreeSet<String>,
     /// Folders whose names, or the kinds of what they name, differ.
-    listings: HashSet<String>,
+    listings: BTreeSet<String>,
     /// Folders that stand in one tree only (or are something else there): everything below them differs.
     whole: Vec<String>,
 }
 
 impl Difference {
-    /// Whether something in this read set, of this source, may be different now.
-    pub(crate) fn touches(&self, source: &str, reads: &ReadSet) -> bool {
-        reads.paths.iter().filter(|((of, _), _)| &**of == source).any(|((_, path), seen)| {
-            (seen.entry.is_some() && self.entries.contains(&**path))
-                || (seen.listing.is_some() && self.listings.contains(&**path))
-                || self.whole.iter().any(|folder| below(path, folder))
-        })
+    /// How many paths differ.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() + self.listings.len() + self.whole.len()
+    }
+
+    /// Whether a file of this name may be among what differs. `trees`: the two that were compared.
+    pub(crate) fn may_hold(&self, trees: &[&dyn Tree], name: &str) -> bool {
+        let called = |path: &String| path.rsplit('/').next() == Some(name);
+        let inside = |folder: &String| trees.iter().any(|tree| tree.find(folder, name).map_or(true, |f| !f.is_empty()));
+        self.entries.iter().any(called) || self.whole.iter().any(inside)
+    }
+
+    /// Whether something that was read may be different now. Asks for whichever is fewer: what differs or what was read.
+    pub(crate) fn touches(&self, reads: &BTreeMap<Arc<str>, Seen>) -> bool {
+        let below_whole = |folder: &String| {
+            let from: (Bound<&str>, Bound<&str>) = (Bound::Included(folder.as_str()), Bound::Unbounded);
+            // What begins with the folder's name and goes on otherwise (`a-b` for `a`) may stand between.
+            let mut near =
+                reads.range::<str, _>(from).map(|(path, _)| path).take_while(|p| p.starts_with(folder.as_str()));
+            near.any(|path| below(path, folder))
+        };
+        if self.whole.iter().any(below_whole) {
+            return true;
+        }
+        if reads.len() < self.entries.len() + self.listings.len() {
+            return reads.iter().any(|(path, seen)| {
+                (seen.entry.is_some() && self.entries.contains(&**path))
+                    || (seen.listing.is_some() && self.listings.contains(&**path))
+            });
+        }
+        let asked = |path: &String, what: fn(&Seen) -> bool| reads.get(path.as_str()).is_some_and(what);
+        self.entries.iter().any(|path| asked(path, |seen| seen.entry.is_some()))
+            || self.listings.iter().any(|path| asked(path, |seen| seen.listing.is_some()))
     }
 }
 
@@ -79,7 +107,8 @@ pub(crate) fn difference(old: &dyn Tree, new: &dyn Tree) -> Result<Difference, T
 
 #[cfg(test)]
 mod tests {
-    use super::super::reads::RecordingTree;
+    use super::super::reads::{RecordingTree, same_answers};
+    use super::super::rendered::ReadSet;
     use super::*;
     use crate::tree::MemTree;
     use std::sync::Arc;
@@ -95,6 +124,7 @@ mod tests {
     #[test]
     fn a_read_is_touched_when_its_answer_changes_and_only_then() {
         let old = tree(&[("a/x", "1"), ("a/y", "1"), ("b/z", "1")]);
+        let many: Vec<(String, Seen)> = (0..9).map(|n| (format!("z{n}"), Seen::default())).collect();
         for (read, new, expected) in [
             ("a/x", tree(&[("a/x", "2"), ("a/y", "1"), ("b/z", "1")]), true),
             ("a/x", tree(&[("a/x", "1"), ("a/y", "2"), ("b/z", "1")]), false),
@@ -114,9 +144,13 @@ mod tests {
             }
             let mut reads = ReadSet::default();
             recording.drain_into("s", &mut reads);
+            let mut reads = reads.sources.remove("s").unwrap();
             let difference = difference(&old, &new).unwrap();
-            assert_eq!(difference.touches("s", &reads), expected, "{read}: {difference:?}");
-            assert!(!difference.touches("other", &reads));
+            assert_eq!(difference.touches(&reads), expected, "{read}: {difference:?}");
+            assert!(same_answers(&reads, &new) || expected, "{read}: asked again, it has another answer");
+            // The same when more was read than differs.
+            reads.extend(many.iter().map(|(path, seen)| (path.as_str().into(), *seen)));
+            assert_eq!(difference.touches(&reads), expected, "{read}, among others: {difference:?}");
         }
     }
 }

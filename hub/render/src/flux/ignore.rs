@@ -40,7 +40,7 @@ const DEFAULT: &[&str] = &[
 ];
 
 /// The file with patterns.
-const FILE: &str = ".sourceignore";
+pub(crate) const FILE: &str = ".sourceignore";
 
 /// What a source excludes, as far as it is known before its folders are looked into.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! nothing new appears. A parent's patches and substitution have then already been applied to a child's definition.
 
 mod artifact;
+mod basis;
 mod cache;
 mod cluster;
 mod copy;
@@ -14,6 +15,7 @@ mod finish;
 mod generator;
 mod graph;
 mod ignore;
+mod key;
 mod lockdown;
 mod options;
 pub mod path;
@@ -21,6 +23,7 @@ mod place;
 mod reads;
 mod rendered;
 mod root;
+mod saved;
 mod source;
 mod spec;
 mod start;
@@ -28,7 +31,8 @@ mod substitute;
 mod unit;
 mod variables;
 
-pub use cache::{Cache, CacheStats};
+pub use basis::Basis;
+pub use cache::{Cache, CacheStats, Shelf};
 pub(crate) use place::{Place, Step as PlaceStep};
 pub use rendered::{
     ReadSet, RenderState, RenderedCluster, RenderedObject, RenderedUnit, Seen, SeenEntry, WithheldObject,
@@ -44,13 +48,27 @@ const LOCKDOWN_ROUNDS: usize = 3;
 /// a root that cannot be found is the held unit `flux-system/flux-system`.
 #[must_use]
 pub fn render_cluster(sources: &dyn Sources, target: &Target) -> RenderedCluster {
-    render_with(sources, target, &cache::Anew)
+    render_with(sources, target, &cache::Anew::new())
 }
 
 /// [`render_cluster`] that builds only what changed since `cache` saw it last. The result is the same.
 #[must_use]
 pub fn render_cluster_cached(sources: &dyn Sources, target: &Target, cache: &Cache) -> RenderedCluster {
     render_with(sources, target, cache)
+}
+
+/// [`render_cluster_cached`], and what the result rests on: later, [`Basis::still_holds`] says for far less than a render
+/// whether it would come out the same. `None` when that cannot be said.
+#[must_use]
+pub fn render_cluster_on_basis(
+    sources: &dyn Sources,
+    target: &Target,
+    cache: &Cache,
+) -> (RenderedCluster, Option<Basis>) {
+    let witness = basis::Witness::new(sources, cache);
+    let rendered = render_with(&witness, target, &witness);
+    let basis = witness.basis(target, &rendered.revisions);
+    (rendered, basis)
 }
 
 fn render_with(sources: &dyn Sources, target: &Target, builds: &dyn cache::Builds) -> RenderedCluster {

@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use driftless_yaml::{Dialect, Limits, Node, parse_all};
 
+use crate::kustomize::Memo;
 use crate::target::Location;
-use crate::tree::Tree;
+use crate::tree::{Entry, Tree};
 
 /// One step to a field.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ pub(crate) enum Step<'a> {
 pub(crate) struct Place {
     /// Where the object starts.
     pub(crate) at: Location,
-    tree: Option<Arc<dyn Tree>>,
+    tree: Option<(Arc<dyn Tree>, Memo)>,
     /// The object as its file has it, and how many lines of the file its own lines do not count.
     written: Arc<OnceLock<Option<(Node, u32)>>>,
 }
@@ -37,8 +38,8 @@ impl std::fmt::Debug for Place {
 
 impl Place {
     /// An object that starts at `at`, in a file of `tree`.
-    pub(crate) fn new(at: Location, tree: Arc<dyn Tree>) -> Self {
-        Self { at, tree: Some(tree), written: Arc::default() }
+    pub(crate) fn new(at: Location, tree: Arc<dyn Tree>, memo: &Memo) -> Self {
+        Self { at, tree: Some((tree, memo.clone())), written: Arc::default() }
     }
 
     /// An object in a file that cannot be looked into.
@@ -64,12 +65,17 @@ impl Place {
     }
 
     fn document(&self) -> Option<(Node, u32)> {
-        let bytes = self.tree.as_ref()?.read(&self.at.file).ok()??;
-        let documents = parse_all(&bytes, Dialect::Resource, &Limits::default()).ok()?;
+        let (tree, memo) = self.tree.as_ref()?;
+        let Some(Entry::File { id, .. }) = tree.entry(&self.at.file).ok()? else { return None };
+        let read = || {
+            let bytes = tree.read(&self.at.file).ok().flatten().ok_or(())?;
+            parse_all(&bytes, Dialect::Resource, &Limits::default()).map_err(drop)
+        };
+        let documents = memo.documents(id, read).ok()?;
         // The document that starts last before (or at) the object's line.
-        let document = documents.into_iter().rev().find(|d| d.line <= self.at.line.max(1))?;
+        let document = documents.iter().rev().find(|d| d.line <= self.at.line.max(1))?;
         let before = document.line.saturating_sub(document.node.line().max(1));
-        Some((document.node, before))
+        Some((document.node.clone(), before))
     }
 }
 

@@ -19,10 +19,14 @@ impl RecordingTree {
 
     /// Adds what was read so far to a read set, under this source's id.
     pub(crate) fn drain_into(&self, source: &str, reads: &mut ReadSet) {
-        let source: Arc<str> = source.into();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for (path, what) in std::mem::take(&mut *seen) {
-            let known = reads.paths.entry((source.clone(), path)).or_default();
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let paths = reads.sources.entry(source.into()).or_default();
+        if paths.is_empty() {
+            *paths = seen;
+            return;
+        }
+        for (path, what) in seen {
+            let known = paths.entry(path).or_default();
             known.entry = what.entry.or(known.entry);
             known.listing = what.listing.or(known.listing);
         }
@@ -62,6 +66,15 @@ pub(crate) fn seen_listing(listing: Option<&[(String, Entry)]>) -> Option<Conten
             hasher.update(kind);
         }
         ContentId(*hasher.finalize().as_bytes())
+    })
+}
+
+/// Whether a tree gives the same answers to everything that was asked of another one.
+pub(crate) fn same_answers(paths: &BTreeMap<Arc<str>, Seen>, tree: &dyn Tree) -> bool {
+    paths.iter().all(|(path, seen)| {
+        let entry = |was: Option<SeenEntry>| tree.entry(path).is_ok_and(|is| seen_entry(is.as_ref()) == was);
+        let listing = |was: Option<ContentId>| tree.list(path).is_ok_and(|is| seen_listing(is.as_deref()) == was);
+        seen.entry.is_none_or(entry) && seen.listing.is_none_or(listing)
     })
 }
 

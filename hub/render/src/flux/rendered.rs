@@ -157,8 +157,15 @@ pub struct WithheldObject {
 /// Everything a unit's render read: files and folders, misses too, with the identity of what stood there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadSet {
-    /// By source id and path.
-    pub paths: BTreeMap<(Arc<str>, Arc<str>), Seen>,
+    /// By source id, then by path.
+    pub sources: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Seen>>,
+}
+
+impl ReadSet {
+    /// Every source and path that was read.
+    pub fn paths(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().flat_map(|(source, paths)| paths.keys().map(move |path| (&**source, &**path)))
+    }
 }
 
 /// What stood at a path that was read.

@@ -167,15 +167,16 @@ fn cluster_folder(folder: &str) -> Option<String> {
     Some(segments[..=at + 1].join("/"))
 }
 
-/// The folder of a cluster's root, or why there is none, with what could be meant.
-pub(crate) fn locate(root: &SourceTree, target: &Target) -> Result<String, String> {
+/// The folder of a cluster's root, or why there is none, with what could be meant. Read through `tree`, which is the
+/// root's.
+pub(crate) fn locate(root: &SourceTree, tree: &dyn Tree, target: &Target) -> Result<String, String> {
     let wanted = target.root.path(&target.cluster);
-    match unit::folder(&*root.tree, &wanted) {
+    match unit::folder(tree, &wanted) {
         Ok(Some(_)) => return Ok(wanted),
         Ok(None) => {}
         Err(error) => return Err(format!("cannot read source {}: {error}", root.id)),
     }
-    let candidates = find_roots(&root.id, &*root.tree).map_err(|e| format!("cannot read source {}: {e}", root.id))?;
+    let candidates = find_roots(&root.id, tree).map_err(|e| format!("cannot read source {}: {e}", root.id))?;
     // A folder that carries the cluster's name as one of its parts is meant, when it is the only one.
     if matches!(target.root, crate::target::RootSpec::Pattern(_)) {
         let named: Vec<_> =
@@ -250,8 +251,13 @@ pub(crate) enum Fill {
 }
 
 impl Filled {
-    /// The tree with stand-ins filled; the tree itself when there are none.
-    pub(crate) fn over(root: &SourceTree, folder: &str, fill: Fill) -> (Arc<dyn Tree>, Option<ContentId>) {
+    /// The tree with stand-ins filled; the tree itself when there are none. Which there are is read through `tree`.
+    pub(crate) fn over(
+        root: &SourceTree,
+        tree: &dyn Tree,
+        folder: &str,
+        fill: Fill,
+    ) -> (Arc<dyn Tree>, Option<ContentId>) {
         let mut files = Vec::new();
         let system = path::join(folder, "flux-system");
         for (name, text) in [("gotk-sync.yaml", sync_text(root, folder)), ("gotk-components.yaml", components_text())] {
@@ -259,9 +265,8 @@ impl Filled {
                 continue;
             }
             let file = path::join(&system, name);
-            let Ok(Some(bytes)) = root.tree.read(&file) else { continue };
-            let empty = parse_all(&bytes, Dialect::Resource, &Limits::default()).is_ok_and(|d| d.is_empty());
-            if empty {
+            let Ok(Some(bytes)) = tree.read(&file) else { continue };
+            if holds_nothing(&bytes) {
                 files.push((file, Arc::from(text.into_bytes())));
             }
         }
@@ -310,6 +315,16 @@ impl Tree for Filled {
     fn origin(&self, path: &str) -> Option<(Arc<str>, String)> {
         self.inner.origin(path)
     }
+}
+
+/// Whether a file holds no document. The real files have thousands of lines; the first that is content answers.
+fn holds_nothing(bytes: &[u8]) -> bool {
+    let blank = |line: &[u8]| {
+        let line = line.trim_ascii();
+        line.is_empty() || line.starts_with(b"#") || line.starts_with(b"---")
+    };
+    bytes.split(|b| *b == b'\n').all(blank)
+        && parse_all(bytes, Dialect::Resource, &Limits::default()).is_ok_and(|d| d.is_empty())
 }
 
 fn sync_text(root: &SourceTree, folder: &str) -> String {

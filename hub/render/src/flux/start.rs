@@ -12,6 +12,7 @@ use super::root::{self, Fill, Filled};
 use super::unit::Item;
 use crate::report::{Code, Problem};
 use crate::target::Location;
+use crate::tree::Tree;
 
 /// How often the root's definition may change by being built, before it is said not to settle.
 const ROOT_ROUNDS: usize = 4;
@@ -38,10 +39,10 @@ impl Walk<'_> {
     }
 
     /// Finds the root's own Kustomization in the root's build, and renders the root.
-    pub(super) fn start(&mut self, folder: &str) {
+    pub(super) fn start(&mut self, folder: &str, searched: &dyn Tree) {
         let root = self.sources.root().clone();
         for fill in [Fill::All, Fill::SyncOnly] {
-            (self.root_tree, self.filled) = Filled::over(&root, folder, fill);
+            (self.root_tree, self.filled) = Filled::over(&root, searched, folder, fill);
             let (id, node, place) = root::synthesised(&root, folder);
             let mut definition = Definition { node, place, parent: None, depth: 0 };
             let mut current = id;
@@ -55,7 +56,7 @@ impl Walk<'_> {
                 match own_definition(&worked, folder, &current) {
                     _ if ignore.is_some() && ignore != self.root_ignore => self.root_ignore = ignore,
                     Some((id, node, at)) if id != current || node != definition.node => {
-                        let place = Place::new(at, self.root_tree.clone());
+                        let place = Place::new(at, self.root_tree.clone(), self.builds.memo());
                         definition = Definition { node, place, parent: None, depth: 0 };
                         if let Some(source) = source_of(&definition.node, &id) {
                             self.root_ids.insert(source);

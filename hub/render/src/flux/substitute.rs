@@ -1,6 +1,7 @@
 //! Post-build substitution: where variables come from, and what they do to an object.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_yaml::{Dialect, Limits, Node, parse_one};
 
@@ -62,7 +63,7 @@ pub(crate) fn resolve(
                 continue;
             }
             None => "which only the cluster has: Git does not produce it for this cluster".to_owned(),
-            Some(p) => match p.known {
+            Some(p) => match &p.known {
                 Known::Encrypted => format!("which Git holds encrypted ({}), and the hub has no key", p.at),
                 Known::Elsewhere(how) => format!("and {how} ({})", p.at),
                 Known::Plain(_) => continue,
@@ -99,15 +100,29 @@ pub(crate) fn resolve(
     Resolution::Ready(variables, skipped)
 }
 
-/// Substitutes in the object's text and reads it again, so that a value may change its type, as with Flux.
-pub(crate) fn object(node: Node, variables: &Variables, strict: bool, at: &Location) -> Result<Node, Note> {
+/// Substitutes in the object's text and reads it again, so that a value may change its type, as with Flux. `asked` collects
+/// the names that were looked up.
+pub(crate) fn object(
+    node: Node,
+    variables: &Variables,
+    strict: bool,
+    at: &Location,
+    asked: &mut BTreeSet<String>,
+) -> Result<Node, Note> {
     if !has_dollar(&node) {
         return Ok(node);
     }
     let failed = |message: String| Note { code: Code::SubstitutionFailed, at: at.clone(), message };
     let what = || name_of(&node);
     let text = driftless_yaml::to_string(&node).map_err(|e| failed(format!("{} cannot be written: {e}", what())))?;
-    let lookup = |name: &str| variables.get(name).map(String::as_str);
+    let asked = RefCell::new(asked);
+    let lookup = |name: &str| {
+        let mut asked = asked.borrow_mut();
+        if !asked.contains(name) {
+            asked.insert(name.to_owned());
+        }
+        variables.get(name).map(String::as_str)
+    };
     let text = driftless_subst::substitute(&text, &lookup, strict)
         .map_err(|e| failed(format!("substitution in {} failed: {}", what(), e.kind)))?;
     match parse_one(text.as_bytes(), Dialect::Yaml11, &Limits::default()) {

@@ -1,6 +1,6 @@
 //! One unit's build: kustomize, substitution, metadata, bytes. A pure function of its inputs and of the files it reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::id::{Digest, UnitId};
@@ -29,6 +29,8 @@ pub(crate) struct UnitInputs<'a> {
     /// Id of the source that holds the path.
     pub(crate) source: &'a str,
     pub(crate) tree: Arc<dyn Tree>,
+    /// The tree is the root's own, under whichever name.
+    pub(crate) is_root: bool,
     /// Variables; `None` when some are out of reach: the build is then made without substitution, to learn what is in it.
     pub(crate) variables: Option<&'a Variables>,
     /// What the source excludes.
@@ -37,6 +39,8 @@ pub(crate) struct UnitInputs<'a> {
     pub(crate) filled: Option<ContentId>,
     /// A variable without value and default is an error (Flux's default).
     pub(crate) strict: bool,
+    /// Files parsed before: makes it faster and changes nothing.
+    pub(crate) memo: &'a kustomize::Memo,
 }
 
 /// What came of a build.
@@ -53,6 +57,8 @@ pub(crate) struct UnitOutput {
     /// Flux's own controllers and instances, for their flags.
     pub(crate) controllers: Vec<(Node, Location)>,
     pub(crate) reads: Arc<ReadSet>,
+    /// Names of the variables that substitution asked for, set or not.
+    pub(crate) variables: BTreeSet<String>,
     /// Objects before any were left out.
     pub(crate) total: usize,
 }
@@ -83,11 +89,14 @@ pub(crate) fn build(inputs: &UnitInputs<'_>) -> UnitOutput {
     recording.drain_into(inputs.source, &mut reads);
     // Files that were put together from other sources were read there.
     let elsewhere: Vec<_> = reads
-        .paths
-        .iter()
-        .filter_map(|((_, path), seen)| inputs.tree.origin(path).map(|(source, path)| ((source, path.into()), *seen)))
+        .sources
+        .values()
+        .flatten()
+        .filter_map(|(path, seen)| inputs.tree.origin(path).map(|(source, path)| (source, path, *seen)))
         .collect();
-    reads.paths.extend(elsewhere);
+    for (source, path, seen) in elsewhere {
+        reads.sources.entry(source).or_default().insert(path.into(), seen);
+    }
     output.reads = Arc::new(reads);
     output
 }
@@ -107,7 +116,7 @@ fn kustomized(inputs: &UnitInputs<'_>, tree: &dyn Tree) -> Result<(Built, String
         }
         Err(error) => return Err(missing(format!("path {:?} of unit {}: {error}", unit.path, unit.id))),
     };
-    let options = Options { overlay: unit.overlay.clone(), ..Options::default() };
+    let options = Options { overlay: unit.overlay.clone(), memo: inputs.memo.clone(), ..Options::default() };
     let failed = |error: BuildError| note_of(&error, inputs, &folder);
     let named = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
     let mut has_file = false;
@@ -120,7 +129,7 @@ fn kustomized(inputs: &UnitInputs<'_>, tree: &dyn Tree) -> Result<(Built, String
     }
     // Flux's artifacts have no links, so none is found by walking a folder.
     let is_link = |path: &str, _: bool| matches!(tree.entry(path), Ok(Some(Entry::Link { .. })));
-    let generated = kustomize::generate(tree, &folder, &is_link).map_err(failed)?;
+    let generated = kustomize::generate(tree, &folder, &is_link, &options).map_err(failed)?;
     if generated.resources.is_empty() {
         return Err(Note {
             code: Code::EmptyRender,
@@ -245,7 +254,7 @@ fn item(
         && (post_build.always || !variables.is_empty())
         && !substitution_disabled(&node)
     {
-        node = substitute::object(node, variables, inputs.strict, at)?;
+        node = substitute::object(node, variables, inputs.strict, at, &mut output.variables)?;
     }
     let Some(key) = key_of(&node) else {
         let message = format!("an object of unit {} has no apiVersion, kind or name; add what is missing", unit.id);
@@ -259,14 +268,14 @@ fn item(
         let known = match data_of(&node, secret) {
             _ if is_encrypted => Known::Encrypted,
             Some(data) => Known::Plain(data),
-            None => Known::Elsewhere("a value of it is not text"),
+            None => Known::Elsewhere("a value of it is not text".into()),
         };
         output.produced.push((secret, key.clone(), known, at.clone()));
     }
     if let Some(how) = maker_of_secret(&key) {
         let name = made_name(&node, &key);
         let made = ObjectKey { group: String::new(), kind: "Secret".into(), namespace: key.namespace.clone(), name };
-        output.produced.push((true, made, Known::Elsewhere(how), at.clone()));
+        output.produced.push((true, made, Known::Elsewhere(how.into()), at.clone()));
     }
     if is_encrypted {
         let (name, message) = match hashed_base_name {

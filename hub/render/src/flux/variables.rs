@@ -1,5 +1,6 @@
 //! ConfigMaps and Secrets a cluster's tree produces: what `substituteFrom` is answered from.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -16,7 +17,7 @@ pub(crate) enum Known {
     /// Git holds it encrypted.
     Encrypted,
     /// Git holds something that makes it in the cluster (an ExternalSecret, a SealedSecret), or its unit is held.
-    Elsewhere(&'static str),
+    Elsewhere(Cow<'static, str>),
 }
 
 /// One producer of a ConfigMap or Secret.

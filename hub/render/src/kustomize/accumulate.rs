@@ -70,10 +70,9 @@ pub(crate) struct Build<'a> {
 
 impl Build<'_> {
     /// Reads the kustomization file of a folder.
-    pub(crate) fn file(&self, place: &Origin, dir: &str, mode: Mode) -> Result<Option<File>> {
-        let Some((path, bytes)) = self.files.kustomization(place, dir)? else { return Ok(None) };
-        let node = self.files.document(&path, &bytes)?;
-        File::decode(&path, &node, mode).map(Some)
+    pub(crate) fn file(&self, place: &Origin, dir: &str, mode: Mode) -> Result<Option<Arc<File>>> {
+        let Some(path) = self.files.kustomization(place, dir)? else { return Ok(None) };
+        self.files.decoded(place, &path, mode).map(Some)
     }
 
     /// Runs `body` with the way one step further down.
@@ -149,10 +148,9 @@ impl Build<'_> {
         };
         match found {
             Found::File(full) => {
-                let bytes = self.files.bytes(place, &full)?;
-                let at = Origin::new(full, 0);
                 let provenance = self.tracking.as_ref().map(|way| Arc::new(Provenance::of_file(clean_path(way, path))));
-                for mut res in self.files.objects(&at, &bytes)? {
+                for res in self.files.objects_in(place, &full)?.iter() {
+                    let mut res = res.clone();
                     res.provenance.clone_from(&provenance);
                     if !scope_known(&res.api(), &res.kind()) {
                         self.schemas.need();
@@ -196,7 +194,7 @@ impl Build<'_> {
     }
 
     /// The kustomization file of a folder that another one names.
-    fn sub(&self, full: &str, what: &str, path: &str, place: &Origin, component: bool) -> Result<File> {
+    fn sub(&self, full: &str, what: &str, path: &str, place: &Origin, component: bool) -> Result<Arc<File>> {
         let contains = |outer: &str, inner: &str| {
             outer.is_empty() || inner == outer || inner.strip_prefix(outer).is_some_and(|r| r.starts_with('/'))
         };

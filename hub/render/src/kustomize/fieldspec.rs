@@ -9,8 +9,53 @@ pub(crate) struct FieldSpec {
     pub(crate) group: Arc<str>,
     pub(crate) version: Arc<str>,
     pub(crate) kind: Arc<str>,
-    pub(crate) path: Arc<str>,
+    pub(crate) path: SpecPath,
     pub(crate) create: bool,
+}
+
+/// The path of a field, taken apart once: the default ones are walked for every object of every build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SpecPath {
+    text: Arc<str>,
+    parts: Arc<[String]>,
+}
+
+impl SpecPath {
+    /// The names on the way, from the top.
+    pub(crate) fn parts(&self) -> &[String] {
+        &self.parts
+    }
+}
+
+impl Default for SpecPath {
+    fn default() -> Self {
+        Self::from("")
+    }
+}
+
+impl From<&str> for SpecPath {
+    fn from(text: &str) -> Self {
+        Self { text: text.into(), parts: split_path(text, '/').into() }
+    }
+}
+
+impl From<String> for SpecPath {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl std::ops::Deref for SpecPath {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl std::fmt::Display for SpecPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl FieldSpec {

@@ -1,7 +1,7 @@
 //! Image names, tags and digests.
 
 use super::Image;
-use super::fieldspec::{Create, FieldSpec, rewrite, split_path, visit, wrong_shape};
+use super::fieldspec::{Create, FieldSpec, rewrite, visit, wrong_shape};
 use super::res::{Made, Objects, split_api};
 use driftless_yaml::{Node, Scalar};
 use regex::Regex;
@@ -9,12 +9,7 @@ use regex::Regex;
 /// Rewrites images: first every `image` in a list under a key `containers` or `initContainers`, wherever that is, then the
 /// fields that the specs name. CustomResourceDefinitions are left alone.
 pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpec]) -> Result<(), (usize, String)> {
-    // The name goes into the expression as it is: the real program does not escape it.
-    let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
-    // A broken one is an error only where there is an image to compare.
-    let matcher = super::selector::regex(&pattern);
-    let matcher = Matcher { regex: matcher.as_ref(), name: &image.name };
-    let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
+    let matcher = Matcher::new(&image.name);
     let mut made = objects.made();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         let kind = res.kind();
@@ -26,9 +21,9 @@ pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpe
         }
         let api = res.api();
         let (group, version) = split_api(&api);
-        for (spec, path) in specs.iter().zip(&paths) {
+        for spec in specs {
             if spec.matches(group, version, &kind) {
-                visit(&mut res.node, path, Create::Nothing, &mut |node| match node {
+                visit(&mut res.node, spec.path.parts(), Create::Nothing, &mut |node| match node {
                     Node::Scalar(s) => update(s, &matcher, image, &mut made),
                     other => Err(wrong_shape(other, "the name of an image")),
                 })
@@ -83,15 +78,50 @@ fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image, made: &mut Made) 
     }
 }
 
-/// The expression that an image's name makes.
-struct Matcher<'i> {
-    regex: Option<&'i Regex>,
-    name: &'i str,
+/// Which image references an entry is for. The name goes into an expression as it is: the real program does not escape it.
+enum Matcher<'i> {
+    /// No sign but a dot, which stands for any character: nearly every name. An expression need not be compiled for it.
+    Plain(&'i str),
+    Expression(Regex),
+    /// No expression: an error only where there is an image to compare.
+    Broken(&'i str),
+}
+
+impl<'i> Matcher<'i> {
+    fn new(name: &'i str) -> Self {
+        if name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/' | b'-' | b'_' | b':')) {
+            return Self::Plain(name);
+        }
+        let pattern = format!("^{name}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$");
+        super::selector::regex(&pattern).map_or(Self::Broken(name), Self::Expression)
+    }
+
+    fn is_match(&self, text: &str) -> Result<bool, String> {
+        match self {
+            Self::Broken(name) => Err(format!("name {name:?} is no regular expression")),
+            Self::Expression(regex) => Ok(regex.is_match(text)),
+            Self::Plain(name) => {
+                let mut rest = text.chars();
+                let fits = |n: char| rest.next().is_some_and(|c| c == n || (n == '.' && c != '\n'));
+                Ok(name.chars().all(fits) && is_tag_and_digest(rest.as_str()))
+            }
+        }
+    }
+}
+
+/// `(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?`, whole.
+fn is_tag_and_digest(text: &str) -> bool {
+    let word =
+        |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'{' | b'}' | b'-'));
+    let (tag, digest) = match text.split_once("@sha256:") {
+        Some((tag, digest)) => (tag, Some(digest)),
+        None => (text, None),
+    };
+    (tag.is_empty() || tag.strip_prefix(':').is_some_and(word)) && digest.is_none_or(word)
 }
 
 fn update(scalar: &mut Scalar, matcher: &Matcher<'_>, image: &Image, made: &mut Made) -> Result<(), String> {
-    let Some(regex) = matcher.regex else { return Err(format!("name {:?} is no regular expression", matcher.name)) };
-    if !regex.is_match(&scalar.text) {
+    if !matcher.is_match(&scalar.text)? {
         return Ok(());
     }
     let (name, tag, digest) = split(&scalar.text);
@@ -138,7 +168,38 @@ pub(crate) fn split(image: &str) -> (&str, &str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::{Matcher, split};
+
+    #[test]
+    fn plain_names_match_as_expressions_do() {
+        let names = ["nginx", "reg.example.org:5000/a-b/c_d", ".", "a.b", ""];
+        let ends = [
+            "",
+            ":1",
+            ":",
+            "@sha256:ab",
+            ":1@sha256:ab",
+            ":1@sha256:",
+            "x",
+            ":a:b",
+            ":1/x",
+            "@md5:a",
+            ":1\n",
+            "\n",
+            ":é",
+        ];
+        let texts =
+            names.iter().flat_map(|n| ends.iter().map(move |e| format!("{n}{e}"))).chain(["aXb:1".into(), "é".into()]);
+        for text in texts {
+            for name in names {
+                let pattern = format!("^{name}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$");
+                let expected = regex::Regex::new(&pattern).unwrap().is_match(&text);
+                let plain = Matcher::new(name);
+                assert!(matches!(plain, Matcher::Plain(_)));
+                assert_eq!(plain.is_match(&text), Ok(expected), "{name:?} on {text:?}");
+            }
+        }
+    }
 
     #[test]
     fn references_split() {

@@ -1,6 +1,6 @@
 //! Labels and annotations for all objects.
 
-use super::fieldspec::{Create, FieldSpec, check_key, new_text, set_string, split_path, visit, wrong_shape};
+use super::fieldspec::{Create, FieldSpec, check_key, new_text, set_string, visit, wrong_shape};
 use super::res::{Objects, is_shared, split_api};
 use driftless_yaml::{Node, Scalar};
 use std::sync::Arc;
@@ -15,7 +15,6 @@ pub(crate) fn add_pairs(
     if pairs.is_empty() {
         return Ok(());
     }
-    let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
     let mut made = objects.made();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         for (_, value) in pairs {
@@ -27,14 +26,14 @@ pub(crate) fn add_pairs(
             .iter()
             .map(|(key, value)| Own { key, value, fresh: Arc::from(&**value), made: 0, overwritten: Vec::new() })
             .collect();
-        for (spec, path) in specs.iter().zip(&paths) {
+        for spec in specs {
             if !spec.matches(group, version, &kind) {
                 continue;
             }
             let create = if spec.create { Create::Map } else { Create::Nothing };
             let shared = res.shared.clone();
             res.with_annotations(&spec.path, |node| {
-                visit(node, path, create, &mut |node| set_pairs(node, &mut own, &shared))
+                visit(node, spec.path.parts(), create, &mut |node| set_pairs(node, &mut own, &shared))
             })
             .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
         }

@@ -1,15 +1,18 @@
 //! Files of the tree: paths, symbolic links, limits, and the objects in them.
 
+use super::decode::Mode;
 use super::decode::nearest;
 use super::error::{BuildError, ErrorKind, Origin};
+use super::file::File;
 use super::json::{check_finite, through_json};
+use super::memo::Memo;
 use super::res::Res;
 use super::{Limits, file};
-use crate::tree::{Entry, Tree, TreeError};
+use crate::tree::{ContentId, Entry, Tree, TreeError};
 use driftless_yaml::{Dialect, Kind, Map, Node, Scalar, Seq};
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 type Result<T> = std::result::Result<T, BuildError>;
@@ -26,6 +29,9 @@ pub(crate) struct Files<'t> {
     limits: Limits,
     yaml: driftless_yaml::Limits,
     read: Cell<u64>,
+    memo: Memo,
+    /// What stands where, as far as this build has asked.
+    entries: RefCell<HashMap<String, Option<Entry>>>,
 }
 
 /// A reference that leaves the tree by design.
@@ -77,10 +83,19 @@ pub(crate) enum Found {
 }
 
 impl<'t> Files<'t> {
-    pub(crate) fn new(tree: &'t dyn Tree, limits: Limits) -> Self {
+    pub(crate) fn new(tree: &'t dyn Tree, limits: Limits, memo: Memo) -> Self {
         let bytes = usize::try_from(limits.file_bytes).unwrap_or(usize::MAX);
         let yaml = driftless_yaml::Limits { bytes, ..driftless_yaml::Limits::default() };
-        Self { tree, limits, yaml, read: Cell::new(0) }
+        Self { tree, limits, yaml, read: Cell::new(0), memo, entries: RefCell::default() }
+    }
+
+    fn entry(&self, path: &str) -> std::result::Result<Option<Entry>, TreeError> {
+        if let Some(known) = self.entries.borrow().get(path) {
+            return Ok(*known);
+        }
+        let entry = self.tree.entry(path)?;
+        self.entries.borrow_mut().insert(path.to_owned(), entry);
+        Ok(entry)
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -105,7 +120,7 @@ impl<'t> Files<'t> {
         if path.is_empty() {
             return Ok(Found::Folder(String::new()));
         }
-        match self.tree.entry(path).map_err(error)? {
+        match self.entry(path).map_err(error)? {
             Some(Entry::File { .. }) => return Ok(Found::File(path.to_owned())),
             Some(Entry::Folder { .. }) => return Ok(Found::Folder(path.to_owned())),
             _ => {}
@@ -116,7 +131,7 @@ impl<'t> Files<'t> {
         let mut at = String::new();
         while let Some(part) = rest.pop_front() {
             let next = if at.is_empty() { part } else { format!("{at}/{part}") };
-            match self.tree.entry(&next).map_err(error)? {
+            match self.entry(&next).map_err(error)? {
                 Some(Entry::Folder { .. }) => at = next,
                 Some(Entry::File { .. }) => {
                     return Ok(if rest.is_empty() { Found::File(next) } else { Found::Nothing });
@@ -152,30 +167,40 @@ impl<'t> Files<'t> {
 
     /// The bytes of a file that [`Files::locate`] found.
     pub(crate) fn bytes(&self, place: &Origin, path: &str) -> Result<Arc<[u8]>> {
-        let error = |e: TreeError| Self::tree_error(place, &e);
-        if let Some(Entry::File { len, .. }) = self.tree.entry(path).map_err(error)?
-            && len > self.limits.file_bytes
-        {
-            let limit = self.limits.file_bytes;
-            return Err(BuildError::new(
-                ErrorKind::Limit,
-                place.clone(),
-                format!("{path:?} has {len} bytes, more than the limit of {limit}"),
-            ));
+        self.claim(place, path)?;
+        self.unclaimed(place, path)
+    }
+
+    fn unclaimed(&self, place: &Origin, path: &str) -> Result<Arc<[u8]>> {
+        match self.tree.read(path).map_err(|e| Self::tree_error(place, &e))? {
+            Some(bytes) => Ok(bytes),
+            None => Err(self.missing(place, "", "", path)?),
         }
-        let bytes = self.tree.read(path).map_err(error)?;
-        let Some(bytes) = bytes else { return Err(self.missing(place, "", "", path)?) };
-        let total = self.read.get().saturating_add(bytes.len() as u64);
+    }
+
+    /// Counts a file as read, within the limits; its content's identity.
+    fn claim(&self, place: &Origin, path: &str) -> Result<Option<ContentId>> {
+        let entry = self.entry(path).map_err(|e| Self::tree_error(place, &e))?;
+        let Some(Entry::File { id, len }) = entry else { return Ok(None) };
+        let refuse = |why: String| Err(BuildError::new(ErrorKind::Limit, place.clone(), why));
+        if len > self.limits.file_bytes {
+            return refuse(format!("{path:?} has {len} bytes, more than the limit of {}", self.limits.file_bytes));
+        }
+        let total = self.read.get().saturating_add(len);
         if total > self.limits.read_bytes {
-            let limit = self.limits.read_bytes;
-            return Err(BuildError::new(
-                ErrorKind::Limit,
-                place.clone(),
-                format!("this build reads more than {limit} bytes"),
-            ));
+            return refuse(format!("this build reads more than {} bytes", self.limits.read_bytes));
         }
         self.read.set(total);
-        Ok(bytes)
+        Ok(Some(id))
+    }
+
+    /// The objects in a file that [`Files::locate`] found, parsed once for all builds that share a memo.
+    pub(crate) fn objects_in(&self, place: &Origin, path: &str) -> Result<Arc<[Res]>> {
+        let read = |path: &Arc<str>| objects(&Origin::new(path.clone(), 0), &self.unclaimed(place, path)?, &self.yaml);
+        match self.claim(place, path)? {
+            Some(id) => self.memo.objects(id, path, self.limits.file_bytes, read),
+            None => read(&path.into()).map(Arc::from),
+        }
     }
 
     /// The path and bytes of a file named in a kustomization file. `what` is the field.
@@ -231,8 +256,8 @@ impl<'t> Files<'t> {
         Ok(BuildError::new(ErrorKind::Missing, place.clone(), format!("{what}{path:?} does not exist")).help(help))
     }
 
-    /// The kustomization file of a folder: its path and bytes. `None` when it has none.
-    pub(crate) fn kustomization(&self, place: &Origin, dir: &str) -> Result<Option<Loaded>> {
+    /// The path of the kustomization file of a folder. `None` when it has none.
+    pub(crate) fn kustomization(&self, place: &Origin, dir: &str) -> Result<Option<Arc<str>>> {
         let mut found: Option<String> = None;
         for name in file::NAMES {
             let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
@@ -248,12 +273,19 @@ impl<'t> Files<'t> {
                 found = Some(path);
             }
         }
-        match found {
-            None => Ok(None),
-            Some(path) => {
-                let bytes = self.bytes(place, &path)?;
-                Ok(Some((path.into(), bytes)))
-            }
+        Ok(found.map(Arc::from))
+    }
+
+    /// The kustomization file at a path, decoded once for all builds that share a memo.
+    pub(crate) fn decoded(&self, place: &Origin, path: &Arc<str>, mode: Mode) -> Result<Arc<File>> {
+        let read = || {
+            let bytes = self.unclaimed(place, path)?;
+            let file = File::decode(path, &self.document(path, &bytes)?, mode)?;
+            Ok((file, 4 * bytes.len()))
+        };
+        match self.claim(place, path)? {
+            Some(id) => self.memo.file(id, path, mode, self.limits.file_bytes, read),
+            None => read().map(|(file, _)| Arc::new(file)),
         }
     }
 

@@ -20,6 +20,7 @@ mod json;
 mod json_patch;
 mod labels;
 mod load;
+mod memo;
 mod merge;
 mod merge_list;
 mod names;
@@ -41,6 +42,7 @@ mod vars;
 pub(crate) use selector::Matcher;
 
 pub use error::{BuildError, ErrorKind, Origin, Warning};
+pub use memo::Memo;
 
 use crate::tree::Tree;
 use driftless_yaml::Node;
@@ -115,6 +117,8 @@ pub struct Options {
     pub limits: Limits,
     /// What a Flux Kustomization adds to the file at the top.
     pub overlay: Overlay,
+    /// Files parsed before, by builds that were given the same memo.
+    pub memo: Memo,
 }
 
 /// What a Flux Kustomization adds to the kustomization file at the top, by the merge rules of kustomize-controller:
@@ -225,8 +229,9 @@ pub fn generate(
     tree: &dyn Tree,
     dir: &str,
     ignore: &dyn Fn(&str, bool) -> bool,
+    options: &Options,
 ) -> Result<KustomizationFile, BuildError> {
-    root::generate(tree, dir, ignore, Limits::default())
+    root::generate(tree, dir, ignore, options)
 }
 
 /// [`build`], with `file` standing where the kustomization file of `dir` would.

@@ -1,7 +1,7 @@
 //! Prefixes, suffixes and namespaces.
 
 use super::error::{BuildError, ErrorKind};
-use super::fieldspec::{Create, FieldSpec, rewrite, set_string, split_path, visit, wrong_shape};
+use super::fieldspec::{Create, FieldSpec, rewrite, set_string, visit, wrong_shape};
 use super::res::{Id, Objects, Res, split_api};
 use driftless_yaml::Node;
 use std::sync::Arc;
@@ -26,14 +26,13 @@ pub(crate) fn affix(
     text: &Arc<str>,
     specs: &[FieldSpec],
 ) -> Result<(), (usize, String)> {
-    let paths: Vec<Vec<String>> = specs.iter().map(|s| split_path(&s.path, '/')).collect();
     let mut made = objects.made();
     for (at, res) in objects.list_mut().iter_mut().enumerate() {
         let id = res.original_id();
         if keeps_name(&id) {
             continue;
         }
-        for (spec, path) in specs.iter().zip(&paths) {
+        for spec in specs {
             if !spec.matches(id.group(), id.version(), &id.kind) {
                 continue;
             }
@@ -51,7 +50,7 @@ pub(crate) fn affix(
             }
             let create = if spec.create { Create::Scalar } else { Create::Nothing };
             res.with_annotations(&spec.path, |node| {
-                visit(node, path, create, &mut |node| match node {
+                visit(node, spec.path.parts(), create, &mut |node| match node {
                     Node::Scalar(s) => {
                         let joined = match which {
                             Affix::Prefix => format!("{text}{}", s.text),
@@ -138,7 +137,7 @@ pub(crate) fn set_on(res: &mut Res, args: &NamespaceArgs<'_>) -> Result<(), Stri
             continue;
         }
         let create = if spec.create { Create::Scalar } else { Create::Nothing };
-        res.with_annotations(&spec.path, |node| visit(node, &split_path(&spec.path, '/'), create, set))
+        res.with_annotations(&spec.path, |node| visit(node, spec.path.parts(), create, set))
             .map_err(|why| format!("field {}: {why}", spec.path))?;
     }
     Ok(())

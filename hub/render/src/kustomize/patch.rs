@@ -54,13 +54,25 @@ pub(crate) fn read(files: &Files<'_>, dir: &str, patch: &Patch) -> Result<Ready>
             (bytes.to_vec(), Origin::new(full, 0))
         }
     };
+    // What begins as a list can be no object.
+    let is_list = text.starts_with(b"- ") || text.starts_with(b"-\n") || text.starts_with(b"[");
+    let operations = if is_list { Some(json_operations(files, &text)) } else { None };
+    let operations = match operations {
+        Some(Ok(operations)) if !operations.is_empty() => {
+            let target = matcher(patch.target.as_ref(), place)?;
+            return Ok(Ready::Json { operations, target, place: at });
+        }
+        other => other,
+    };
     let merges = files.objects(&at, &text);
-    let json = json_operations(files, &text);
+    // And objects can be no list of operations.
+    let json = match (&merges, operations) {
+        (Ok(patches), _) if !patches.is_empty() => Err(String::new()),
+        (_, Some(operations)) => operations,
+        (_, None) => json_operations(files, &text),
+    };
     let target = matcher(patch.target.as_ref(), place)?;
     match (merges, json) {
-        (Ok(merges), Ok(json)) if !merges.is_empty() && !json.is_empty() => {
-            Err(field(place, "the patch is both a strategic merge and a list of JSON operations"))
-        }
         (Ok(mut patches), _) => {
             if patches.is_empty() {
                 return Ok(Ready::Nothing);

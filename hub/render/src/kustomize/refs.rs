@@ -2,7 +2,7 @@
 
 use super::config::{Config, NameReference};
 use super::error::{BuildError, ErrorKind};
-use super::fieldspec::{Create, rewrite, set_text, split_path, visit, wrong_shape};
+use super::fieldspec::{Create, rewrite, set_text, visit, wrong_shape};
 use super::res::{Id, NO_NAMESPACE, Objects, Res};
 use driftless_yaml::Node;
 use std::collections::{HashMap, HashSet};
@@ -26,7 +26,7 @@ struct Candidates {
 
 /// One field that may hold a name.
 struct Field<'c> {
-    path: Vec<String>,
+    path: &'c [String],
     group: &'c str,
     version: &'c str,
     target: &'c NameReference,
@@ -40,7 +40,7 @@ pub(crate) fn follow(objects: &mut Objects, config: &Config) -> Result<(), Build
     for target in &config.name_references {
         for spec in &target.referrers {
             by_kind.entry(&spec.kind).or_default().push(Field {
-                path: split_path(&spec.path, '/'),
+                path: spec.path.parts(),
                 group: &spec.group,
                 version: &spec.version,
                 target,
@@ -67,10 +67,10 @@ pub(crate) fn follow(objects: &mut Objects, config: &Config) -> Result<(), Build
                 continue;
             }
             let here = node.as_ref().unwrap_or(&res.node);
-            if !super::fieldspec::any(here, &field.path, &mut |value| candidates.may_mean(value)) {
+            if !super::fieldspec::any(here, field.path, &mut |value| candidates.may_mean(value)) {
                 continue;
             }
-            visit(node.get_or_insert_with(|| res.node.clone()), &field.path, Create::Nothing, &mut |value| {
+            visit(node.get_or_insert_with(|| res.node.clone()), field.path, Create::Nothing, &mut |value| {
                 referrer.update(value, field)
             })
             .map_err(|why| {
@@ -100,10 +100,10 @@ impl Candidates {
                 }
             }
             let now = res.id();
-            let original_namespace: Arc<str> = res.original_id().effective_namespace().into();
+            let original_namespace = res.original_id().shared_namespace();
             out.by_original_namespace.entry(original_namespace.clone()).or_default().push(at);
             out.all.push(Candidate {
-                namespace: now.effective_namespace().into(),
+                namespace: now.shared_namespace(),
                 now,
                 original_namespace,
                 former,

@@ -1,6 +1,6 @@
 //! Replica counts.
 
-use super::fieldspec::{Create, FieldSpec, split_path, visit, wrong_shape};
+use super::fieldspec::{Create, FieldSpec, visit, wrong_shape};
 use super::res::Objects;
 use driftless_yaml::{Kind, Node};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) fn set_replicas(
             }
             let create = if spec.create { Create::Scalar } else { Create::Nothing };
             let res = objects.get_mut_same_id(at);
-            visit(&mut res.node, &split_path(&spec.path, '/'), create, &mut |node| match node {
+            visit(&mut res.node, spec.path.parts(), create, &mut |node| match node {
                 Node::Scalar(s) => {
                     // A count in quotes stays in quotes, as the real program has it.
                     s.kind = if s.quoted { Kind::Str } else { Kind::Int };

@@ -8,7 +8,7 @@ use super::provenance::Provenance;
 use super::scope::cluster_scoped;
 use driftless_yaml::{Map, Node, Scalar};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The namespace kustomize gives to what has none by nature.
 pub(crate) const NO_NAMESPACE: &str = "_non_namespaceable_";
@@ -47,13 +47,21 @@ impl Id {
         }
     }
 
+    /// The same, shared.
+    pub(crate) fn shared_namespace(&self) -> Arc<str> {
+        if cluster_scoped(&self.api, &self.kind) {
+            NONE.clone()
+        } else if self.namespace.is_empty() {
+            DEFAULT.clone()
+        } else {
+            self.namespace.clone()
+        }
+    }
+
     /// This id with its namespace made comparable.
     pub(crate) fn key(&self) -> Id {
-        let effective = self.effective_namespace();
-        if effective == &*self.namespace {
-            return self.clone();
-        }
-        Id { namespace: effective.into(), ..self.clone() }
+        let (api, kind, name) = (self.api.clone(), self.kind.clone(), self.name.clone());
+        Id { api, kind, name, namespace: self.shared_namespace() }
     }
 }
 
@@ -110,8 +118,13 @@ pub(crate) struct Res {
     pub(crate) shared: Vec<Arc<str>>,
 }
 
+/// Texts that nearly every identity has.
+static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
+static DEFAULT: LazyLock<Arc<str>> = LazyLock::new(|| "default".into());
+static NONE: LazyLock<Arc<str>> = LazyLock::new(|| NO_NAMESPACE.into());
+
 fn empty() -> Arc<str> {
-    Arc::from("")
+    EMPTY.clone()
 }
 
 impl Res {
@@ -193,7 +206,7 @@ impl Res {
     /// Notes who it is now, before that changes.
     pub(crate) fn remember(&mut self) {
         let id = self.id();
-        let namespace = id.effective_namespace().into();
+        let namespace = id.shared_namespace();
         if !id.name.is_empty() {
             self.former.push(Former { name: id.name, namespace, kind: id.kind });
         }

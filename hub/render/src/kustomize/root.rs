@@ -27,7 +27,7 @@ pub(crate) fn build(
     };
     let place = Origin::new(if dir.is_empty() { "." } else { dir.as_str() }, 0);
     let mut build = Build {
-        files: Files::new(tree, options.limits),
+        files: Files::new(tree, options.limits, options.memo.clone()),
         options,
         warnings: Vec::new(),
         chain: Vec::new(),
@@ -45,10 +45,13 @@ pub(crate) fn build(
     let mode = if flux { Mode::Flux } else { Mode::Strict };
     let mut file = match generated {
         Some(generated) => generated_file(&dir, generated),
-        None => build.file(&place, &dir, mode)?.ok_or_else(|| {
-            BuildError::new(ErrorKind::Missing, place.clone(), "this folder has no kustomization file")
-                .help("expected kustomization.yaml, kustomization.yml or Kustomization")
-        })?,
+        None => {
+            let file = build.file(&place, &dir, mode)?.ok_or_else(|| {
+                BuildError::new(ErrorKind::Missing, place.clone(), "this folder has no kustomization file")
+                    .help("expected kustomization.yaml, kustomization.yml or Kustomization")
+            })?;
+            Arc::unwrap_or_clone(file)
+        }
     };
     if flux && generated.is_none() && file.resources_listed == 0 {
         file.build_metadata = vec!["originAnnotations".to_owned()];
@@ -289,9 +292,9 @@ pub(crate) fn generate(
     tree: &dyn Tree,
     dir: &str,
     ignore: &dyn Fn(&str, bool) -> bool,
-    limits: super::Limits,
+    options: &Options,
 ) -> Result<KustomizationFile> {
-    let files = Files::new(tree, limits);
+    let files = Files::new(tree, options.limits, options.memo.clone());
     let place = Origin::new(if dir.is_empty() { "." } else { dir }, 0);
     let mut out = KustomizationFile::default();
     walk(&files, &place, dir, "", ignore, &mut out, 0)?;
@@ -334,8 +337,7 @@ fn walk(
                 if !yaml || NAMES.contains(&name.as_str()) || ignore(&full, false) {
                     continue;
                 }
-                let bytes = files.bytes(place, &full)?;
-                files.objects(&Origin::new(full, 0), &bytes)?;
+                files.objects_in(place, &full)?;
                 out.resources.push(relative);
             }
             Entry::Link { .. } | Entry::Submodule => {}

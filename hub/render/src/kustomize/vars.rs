@@ -4,7 +4,7 @@ use super::accumulate::Result;
 use super::config::Config;
 use super::error::{BuildError, ErrorKind, Warning};
 use super::fieldpath::{lookup, split};
-use super::fieldspec::{Create, any, split_path, visit};
+use super::fieldspec::{Create, any, visit};
 use super::file::Var;
 use super::res::{Objects, Res, is_shared, split_api};
 use driftless_yaml::{Kind, Node, Number, Scalar};
@@ -82,12 +82,12 @@ pub(crate) fn resolve(objects: &mut Objects, vars: &[Var], config: &Config, warn
         };
         values.insert(var.name.as_str(), value);
     }
-    let paths: Vec<Vec<String>> = config.variables.iter().map(|s| split_path(&s.path, '/')).collect();
     let mut used = BTreeSet::new();
     for res in objects.list_mut() {
         let (api, kind) = (res.api(), res.kind());
         let (group, version) = split_api(&api);
-        for (spec, path) in config.variables.iter().zip(&paths) {
+        for spec in &config.variables {
+            let path = spec.path.parts();
             if !spec.matches(group, version, &kind) || !any(&res.node, path, &mut worth) {
                 continue;
             }
