@@ -8,12 +8,15 @@
 //! - [`world`]: a whole fleet on loopback, of the built programs;
 //! - [`sandbox`], [`launch`]: `cargo sandbox`;
 //! - [`schemas`]: what a real API server says of its kinds, for `driftless validate`;
-//! - [`verify`]: the steps of `cargo verify`.
+//! - [`verify`]: the steps of `cargo verify`;
+//! - `bench` (features `bench` and `bench-cold`): rendering against kustomize.
 //!
 //! Nothing here is shipped: it is the one crate that may see hub and agent at once.
 //!
 //! Without feature `full` only what `cargo verify` needs is compiled.
 
+#[cfg(feature = "bench-cold")]
+pub mod bench;
 #[cfg(feature = "full")]
 pub mod certs;
 #[cfg(feature = "full")]

@@ -1,5 +1,5 @@
-//! The programs that tests and sandbox run: etcd, the Kubernetes control plane, kubectl, and the oracles kustomize
-//! and helm.
+//! The programs that tests, benchmarks and sandbox run: etcd, the Kubernetes control plane, kubectl, and the oracles
+//! kustomize and helm.
 //!
 //! Each is looked up by itself, in this order:
 //! 1. its environment variable (`TEST_ASSET_ETCD`, `TEST_ASSET_KUBE_APISERVER`, ...: the names envtest users know);
@@ -37,11 +37,24 @@ pub enum Tool {
     Kustomize,
     /// helm.
     Helm,
+    /// A small program of ours around kustomize's library, which benchmarks compare with.
+    KustomizeLibrary,
 }
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 6] =
+    pub const ALL: [Self; 7] = [
+        Self::Etcd,
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Kubectl,
+        Self::Kustomize,
+        Self::Helm,
+        Self::KustomizeLibrary,
+    ];
+
+    /// Those that tests need.
+    pub const TESTS: [Self; 6] =
         [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Kubectl, Self::Kustomize, Self::Helm];
 
     /// The three that make a cluster.
@@ -56,6 +69,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Kustomize => "kustomize",
             Self::Helm => "helm",
+            Self::KustomizeLibrary => "kustomize-library",
         }
     }
 
@@ -68,6 +82,7 @@ impl Tool {
             Self::Kubectl => "TEST_ASSET_KUBECTL",
             Self::Kustomize => "TEST_ASSET_KUSTOMIZE",
             Self::Helm => "TEST_ASSET_HELM",
+            Self::KustomizeLibrary => "TEST_ASSET_KUSTOMIZE_LIBRARY",
         }
     }
 }
@@ -284,7 +299,7 @@ mod tests {
             assert_eq!(build::recipes_for(&[tool]).len(), 1, "{tool}");
         }
         assert_eq!(build::recipes_for(&Tool::CONTROL_PLANE).len(), 1, "one build makes a cluster");
-        assert_eq!(build::recipes_for(&Tool::ALL).len(), 3);
+        assert_eq!(build::recipes_for(&Tool::ALL).len(), 4);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Building programs from published Go modules, once, into the cache.
 //!
-//! Each recipe is a Go module of two files, compiled into this crate: the module names the program with a `tool`
-//! line and pins every dependency, so what is built never depends on the state of a checkout. The result's folder is
+//! Each recipe is a Go module compiled into this crate, of two files: the module names the program with a `tool` line
+//! (or, once, holds a page of Go of our own around a published library) and pins every dependency, so what is built never depends on the state of a checkout. The result's folder is
 //! named by a hash of all that can change it, and appears by a rename, whole or not at all.
 
 use std::collections::VecDeque;
@@ -29,6 +29,8 @@ pub(super) struct Recipe {
     name: &'static str,
     go_mod: &'static str,
     go_sum: &'static str,
+    /// Go files of our own, by name; none for most recipes.
+    sources: &'static [(&'static str, &'static str)],
     /// The program, its main package, and the file that `go build` makes of it.
     programs: &'static [(Tool, &'static str, &'static str)],
     /// The module whose version the programs carry.
@@ -47,6 +49,7 @@ const RECIPES: &[Recipe] = &[
         name: "kubernetes",
         go_mod: include_str!("../../controlplane/kubernetes/go.mod"),
         go_sum: include_str!("../../controlplane/kubernetes/go.sum"),
+        sources: &[],
         programs: &[
             (Tool::Etcd, "go.etcd.io/etcd/server/v3", "server"),
             (Tool::ApiServer, "k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
@@ -71,6 +74,7 @@ const RECIPES: &[Recipe] = &[
         name: "kustomize",
         go_mod: include_str!("../../controlplane/kustomize/go.mod"),
         go_sum: include_str!("../../controlplane/kustomize/go.sum"),
+        sources: &[],
         programs: &[(Tool::Kustomize, "sigs.k8s.io/kustomize/kustomize/v5", "kustomize")],
         module: "sigs.k8s.io/kustomize/kustomize/v5",
         stamps: &[], // it reads its version from Go's build information
@@ -78,9 +82,21 @@ const RECIPES: &[Recipe] = &[
         minutes: 1,
     },
     Recipe {
+        name: "kustomize-library",
+        go_mod: include_str!("../../controlplane/kustomize-library/go.mod"),
+        go_sum: include_str!("../../controlplane/kustomize-library/go.sum"),
+        sources: &[("main.go", include_str!("../../controlplane/kustomize-library/main.go"))],
+        programs: &[(Tool::KustomizeLibrary, "driftless.dev/controlplane/kustomize-library", "kustomize-library")],
+        module: "sigs.k8s.io/kustomize/api",
+        stamps: &[],
+        stamp_module: "sigs.k8s.io/kustomize/api",
+        minutes: 1,
+    },
+    Recipe {
         name: "helm",
         go_mod: include_str!("../../controlplane/helm/go.mod"),
         go_sum: include_str!("../../controlplane/helm/go.sum"),
+        sources: &[],
         programs: &[(Tool::Helm, "helm.sh/helm/v3/cmd/helm", "helm")],
         module: "helm.sh/helm/v3",
         // Unstamped, helm believes in Kubernetes 1.20 and refuses charts that want more.
@@ -120,7 +136,10 @@ impl Recipe {
     /// A name that changes with everything that can change the programs.
     fn folder_name(&self) -> String {
         let mut hash = blake3::Hasher::new();
-        for part in [self.go_mod, self.go_sum, &self.linker_flags(), std::env::consts::OS, std::env::consts::ARCH] {
+        let own = self.sources.iter().map(|(_, text)| *text);
+        let flags = self.linker_flags();
+        let parts = [self.go_mod, self.go_sum, &flags, std::env::consts::OS, std::env::consts::ARCH];
+        for part in parts.into_iter().chain(own) {
             hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
         }
         let hash = hash.finalize().to_hex();
@@ -301,7 +320,8 @@ pub(super) fn build(recipe: &Recipe, cache: &Path, progress: &mut dyn FnMut(&Pro
     for made in [&source, &programs] {
         fs::create_dir_all(made).map_err(io("create", made))?;
     }
-    for (name, content) in [("go.mod", recipe.go_mod), ("go.sum", recipe.go_sum)] {
+    let modules = [("go.mod", recipe.go_mod), ("go.sum", recipe.go_sum)];
+    for (name, content) in modules.into_iter().chain(recipe.sources.iter().copied()) {
         let file = source.join(name);
         fs::write(&file, content).map_err(io("write", &file))?;
     }
@@ -427,8 +447,8 @@ mod tests {
             (&RECIPES[0], "v1.36.3", "-X k8s.io/component-base/version.gitVersion=v1.36.3"),
             (&RECIPES[0], "v1.36.3", "-X k8s.io/client-go/pkg/version.gitMinor=36"),
             (&RECIPES[1], "v5.8.1", "-s -w"),
-            (&RECIPES[2], "v3.21.4", "-X helm.sh/helm/v3/internal/version.version=v3.21.4"),
-            (&RECIPES[2], "v3.21.4", "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36"),
+            (&RECIPES[3], "v3.21.4", "-X helm.sh/helm/v3/internal/version.version=v3.21.4"),
+            (&RECIPES[3], "v3.21.4", "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36"),
         ] {
             assert_eq!(version(recipe.go_mod, recipe.module), version_of, "{}", recipe.name);
             assert!(recipe.linker_flags().contains(flags), "{}: {}", recipe.name, recipe.linker_flags());

@@ -42,7 +42,7 @@ pub(super) fn prepare(root: &Path, steps: &[&Step], install: bool) -> Result<Pre
     let mut prepared = Prepared::default();
     if needed(Needs::TestPrograms) {
         system_packages(install)?;
-        let tools = Tools::prepare(&Tool::ALL, &mut |progress| println!("{progress}"))?;
+        let tools = Tools::prepare(&Tool::TESTS, &mut |progress| println!("{progress}"))?;
         for (tool, found) in tools.iter() {
             println!("{tool}: {}", found.path.display());
             prepared.env.push((tool.variable().to_owned(), found.path.clone()));
