@@ -45,8 +45,9 @@ pub(super) fn files(clusters: &[Cluster<'_>]) -> Vec<(ClusterName, Problem)> {
 }
 
 fn first_file<'a>(unit: &'a RenderedUnit, folder: &str) -> Option<&'a str> {
-    let files = unit.reads.paths.iter().filter(|(_, seen)| matches!(seen.entry, Some(Some(SeenEntry::File(_)))));
-    files.map(|((_, path), _)| &**path).find(|path| below(path, folder))
+    let read = unit.reads.sources.values().flatten();
+    let files = read.filter(|(_, seen)| matches!(seen.entry, Some(Some(SeenEntry::File(_)))));
+    files.map(|(path, _)| &**path).find(|path| below(path, folder))
 }
 
 /// A value of an object, told by the way to it.

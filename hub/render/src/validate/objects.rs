@@ -9,6 +9,7 @@ use super::versions::{self, Lifecycle};
 use super::walk::{Flaw, Step, Walk, shown};
 use super::{Cluster, Trees, Unchecked, UncheckedBy};
 use crate::flux::{Place, PlaceStep, RenderedCluster, RenderedObject, RenderedUnit};
+use crate::kustomize::Memo;
 use crate::report::{Code, Problem};
 use driftless_protocol::id::Digest;
 use driftless_protocol::object::group_of;
@@ -170,7 +171,7 @@ impl<'a> Checker<'a> {
                         Step::At(index) => PlaceStep::At(*index),
                     })
                     .collect();
-                Place::new(object.origin.clone(), tree).field(&steps)
+                Place::new(object.origin.clone(), tree, &Memo::default()).field(&steps)
             }
             None => object.origin.clone(),
         };
