@@ -29,6 +29,12 @@ impl Entrant {
         middle(&self.costs.iter().map(|c| c.wall).collect::<Vec<_>>())
     }
 
+    /// Where ours spends its time.
+    fn parts(&self) -> String {
+        let part = |at: usize| seconds(middle(&self.costs.iter().map(|c| c.phases[at]).collect::<Vec<_>>()));
+        format!("{}: reading files {}, building {}, writing {}.", self.name, part(0), part(1), part(2))
+    }
+
     fn peak(&self) -> u64 {
         self.costs.iter().map(|c| c.peak).max().unwrap_or(0)
     }
@@ -75,6 +81,7 @@ pub(super) fn b1(overlays: usize, rounds: usize) -> Result<Report> {
             entrant.costs.push(cost);
         }
     }
+    let notes = entrants.iter().skip(2).map(Entrant::parts).collect();
     let best = entrants.last().map_or(0.0, Entrant::cpu);
     let text = entrants[2].cpu();
     Ok(Report {
@@ -109,7 +116,7 @@ pub(super) fn b1(overlays: usize, rounds: usize) -> Result<Report> {
                 ]
             })
             .collect(),
-        notes: Vec::new(),
+        notes,
     })
 }
 

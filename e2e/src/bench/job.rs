@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use driftless_protocol::id::Digest;
 use driftless_render::kustomize::{Memo, Options, build};
 use driftless_yaml::Node;
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,8 @@ pub(super) struct Cost {
     pub(super) wall: f64,
     /// The most memory that any one process had, in bytes.
     pub(super) peak: u64,
+    /// Of ours, the CPU time of one repetition that went into reading files, building, and writing results.
+    pub(super) phases: [f64; 3],
 }
 
 impl Job {
@@ -92,21 +94,30 @@ pub(super) fn turn() -> Result<()> {
         _ => UsageWho::RUSAGE_CHILDREN,
     };
     let start = Instant::now();
+    let mut phases = [0.0; 3];
     for _ in 0..job.repeat.max(1) {
         match &job.contestant {
             Contestant::Program { path, workers } => program(&job, path, *workers)?,
             Contestant::Library { path } => library(&job, path)?,
-            Contestant::Ours { form } => ours(&job, *form)?,
+            Contestant::Ours { form } => ours(&job, *form, &mut phases)?,
         }
     }
     let wall = start.elapsed().as_secs_f64();
     let usage = getrusage(who).context("ask what it cost")?;
-    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     let repeat = job.repeat.max(1) as f64;
     let peak = u64::try_from(usage.max_rss()).unwrap_or(0) * 1024;
-    let cost = Cost { cpu: micros as f64 / 1e6 / repeat, wall: wall / repeat, peak };
+    let cost = Cost { cpu: seconds(&usage) / repeat, wall: wall / repeat, peak, phases: phases.map(|p| p / repeat) };
     println!("{}", serde_json::to_string(&cost)?);
     Ok(())
+}
+
+fn seconds(usage: &Usage) -> f64 {
+    (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
+}
+
+/// CPU seconds of this thread so far.
+fn own_cpu() -> Result<f64> {
+    Ok(seconds(&getrusage(UsageWho::RUSAGE_THREAD).context("ask for CPU time")?))
 }
 
 /// Nothing of the machine's network or programs: what kustomize would fetch or run fails at once.
@@ -161,12 +172,22 @@ fn library(job: &Job, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn ours(job: &Job, form: Form) -> Result<()> {
+fn ours(job: &Job, form: Form, phases: &mut [f64; 3]) -> Result<()> {
     // From nothing: files read and parsed once for all folders of this turn, as a hub does for its clusters.
+    let mut before = own_cpu()?;
+    let mut lap = |phase: usize| -> Result<()> {
+        let now = own_cpu()?;
+        phases[phase] += now - before;
+        before = now;
+        Ok(())
+    };
     let tree = super::work::read(&job.root)?;
+    lap(0)?;
     let options = Options { memo: Memo::new(MEMO_BYTES), ..Options::default() };
     for (number, dir) in job.dirs.iter().enumerate() {
-        let result = build(&tree, dir, &options).map_err(|e| e.to_string()).and_then(|built| {
+        let built = build(&tree, dir, &options).map_err(|e| e.to_string());
+        lap(1)?;
+        let result = built.and_then(|built| {
             let nodes = built.resources.iter().map(|r| &r.node);
             match form {
                 Form::Yaml => driftless_yaml::to_stream(nodes).map(String::into_bytes).map_err(|e| e.to_string()),
@@ -174,6 +195,7 @@ fn ours(job: &Job, form: Form) -> Result<()> {
             }
         });
         keep(job, number, result.map_err(|why| format!("{why}\n").into_bytes()))?;
+        lap(2)?;
     }
     Ok(())
 }
