@@ -123,8 +123,8 @@ fn find(root: &Path, folder: &Path, out: &mut Vec<String>) -> Result<()> {
 }
 
 fn compare(peers: &Peers, root: &Path, dirs: &[String]) -> Result<Vec<Verdict>> {
-    let theirs = outcomes(&peers.program, root, dirs)?;
-    let own = outcomes(&ours(Form::Yaml), root, dirs)?;
+    let (theirs, _) = outcomes(&peers.program, root, dirs)?;
+    let (own, _) = outcomes(&ours(Form::Yaml), root, dirs)?;
     let verdicts = theirs.iter().zip(&own).map(|(theirs, own)| match (theirs, own) {
         (Outcome::Text(a), Outcome::Text(b)) if a == b => Verdict::Bytes,
         (Outcome::Text(a), Outcome::Text(b)) if objects(a).is_some_and(|a| Some(a) == objects(b)) => Verdict::Objects,

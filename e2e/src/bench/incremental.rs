@@ -220,7 +220,7 @@ fn compare(
     commit: &str,
 ) -> Result<usize> {
     let fleet = Fleet::new(mirror.clone(), clusters, Cache::new(MIB))?;
-    for (dir, outcome) in dirs.iter().zip(outcomes(&peers.program, root, dirs)?) {
+    for (dir, outcome) in dirs.iter().zip(outcomes(&peers.program, root, dirs)?.0) {
         let Outcome::Text(text) = outcome else { anyhow::bail!("{dir}: kustomize fails at {commit}") };
         let cluster = (0..clusters).find(|n| overlay_folder(*n) == *dir).context("no such overlay")?;
         let (rendered, _) = fleet.clean(cluster, commit)?;

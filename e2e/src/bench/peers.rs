@@ -39,8 +39,8 @@ pub(super) enum Outcome {
     Error(String),
 }
 
-/// What a contestant makes of each folder.
-pub(super) fn outcomes(contestant: &Contestant, root: &Path, dirs: &[String]) -> Result<Vec<Outcome>> {
+/// What a contestant makes of each folder, and what that cost.
+pub(super) fn outcomes(contestant: &Contestant, root: &Path, dirs: &[String]) -> Result<(Vec<Outcome>, Cost)> {
     let out = tempfile::tempdir().context("a folder for results")?;
     let job = Job {
         contestant: contestant.clone(),
@@ -49,7 +49,7 @@ pub(super) fn outcomes(contestant: &Contestant, root: &Path, dirs: &[String]) ->
         out: Some(out.path().to_owned()),
         repeat: 1,
     };
-    job.run()?;
+    let cost = job.run()?;
     let read = |number: usize| {
         let text = out.path().join(format!("{number:05}.yaml"));
         if text.exists() {
@@ -58,7 +58,7 @@ pub(super) fn outcomes(contestant: &Contestant, root: &Path, dirs: &[String]) ->
         let error = out.path().join(format!("{number:05}.err"));
         fs::read_to_string(&error).map(Outcome::Error).with_context(|| format!("read {}", error.display()))
     };
-    (0..dirs.len()).map(read).collect()
+    Ok(((0..dirs.len()).map(read).collect::<Result<_>>()?, cost))
 }
 
 /// One turn of a contestant, results dropped.
