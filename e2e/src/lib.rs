@@ -9,13 +9,13 @@
 //! - [`sandbox`], [`launch`]: `cargo sandbox`;
 //! - [`schemas`]: what a real API server says of its kinds, for `driftless validate`;
 //! - [`verify`]: the steps of `cargo verify`;
-//! - `bench` (features `bench` and `bench-cold`): rendering against kustomize.
+//! - `bench` (feature `bench`): rendering against kustomize.
 //!
 //! Nothing here is shipped: it is the one crate that may see hub and agent at once.
 //!
 //! Without feature `full` only what `cargo verify` needs is compiled.
 
-#[cfg(feature = "bench-cold")]
+#[cfg(feature = "bench")]
 pub mod bench;
 #[cfg(feature = "full")]
 pub mod certs;
