@@ -115,7 +115,7 @@ pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError
     let applier = driver::applier(&args.applier);
     let client = connect(config.clone()).map_err(|e| config_error("the kubeconfig", e))?;
     let api = Api::new(client, DEADLINE);
-    let mut as_applier = config;
+    let mut as_applier = config.clone();
     as_applier.auth_info.impersonate = Some(account_user(&applier));
     let applier_client = connect(as_applier).map_err(|e| config_error("the kubeconfig", e))?;
 
@@ -133,7 +133,7 @@ pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError
         served.map(|()| "health").map_err(|source| AgentError::Health { address, source })
     });
 
-    let parts = Parts { args, api, applier, applier_client, leadership, ready };
+    let parts = Parts { args, api, config, applier, applier_client, leadership, ready };
     let result = tokio::select! {
         ended = vital.join_next() => match ended {
             Some(Ok(Err(error))) => Err(error),
@@ -156,6 +156,7 @@ pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError
 struct Parts {
     args: Args,
     api: Api,
+    config: kube::Config,
     applier: ServiceAccount,
     applier_client: kube::Client,
     leadership: watch::Receiver<Leadership>,
@@ -207,6 +208,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
     let setup = driver::Setup {
         api: parts.api.clone(),
         applier_client: parts.applier_client.clone(),
+        config: parts.config.clone(),
         applier: parts.applier.clone(),
         rules,
         leadership: parts.leadership.clone(),
@@ -215,6 +217,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
         to_hub,
         kinds_changed,
         pod: parts.args.pod_name.clone(),
+        fact_config_maps: parts.args.fact_config_maps.clone(),
         clock: unix_millis,
     };
     tasks.spawn(async move { driver::run(setup, driver_stop).await.map_err(AgentError::Begin) });

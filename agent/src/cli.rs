@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::facts::ConfigMapName;
+
 /// Keeps one Kubernetes cluster exactly as its hub's signed bundles say.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "driftless-agent", version)]
@@ -36,6 +38,10 @@ pub struct Args {
     /// Largest size of the stored bundle in the cluster, in MiB.
     #[arg(long, default_value_t = 16, env = "DRIFTLESS_LEDGER_MIB")]
     pub ledger_mib: u32,
+
+    /// ConfigMaps, namespace/name, whose content the hub may know, to render with (`substituteFrom`). No Secret ever is.
+    #[arg(long = "fact-config-map", value_delimiter = ',', env = "DRIFTLESS_FACT_CONFIG_MAPS")]
+    pub fact_config_maps: Vec<ConfigMapName>,
 
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "0.0.0.0:8080", env = "DRIFTLESS_HEALTH_ADDRESS")]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftless_protocol::bundle::{Blobs, ServiceAccount};
+use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::marks;
 use driftless_protocol::message::Hint;
@@ -26,6 +27,8 @@ use crate::cluster::api::{Actor, Api, ApiError};
 use crate::cluster::discovery::Served;
 use crate::cluster::watch::{Seen, Selection, Watches};
 use crate::execute::{Answer, Context};
+use crate::facts::{ConfigMapName, FactBook};
+use crate::inputs::{InputSeen, Inputs};
 use crate::leader::Leadership;
 use crate::ledger::Stored;
 use crate::link::{FromHub, ToHub};
@@ -33,6 +36,8 @@ use crate::records::Records;
 
 /// Watch events waiting for the engine. When full the watches wait, and the API server buffers for them.
 const SEEN_DEPTH: usize = 256;
+/// Inputs that wait for the engine; when full their watches wait.
+const INPUTS_DEPTH: usize = 64;
 /// How long discovery rests after it was read: CRDs come in bursts.
 const DISCOVERY_PAUSE: Duration = Duration::from_millis(500);
 /// How often discovery is read again while a declared kind is not served and nothing told us of a change.
@@ -44,6 +49,8 @@ pub struct Setup {
     pub api: Api,
     /// A client that impersonates the applier, for watches.
     pub applier_client: kube::Client,
+    /// Connects as the agent: for reading inputs as the accounts of units.
+    pub config: kube::Config,
     /// The applier.
     pub applier: ServiceAccount,
     /// Settings of the engine.
@@ -60,6 +67,8 @@ pub struct Setup {
     pub kinds_changed: watch::Receiver<u64>,
     /// The pod, for the cluster report.
     pub pod: String,
+    /// ConfigMaps the hub may know.
+    pub fact_config_maps: Vec<ConfigMapName>,
     /// The clock, in Unix milliseconds.
     pub clock: fn() -> Millis,
 }
@@ -71,11 +80,22 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     let version = setup.api.raw(&Actor::Agent, "/version").await?;
     let kubernetes = version.get("gitVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
     let (seen_sender, seen) = mpsc::channel(SEEN_DEPTH);
+    let (input_sender, inputs_seen) = mpsc::channel(INPUTS_DEPTH);
+    let (fact_sender, facts_seen) = mpsc::channel(INPUTS_DEPTH);
+    let facts = FactBook::new(kubernetes.clone(), &setup.fact_config_maps);
+    let mut fact_inputs = Inputs::new(setup.config.clone(), setup.applier.clone(), fact_sender);
+    let unread = fact_inputs.set(&facts.wanted());
     let mut driver = Driver {
         engine: Engine::new(setup.rules.clone()),
         rules: Arc::new(setup.rules),
         watches: Watches::new(setup.applier_client, seen_sender),
         seen,
+        inputs: Inputs::new(setup.config, setup.applier.clone(), input_sender),
+        inputs_seen,
+        facts,
+        fact_inputs,
+        facts_seen,
+        facts_due: None,
         steps: JoinSet::new(),
         records: Arc::new(Mutex::new(records)),
         served,
@@ -105,11 +125,16 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     let now = driver.now();
     driver.engine.set_inventory(&shards, now);
     driver.engine.set_discovery(&served_kinds(&driver.served), true, now);
+    for seen in unread {
+        driver.facts.set(&seen.input, seen.state);
+    }
     if let Some(stored) = setup.stored {
         driver.take_bundle(stored);
     }
     let result = driver.drive(&cancel).await;
     driver.watches.stop().await;
+    driver.inputs.stop().await;
+    driver.fact_inputs.stop().await;
     // Steps in flight have deadlines; what they did is found by the next leader through watches and intents.
     driver.steps.shutdown().await;
     result
@@ -120,6 +145,14 @@ struct Driver {
     rules: Arc<Rules>,
     watches: Watches,
     seen: mpsc::Receiver<Seen>,
+    inputs: Inputs,
+    inputs_seen: mpsc::Receiver<InputSeen>,
+    facts: FactBook,
+    /// Kept for its watches.
+    fact_inputs: Inputs,
+    facts_seen: mpsc::Receiver<InputSeen>,
+    /// Facts that wait for the link.
+    facts_due: Option<Box<Facts>>,
     steps: JoinSet<(StepId, Answer)>,
     records: Arc<Mutex<Records>>,
     served: Arc<Served>,
@@ -180,6 +213,8 @@ impl Driver {
                         self.observe(seen);
                     }
                 }
+                Some(seen) = self.inputs_seen.recv() => self.take_input(seen),
+                Some(seen) = self.facts_seen.recv() => self.facts.set(&seen.input, seen.state),
                 Some(done) = self.steps.join_next() => {
                     let owned = self.engine.inventory_len();
                     self.done(done);
@@ -199,7 +234,7 @@ impl Driver {
                 },
                 permit = to_hub.reserve(), if has_report => match permit {
                     Ok(permit) => if let Some(message) = next_report(
-                        &mut self.cluster, &mut self.pending, &mut self.gone, &mut self.all_known,
+                        &mut self.cluster, &mut self.facts_due, &mut self.pending, &mut self.gone, &mut self.all_known,
                     ) { permit.send(message) },
                     Err(_) => return Ok(()),
                 },
@@ -309,10 +344,22 @@ impl Driver {
         };
         let now = self.now();
         self.engine.set_bundle(desired, &*stored.blobs, now);
+        let wanted = self.engine.wanted_inputs();
         self.report.generation = Some(head.generation);
         self.report.index = Some(head.index.digest);
         self.watches_due = true;
         self.stored = Some(stored);
+        for refused in self.inputs.set(&wanted) {
+            self.take_input(refused);
+        }
+    }
+
+    fn take_input(&mut self, seen: InputSeen) {
+        let InputSeen { input, state } = seen;
+        tracing::debug!(kind = %input.kind, namespace = input.namespace, name = input.name, state = ?state, "input");
+        let now = self.now();
+        let stored = self.stored.clone();
+        self.engine.set_input(&input, state, blobs(stored.as_deref()), now);
     }
 
     fn set_watches(&mut self) {
@@ -340,6 +387,9 @@ impl Driver {
         match Served::discover(self.api.client()).await {
             Ok(served) => {
                 self.served = Arc::new(served);
+                let version = self.api.raw(&Actor::Agent, "/version").await.ok();
+                let version = version.as_ref().and_then(|v| v.get("gitVersion")).and_then(Value::as_str);
+                self.facts.discovered(version.map(str::to_owned));
                 let now = self.now();
                 self.engine.set_discovery(&served_kinds(&self.served), true, now);
                 self.watches_due = true;
@@ -364,6 +414,9 @@ impl Driver {
             self.pending.remove(&unit);
             self.gone.insert(unit);
         }
+        if let Some(facts) = self.facts.news(&self.served) {
+            self.facts_due = Some(Box::new(facts));
+        }
         self.report.problems = self.engine.problems();
         self.report.inventory = self.engine.inventory_len() as u64;
         if self.told.as_ref() != Some(&self.report) {
@@ -374,7 +427,11 @@ impl Driver {
 
     fn has_report(&self) -> bool {
         let first_pass = !self.all_known && self.stored.is_some();
-        self.cluster.is_some() || !self.pending.is_empty() || !self.gone.is_empty() || first_pass
+        self.cluster.is_some()
+            || self.facts_due.is_some()
+            || !self.pending.is_empty()
+            || !self.gone.is_empty()
+            || first_pass
     }
 
     fn wake(&self) -> Instant {
@@ -390,12 +447,16 @@ impl Driver {
 
 fn next_report(
     cluster: &mut Option<ClusterReport>,
+    facts: &mut Option<Box<Facts>>,
     pending: &mut BTreeMap<UnitId, UnitReport>,
     gone: &mut BTreeSet<UnitId>,
     all_known: &mut bool,
 ) -> Option<ToHub> {
     if let Some(report) = cluster.take() {
         return Some(ToHub::Cluster(report));
+    }
+    if let Some(facts) = facts.take() {
+        return Some(ToHub::Facts(facts));
     }
     if let Some((_, report)) = pending.pop_first() {
         return Some(ToHub::Unit(report));

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{Bundle, ObjectEntry, ObjectOptions, ServiceAccount};
+use driftless_protocol::bundle::{Bundle, ServiceAccount};
+use driftless_reconcile::fill::Fill;
 use driftless_reconcile::step::{Action, Apply, Delete, Failure, Outcome, TakeOver};
-use driftless_reconcile::{edit, ownership, rules::Rules};
+use driftless_reconcile::{edit, ownership, retry, rules::Rules};
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -132,24 +133,20 @@ impl Context {
         if !self.may_act() {
             return Answer::Unknown;
         }
-        match self.api.apply(&actor, resource, &key.namespace, &key.name, &body, dry_run).await {
+        match self.api.apply(&actor, resource, &key.namespace, &key.name, &body.bytes, dry_run).await {
             Ok(object) => Answer::Object(object),
-            Err(error) => failed(&error, &key.name),
+            Err(error) => match &apply.fill {
+                Some(fill) if body.secret => hidden(&error, &key.name, fill),
+                _ => failed(&error, &key.name),
+            },
         }
     }
 
-    /// The bytes to send: those of the hub, hashed again, with the agent's named edits.
-    fn body(&self, apply: &Apply) -> Result<Vec<u8>, String> {
-        let entry = ObjectEntry {
-            key: apply.key.clone(),
-            api_version: apply.api_version.clone(),
-            blob: apply.blob,
-            handed_through: false,
-            options: ObjectOptions::default(),
-        };
-        let bytes = Bundle::object(&entry, &*self.stored.blobs)
+    /// The bytes to send: those of the hub, hashed again, filled, with the agent's named edits.
+    fn body(&self, apply: &Apply) -> Result<edit::Body, String> {
+        let bytes = Bundle::bytes(apply.blob, &*self.stored.blobs)
             .map_err(|e| format!("{} cannot be read from the ledger: {e}", apply.key))?;
-        edit::body(&bytes, &apply.edits).map_err(|e| format!("{} cannot be prepared: {e}", apply.key))
+        edit::prepare(apply, &bytes)
     }
 
     /// Makes other managers' fields ours, so that what leaves Git later leaves the cluster too. The patch is guarded by
@@ -209,11 +206,24 @@ fn not_served(kind: &str, group_or_version: &str) -> Answer {
 }
 
 fn failed(error: &ApiError, name: &str) -> Answer {
+    Answer::Failed(failure_of(error, name))
+}
+
+/// A failure whose words may quote a value of a Secret.
+fn hidden(error: &ApiError, name: &str, fill: &Fill) -> Answer {
+    let fields = match error {
+        ApiError::Refused { about: Some(about), .. } => about.fields.as_slice(),
+        _ => &[],
+    };
+    Answer::Failed(retry::hide(failure_of(error, name), fields, fill))
+}
+
+fn failure_of(error: &ApiError, name: &str) -> Failure {
     let mut failure = Failure { status: error.status(), message: error.to_string(), ..Failure::default() };
     if let ApiError::Refused { reason, retry_after, about, .. } = error {
         failure.reason.clone_from(reason);
         failure.retry_after = retry_after.map(|d| d.as_secs());
-        failure.about = about.clone().filter(|a| a != name);
+        failure.about = about.as_ref().and_then(|about| about.name.clone()).filter(|about| about != name);
     }
-    Answer::Failed(failure)
+    failure
 }

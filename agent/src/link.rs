@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftless_protocol::bundle::{Blobs, Reason};
+use driftless_protocol::facts::Facts;
 use driftless_protocol::head::Head;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::message::{AgentToHub, Hint};
@@ -47,6 +48,8 @@ pub enum FromHub {
 pub enum ToHub {
     /// The state of the agent as a whole.
     Cluster(ClusterReport),
+    /// What the cluster tells of itself.
+    Facts(Box<Facts>),
     /// The state of a unit.
     Unit(UnitReport),
     /// A unit is gone.
@@ -293,6 +296,7 @@ impl Link {
                 self.report = Some(report);
                 self.tell_cluster();
             }
+            ToHub::Facts(facts) => self.input(Input::Facts(facts)),
             ToHub::Unit(report) => self.input(Input::Unit(Box::new(report))),
             ToHub::UnitGone(unit) => self.input(Input::UnitGone(unit)),
             ToHub::UnitsKnown => self.input(Input::UnitsKnown),

@@ -14,6 +14,7 @@ use driftless_agent::identity::{self, Identity, IdentityError};
 use driftless_agent::ledger::Ledger;
 use driftless_agent::link::{self, FromHub, ToHub};
 use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused};
+use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{Digest, Generation, TokenId, UnitId};
 use driftless_protocol::message::{Hint, RejectCode};
 use driftless_protocol::quic::{Accepted, HubOptions, accept, close_rejected, hub_endpoint, stream, tls};
@@ -58,6 +59,7 @@ struct Store {
     offer: Option<Made>,
     units: BTreeMap<UnitId, UnitReport>,
     cluster: Option<ClusterReport>,
+    facts: Option<Facts>,
     reports_taken: u64,
     taken: Vec<Generation>,
     refused: Vec<String>,
@@ -298,6 +300,10 @@ async fn session(world: &Arc<World>, connection: &quinn::Connection) {
                     });
                     session.handle(now(), Input::ReportsStored { n });
                 }
+                Action::Facts { n, facts } => {
+                    world.with(|s| (s.facts, s.reports_taken) = (Some(*facts), n));
+                    session.handle(now(), Input::ReportsStored { n });
+                }
                 Action::UnitsGone { n, units } => {
                     world.with(|s| {
                         s.units.retain(|u, _| !units.contains(u));
@@ -409,8 +415,9 @@ async fn a_cluster_enrols_takes_bundles_and_reports_through_restarts_of_its_hub_
 
     agent.tell(report("apps", "one")).await;
     agent.tell(ToHub::Cluster(ClusterReport { leader: "agent-0".into(), ..ClusterReport::default() })).await;
+    agent.tell(ToHub::Facts(Box::new(Facts { kubernetes_version: "v1.36.0".into(), ..Facts::default() }))).await;
     agent.tell(ToHub::UnitsKnown).await;
-    world.until("reports", |s| s.units.len() == 1 && s.cluster.is_some()).await;
+    world.until("reports", |s| s.units.len() == 1 && s.cluster.is_some() && s.facts.is_some()).await;
     world.with(|s| s.hint = Some(Hint::Reconcile { unit: Some(unit("apps")) }));
     match within(agent.from_hub.recv()).await {
         Some(FromHub::Hint(hint)) => assert_eq!(hint, Hint::Reconcile { unit: Some(unit("apps")) }),

@@ -12,7 +12,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("driftless-protocol", &[]),
     ("driftless-render", &["driftless-cel", "driftless-protocol", "driftless-yaml", "driftless-subst"]),
     ("driftless-rollout", &["driftless-protocol"]),
-    ("driftless-reconcile", &["driftless-cel", "driftless-protocol"]),
+    ("driftless-reconcile", &["driftless-cel", "driftless-protocol", "driftless-subst", "driftless-yaml"]),
     ("driftless-source", &["driftless-protocol", "driftless-render"]),
     ("driftless-store", &["driftless-protocol"]),
     (
@@ -38,7 +38,7 @@ const PURE: &[(&str, &[&str])] = &[
     ),
     ("driftless-render", &["base64", "blake3", "flate2", "regex", "serde", "serde_json", "sha2", "thiserror"]),
     ("driftless-rollout", &["serde", "thiserror"]),
-    ("driftless-reconcile", &["base64", "blake3", "serde", "serde_json", "thiserror"]),
+    ("driftless-reconcile", &["base64", "blake3", "serde", "serde_json", "thiserror", "zeroize"]),
 ];
 
 /// What the sources of a pure crate may not name.

@@ -336,6 +336,10 @@ pub struct ClusterConfig {
     /// The weakest `substituteFrom` of units that have `postBuild`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
+    /// ConfigMaps, `namespace/name`, that the cluster's agent is set to tell (`facts.configMaps` of its chart): a unit that
+    /// needs one is held until it is told, instead of being filled in the cluster. Those of all and of one add up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expect_facts: Vec<String>,
 }
 
 /// Why a start file cannot be used.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use driftless_protocol::id::ClusterId;
+use driftless_protocol::facts::Facts;
+use driftless_protocol::id::{ClusterId, Digest};
 use driftless_protocol::quic::tls::HubIdentity;
 use driftless_protocol::signing::Signed;
 use driftless_protocol::trust::TrustDocument;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     pub(crate) wake: Wake,
     renders: RwLock<BTreeMap<ClusterId, Arc<ClusterRender>>>,
+    /// Facts of clusters as the store has them, with their digests.
+    facts: RwLock<BTreeMap<ClusterId, (Digest, Arc<Facts>)>>,
     plan: RwLock<Arc<Plan>>,
     /// Whether reports move the rollout.
     reports_matter: AtomicBool,
@@ -89,6 +92,7 @@ impl Shared {
             cache,
             wake: Wake::default(),
             renders: RwLock::default(),
+            facts: RwLock::default(),
             plan: RwLock::default(),
             reports_matter: AtomicBool::new(false),
             blocked: RwLock::default(),
@@ -109,8 +113,19 @@ impl Shared {
         self.wake.rollout.notify_one();
     }
 
-    /// Forgets the renders of clusters that are gone.
+    /// A cluster's facts, when those at hand have this digest.
+    pub(crate) fn facts_of(&self, cluster: ClusterId, digest: Digest) -> Option<Arc<Facts>> {
+        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        facts.get(&cluster).filter(|(known, _)| *known == digest).map(|(_, facts)| facts.clone())
+    }
+
+    pub(crate) fn put_facts(&self, cluster: ClusterId, digest: Digest, facts: Arc<Facts>) {
+        self.facts.write().unwrap_or_else(PoisonError::into_inner).insert(cluster, (digest, facts));
+    }
+
+    /// Forgets the renders and facts of clusters that are gone.
     pub(crate) fn keep_renders(&self, keep: impl Fn(ClusterId) -> bool) {
+        self.facts.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| keep(*id));
         self.renders.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| keep(*id));
     }
 

@@ -5,6 +5,7 @@
 //! | `GET /api/v1/status` | | [`FleetStatus`] |
 //! | `GET /api/v1/clusters` | | [`List`] of [`ClusterRow`] |
 //! | `GET /api/v1/clusters/{name}` | | [`ClusterDetail`] |
+//! | `GET /api/v1/clusters/{name}/facts` | | [`Facts`](crate::facts::Facts) |
 //! | `PATCH /api/v1/clusters/{name}` | [`ClusterChange`] | [`ClusterRow`] |
 //! | `DELETE /api/v1/clusters/{name}` | | [`Done`]: revoked for good |
 //! | `POST /api/v1/join-tokens` | [`JoinTokenRequest`] | [`JoinTokenCreated`] |

@@ -25,6 +25,7 @@ pub mod api;
 pub mod bundle;
 pub mod canonical;
 pub mod enroll;
+pub mod facts;
 pub mod guard;
 pub mod head;
 pub mod id;

@@ -6,6 +6,8 @@ pub const BUNDLE_OBJECTS: usize = 20_000;
 pub const BUNDLE_UNITS: usize = 10_000;
 /// Bytes of one object: etcd's default request limit.
 pub const OBJECT_BYTES: u64 = 1_572_864;
+/// Sources of variables of one unit: the agent watches each. Real units have up to five.
+pub const LATE_INPUTS: usize = 64;
 /// Raw bytes of a whole bundle, as the signed head declares them.
 pub const BUNDLE_RAW_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of a signed head: a few dozen revisions of a hundred bytes.

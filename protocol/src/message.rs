@@ -1,12 +1,15 @@
 //! What hub and agent say on the control stream. `WIRE.md` is normative; [`crate::wire`] holds the bytes.
 
+use crate::facts::Facts;
 use crate::id::{ClusterId, Digest, Generation, TransferId, UnitId};
 use crate::report::{ClusterReport, UnitReport};
 use crate::session::Ratchet;
 use crate::signing::Signed;
 
 /// The newest wire version this code speaks.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
+/// The first version with [`AgentToHub::Facts`].
+pub const FACTS_SINCE: u8 = 2;
 
 /// From agent to hub.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +50,13 @@ pub enum AgentToHub {
     SnapshotComplete {
         /// As above.
         n: u64,
+    },
+    /// What the cluster tells of itself, whole: since wire version [`FACTS_SINCE`].
+    Facts {
+        /// As above.
+        n: u64,
+        /// The newest state.
+        facts: Box<Facts>,
     },
     /// Asks for a new certificate for a new key made in the cluster.
     Renew {

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{ApprovedDelete, DriftMode, Reason};
+use crate::bundle::{ApprovedDelete, DriftMode, LateKind, Reason};
 use crate::id::{Digest, Generation, UnitId};
 use crate::object::ObjectKey;
 
@@ -94,8 +94,43 @@ pub struct UnitReport {
     /// them any more, so that it cannot delete what comes later.
     #[serde(default)]
     pub approved_deletes: Vec<ApprovedDelete>,
+    /// ConfigMaps and Secrets of the cluster its variables come from, weakest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputReport>,
+    /// Keyed digest over what its objects became with the values of `inputs`: equal or not is all it says. `None` where no
+    /// object has holes, or none is filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filled: Option<String>,
     /// Unix milliseconds, the agent's clock.
     pub observed_at: u64,
+}
+
+/// How a ConfigMap or Secret stands that a unit's variables come from. Never a value of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InputReport {
+    /// Which of the two.
+    pub kind: LateKind,
+    /// Its name, in the namespace of the unit.
+    pub name: String,
+    /// Whether it could be read.
+    pub status: InputStatus,
+    /// Why not, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// Whether an input could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum InputStatus {
+    /// Not tried yet.
+    Unread,
+    /// It was read.
+    Found,
+    /// It does not exist.
+    Missing,
+    /// It could not be read.
+    Failed,
 }
 
 /// Counts over a unit's objects.
@@ -291,6 +326,8 @@ pub mod reason {
     pub const FAILED: &str = "ReconciliationFailed";
     /// Waits for a `dependsOn`.
     pub const DEPENDENCY_NOT_READY: &str = "DependencyNotReady";
+    /// Waits for a ConfigMap or Secret of its `substituteFrom`, or for a value that fits.
+    pub const INPUT_NOT_READY: &str = "InputNotReady";
     /// Applied, waiting for health.
     pub const HEALTH_CHECK_PENDING: &str = "HealthCheckPending";
     /// Not healthy within the timeout.
@@ -358,6 +395,8 @@ impl UnitReport {
             contests: Vec::new(),
             held_deletes: Vec::new(),
             approved_deletes: Vec::new(),
+            inputs: Vec::new(),
+            filled: None,
             observed_at: 0,
         }
     }
@@ -414,6 +453,10 @@ impl UnitReport {
         }
         if let Some(waiting) = &mut self.waiting {
             cut(&mut waiting.on, text);
+        }
+        self.inputs.truncate(most);
+        for input in &mut self.inputs {
+            cut(&mut input.message, text);
         }
     }
 }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use common::{BlobMap, KUBE_UID, Made, START, cluster, make, sign_trust, signer, trust_document, trust_one};
+use driftless_protocol::facts::Facts;
 use driftless_protocol::head::Head;
 use driftless_protocol::id::{ClusterId, Digest, Generation, TransferId, UnitId};
-use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RefusalCode, RejectCode};
+use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RefusalCode, RejectCode, WIRE_VERSION, Welcome};
 use driftless_protocol::report::{ClusterReport, UnitReport};
 use driftless_protocol::session::agent::{self, Action as AgentAction, Input as AgentInput};
 use driftless_protocol::session::hub::{self, Action as HubAction, Input as HubInput};
@@ -55,6 +56,7 @@ struct World {
     /// The hub's store: survives its restarts.
     units: BTreeMap<UnitId, UnitReport>,
     cluster: Option<ClusterReport>,
+    facts: Vec<Facts>,
     reports_taken: u64,
     not_referenced: usize,
 }
@@ -88,6 +90,7 @@ impl World {
             fail_store: None,
             units: BTreeMap::new(),
             cluster: None,
+            facts: Vec::new(),
             reports_taken: 0,
             not_referenced: 0,
         }
@@ -156,6 +159,10 @@ impl World {
                 }
                 HubAction::UnitReports { n, reports } => {
                     self.units.extend(reports.into_iter().map(|r| (r.unit.clone(), r)));
+                    self.stored(n);
+                }
+                HubAction::Facts { n, facts } => {
+                    self.facts.push(*facts);
                     self.stored(n);
                 }
                 HubAction::UnitsGone { n, units } => {
@@ -231,13 +238,13 @@ impl World {
                     if self.hub.is_some()
                         && let Some(message) = self.agent.next_message(now)
                     {
-                        self.to_hub.push_back(message.encode(1).unwrap());
+                        self.to_hub.push_back(message.encode(WIRE_VERSION).unwrap());
                         return true;
                     }
                 }
                 1 => {
                     if let Some(message) = self.hub.as_mut().and_then(|hub| hub.next_message(now)) {
-                        self.to_agent.push_back(message.encode(1).unwrap());
+                        self.to_agent.push_back(message.encode(WIRE_VERSION).unwrap());
                         return true;
                     }
                 }
@@ -310,7 +317,7 @@ fn setup(ratchet: Option<Ratchet>) -> agent::Setup {
 }
 
 fn decode<M: Message>(frame: &[u8]) -> M {
-    let header = FrameHeader::parse::<M>(frame[..8].try_into().unwrap(), 1).unwrap();
+    let header = FrameHeader::parse::<M>(frame[..8].try_into().unwrap(), WIRE_VERSION).unwrap();
     M::decode(header.kind, &frame[8..]).unwrap()
 }
 
@@ -629,7 +636,7 @@ fn the_hub_rejects_who_is_not_who_it_says() {
 #[test]
 fn versions_skew_without_harm() {
     let now = Now { unix_ms: START * 1000, mono_ms: 0 };
-    for (wire_max, expected) in [(0, None), (1, Some(1)), (7, Some(1))] {
+    for (wire_max, expected) in [(0, None), (1, Some(1)), (2, Some(2)), (7, Some(2))] {
         let mut hub = hub::Session::new(now, hub_setup());
         let AgentToHub::Hello(mut hello) = first_message() else { panic!("not a hello") };
         hello.wire_max = wire_max;
@@ -779,6 +786,37 @@ fn reports_end_as_the_newest_state_through_restarts_of_both_sides() {
     world.agent_in(AgentInput::UnitsKnown);
     world.run();
     assert_eq!(world.units.keys().cloned().collect::<Vec<_>>(), [unit(1)]);
+}
+
+#[test]
+fn facts_are_told_when_they_change_and_after_each_greeting() {
+    let facts = |version: &str| Facts { kubernetes_version: version.into(), ..Facts::default() };
+    let mut world = World::new();
+    world.agent_in(AgentInput::Facts(Box::new(facts("v1.35.0"))));
+    world.agent_in(AgentInput::Facts(Box::new(facts("v1.36.0"))));
+    world.connect();
+    world.run();
+    assert_eq!(world.facts, [facts("v1.36.0")], "the newest wins");
+    world.agent_in(AgentInput::Facts(Box::new(facts("v1.36.0"))));
+    world.run();
+    assert_eq!(world.facts.len(), 1, "nothing new is not told");
+    world.agent_in(AgentInput::Facts(Box::new(facts("v1.36.1"))));
+    world.run();
+    assert_eq!(world.facts.last(), Some(&facts("v1.36.1")));
+    world.connect();
+    world.run();
+    assert_eq!(world.facts.len(), 3, "told again in each session");
+
+    // A hub of version 1 does not know the message.
+    let now = Now { unix_ms: START * 1000, mono_ms: 0 };
+    let mut agent = agent::Session::new(setup(None));
+    let nothing = |_: &Digest| None;
+    agent.handle(now, AgentInput::Facts(Box::new(facts("v1.36.0"))), &nothing);
+    agent.handle(now, AgentInput::Connected { session: 1 }, &nothing);
+    assert!(matches!(agent.next_message(now), Some(AgentToHub::Hello(_))));
+    let welcome = Welcome { wire: 1, hub_version: "old".into(), session: 1, reports_taken: 0 };
+    agent.handle(now, AgentInput::Message(HubToAgent::Welcome(welcome)), &nothing);
+    assert!(agent.next_message(now).is_none());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use common::{cluster, sign_trust, trust_document};
 use driftless_protocol::bundle::Reason;
 use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused, EnrollRequest};
+use driftless_protocol::facts::{FACTS_BYTES, Facts};
 use driftless_protocol::id::{Digest, Generation, KeyId, TokenId, TransferId, UnitId, UnitKind, hex};
 use driftless_protocol::message::{
     AgentToHub, Hello, Hint, HubToAgent, Need, Offer, RefusalCode, Refused, RejectCode, Welcome,
@@ -96,6 +97,17 @@ fn agent_messages() -> Vec<(&'static str, AgentToHub)> {
     ]
 }
 
+/// What wire version 2 added.
+fn newer_messages() -> Vec<(&'static str, AgentToHub)> {
+    let facts = Facts {
+        kubernetes_version: "v1.36.3".into(),
+        apis: vec!["apps/v1/Deployment".into(), "v1/Pod".into()],
+        config_maps: [("flux-system/settings".to_owned(), [("region".to_owned(), "north".to_owned())].into())].into(),
+        not_told: [("flux-system/other".to_owned(), "it does not exist".to_owned())].into(),
+    };
+    vec![("facts", AgentToHub::Facts { n: 11, facts: Box::new(facts) })]
+}
+
 fn hub_messages() -> Vec<(&'static str, HubToAgent)> {
     vec![
         (
@@ -144,20 +156,25 @@ fn enroll_answers() -> Vec<(&'static str, EnrollAnswer)> {
 }
 
 fn decode<M: Message>(frame: &[u8]) -> Result<M, WireError> {
+    decode_as(frame, 1)
+}
+
+fn decode_as<M: Message>(frame: &[u8], wire: u8) -> Result<M, WireError> {
     let header: &[u8; 8] = frame.first_chunk().unwrap();
-    let header = FrameHeader::parse::<M>(header, 1)?;
+    let header = FrameHeader::parse::<M>(header, wire)?;
     M::decode(header.kind, &frame[8..])
 }
 
 /// The bytes are those of the committed file, and decode to the message. `UPDATE_VECTORS=1` writes missing files only:
 /// a released vector never changes.
 fn golden<M: Message + PartialEq + Debug>(name: &str, message: &M) {
-    let frame = golden_bytes(name, &message.encode(1).unwrap());
+    let frame = golden_bytes("v1", name, &message.encode(1).unwrap());
     assert_eq!(&decode::<M>(&frame).unwrap(), message, "{name}");
 }
 
-fn golden_bytes(name: &str, encoded: &[u8]) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/v1").join(format!("{name}.hex"));
+fn golden_bytes(version: &str, name: &str, encoded: &[u8]) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(version);
+    let path = folder.join(format!("{name}.hex"));
     if !path.exists() && std::env::var_os("UPDATE_VECTORS").is_some() {
         let lines: Vec<String> = encoded.chunks(32).map(hex).collect();
         std::fs::write(&path, lines.join("\n") + "\n").unwrap();
@@ -182,14 +199,23 @@ fn every_message_has_the_bytes_of_its_vector() {
         golden(name, &answer);
     }
     golden("transfer", &TransferHeader { transfer: TransferId(9), blobs: 2, raw_length: 1000 });
-    let request = golden_bytes("enroll-request", &enroll_request().encode(1).unwrap());
+    let request = golden_bytes("v1", "enroll-request", &enroll_request().encode(1).unwrap());
     let read = decode::<EnrollRequest>(&request).unwrap();
     assert_eq!(read.secret.expose(), enroll_request().secret.expose());
     assert_eq!((read.csr, read.token), (enroll_request().csr, enroll_request().token));
 
+    for (name, message) in newer_messages() {
+        let frame = golden_bytes("v2", name, &message.encode(2).unwrap());
+        assert_eq!(decode_as::<AgentToHub>(&frame, 2).unwrap(), message, "{name}");
+        assert!(matches!(decode_as::<AgentToHub>(&frame, 1), Err(WireError::Version { found: 2, expected: 1 })));
+    }
+
     // Every frame type has at least one vector.
-    let mut seen: Vec<u8> = std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/v1"))
-        .unwrap()
+    let mut seen: Vec<u8> = ["v1", "v2"]
+        .iter()
+        .flat_map(|v| {
+            std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(v)).unwrap()
+        })
         .map(|entry| {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
             u8::from_str_radix(&text[2..4], 16).unwrap()
@@ -203,7 +229,7 @@ fn every_message_has_the_bytes_of_its_vector() {
 /// All frames a peer may send, as seeds for mutation.
 fn corpus() -> Vec<Vec<u8>> {
     let mut frames: Vec<Vec<u8>> = Vec::new();
-    frames.extend(agent_messages().iter().map(|(_, m)| m.encode(1).unwrap()));
+    frames.extend(agent_messages().iter().chain(&newer_messages()).map(|(_, m)| m.encode(1).unwrap()));
     frames.extend(hub_messages().iter().map(|(_, m)| m.encode(1).unwrap()));
     frames.extend(enroll_answers().iter().map(|(_, m)| m.encode(1).unwrap()));
     frames.push(enroll_request().encode(1).unwrap());
@@ -324,6 +350,14 @@ fn each_limit_passes_and_one_more_does_not() {
     check("signatures, none", &signatures(1), &signatures(0));
     let chain = |n: usize| HubToAgent::Renewed { chain: vec![vec![1; 600]; n] };
     check("chain", &chain(limits::CHAIN), &chain(limits::CHAIN + 1));
+
+    let facts = |bytes: usize| {
+        let mut facts = Facts::default();
+        let empty = facts.to_bytes().len();
+        facts.kubernetes_version = "v".repeat(bytes - empty);
+        AgentToHub::Facts { n: u64::MAX, facts: Box::new(facts) }
+    };
+    check("facts", &facts(FACTS_BYTES), &facts(FACTS_BYTES + 1));
 
     let header = |raw_length| TransferHeader { transfer: TransferId(1), blobs: 1, raw_length };
     check("raw length", &header(limits::TRANSFER_RAW_BYTES), &header(limits::TRANSFER_RAW_BYTES + 1));

@@ -13,6 +13,7 @@ use driftless_protocol::report::{DriftClass, FieldDrift, LIST_LIMIT};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::fill::Hidden;
 use crate::fold;
 use crate::ignore;
 use crate::mark::Mark;
@@ -43,21 +44,28 @@ impl Overlay {
         self.0.keys().map(|path| &**path)
     }
 
-    /// Where an answer differs from what was declared.
+    /// Where an answer differs from what was declared. `secret`: paths may hold values of Secrets (as keys of maps and list
+    /// items), so only their marks are kept.
     #[must_use]
-    pub fn between(declared: &Value, answer: &Value, rules: &Rules) -> Self {
+    pub fn between(declared: &Value, answer: &Value, secret: bool, rules: &Rules) -> Self {
         let mut paths = BTreeMap::new();
         walk::differences(declared, answer, &identity(answer), &mut |path, _, answered| {
             if paths.len() < OVERLAY_LIMIT {
-                paths.insert(path.shown().into(), value_mark(answered, rules));
+                let name = if secret { path_mark(path, rules).into() } else { path.shown().into() };
+                paths.insert(name, value_mark(answered, rules));
             }
         });
         Self(paths)
     }
 
     fn explains(&self, path: &Path, live: Option<&Value>, rules: &Rules) -> bool {
-        self.0.get(path.shown()).is_some_and(|mark| *mark == value_mark(live, rules))
+        let known = self.0.get(path.shown()).or_else(|| self.0.get(path_mark(path, rules).as_str()));
+        known.is_some_and(|mark| *mark == value_mark(live, rules))
     }
+}
+
+fn path_mark(path: &Path, rules: &Rules) -> String {
+    format!("#{}", Mark::of_bytes(&rules.hash_key, path.shown().as_bytes()))
 }
 
 /// What the last apply of an object left behind.
@@ -76,9 +84,10 @@ pub struct Baseline {
 
 impl Baseline {
     /// The baseline after an answer. `declared` is what was sent, edits made; `owned` comes from folding the answer.
+    /// `secret` as for [`Overlay::between`].
     #[must_use]
-    pub fn new(desired: Mark, owned: Mark, declared: &Value, answer: &Value, rules: &Rules) -> Self {
-        let overlay = Overlay::between(declared, answer, rules);
+    pub fn new(desired: Mark, owned: Mark, declared: &Value, answer: &Value, secret: bool, rules: &Rules) -> Self {
+        let overlay = Overlay::between(declared, answer, secret, rules);
         Self { desired, owned, overlay: (!overlay.is_empty()).then(|| Box::new(overlay)) }
     }
 }
@@ -107,6 +116,8 @@ pub struct Context<'a> {
     pub ignore: &'a [String],
     /// What people added is no drift.
     pub merge: bool,
+    /// What a value of a Secret went into; neither side of such a field is shown.
+    pub hidden: &'a Hidden,
     /// Settings.
     pub rules: &'a Rules,
 }
@@ -115,20 +126,39 @@ pub struct Context<'a> {
 /// added. At most [`LIST_LIMIT`].
 #[must_use]
 pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'_>) -> Vec<FieldDrift> {
-    let Context { overlay, autoscaled, ignore, merge, rules } = *context;
+    let Context { overlay, autoscaled, ignore, merge, hidden, rules } = *context;
     let ignored = |path: &Path| !ignore.is_empty() && ignore::covers(ignore, path, live);
     let writers = Writers::of(live, autoscaled, rules);
     let secret = key.group.is_empty() && key.kind == "Secret";
+    let in_secret = |path: &Path| secret && !path.shown().starts_with("metadata.labels");
     let mut out = Vec::new();
+    let shown_path = |path: &Path| match hidden {
+        Hidden::Nothing => path.shown().to_owned(),
+        _ => {
+            let raw = path.raw();
+            let keys = hidden.shown_keys(&raw, declared);
+            let mut shown = walk::shown(raw.get(..keys).unwrap_or_default());
+            if keys < raw.len() {
+                shown.push_str(".(hidden)");
+            }
+            shown
+        }
+    };
+    // A pointer spells the same keys.
+    let pointer = |path: &Path| {
+        let raw = path.raw();
+        (hidden.shown_keys(&raw, declared) == raw.len()).then(|| ignore::pointer(path, live)).flatten()
+    };
     walk::differences(declared, live, &identity(live), &mut |path, want, have| {
         let explained = overlay.is_some_and(|overlay| overlay.explains(path, have, rules));
         if out.len() < LIST_LIMIT && !explained && !ignored(path) {
-            let shown = |value: &Value| show(value, path.shown(), secret, rules);
+            let hide = in_secret(path) || !hidden.shows(&path.raw(), want);
+            let shown = |value: &Value| show(value, hide, rules);
             let (manager, at, class) = writers.who(&path.raw(), have.is_none());
             out.push(FieldDrift {
                 key: key.clone(),
-                path: path.shown().to_owned(),
-                pointer: ignore::pointer(path, live),
+                path: shown_path(path),
+                pointer: pointer(path),
                 desired: Some(shown(want)),
                 live: have.map(shown),
                 manager,
@@ -147,10 +177,10 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
             let (manager, at, class) = writers.who(&path.raw(), false);
             out.push(FieldDrift {
                 key: key.clone(),
-                path: path.shown().to_owned(),
-                pointer: ignore::pointer(path, live),
+                path: shown_path(path),
+                pointer: pointer(path),
                 desired: None,
-                live: Some(show(value, path.shown(), secret, rules)),
+                live: Some(show(value, in_secret(path), rules)),
                 manager,
                 at,
                 class,
@@ -252,10 +282,10 @@ impl<'a> Writers<'a> {
     }
 }
 
-/// A value for a report: JSON, shortened; in a Secret a keyed digest, but for labels.
-fn show(value: &Value, path: &str, secret: bool, rules: &Rules) -> String {
+/// A value for a report: JSON, shortened; a keyed digest of what is not to be seen.
+fn show(value: &Value, hide: bool, rules: &Rules) -> String {
     let mut text = walk::text(value);
-    if secret && !path.starts_with("metadata.labels") {
+    if hide {
         let mark = Mark::of_bytes(&rules.hash_key, text.as_bytes()).to_string();
         return format!("digest:{}", &mark[..12]);
     }

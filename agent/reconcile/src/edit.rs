@@ -1,11 +1,52 @@
-//! The agent's own edits of the hub's bytes: each named, none silent.
+//! What the agent makes of the hub's bytes: holes filled, and its own edits, each named, none silent.
 
 use base64::Engine as _;
 use driftless_protocol::canonical::{self, CanonicalError};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
+use crate::fill::{Fill, Filled};
 use crate::ignore;
-use crate::step::Edit;
+use crate::step::{Apply, Edit};
+
+/// What is sent for an apply.
+#[derive(Debug)]
+pub struct Body {
+    /// Canonical JSON.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// A value of a Secret went into it: what the API server says of it may quote that.
+    pub secret: bool,
+}
+
+/// Finishes and edits the bytes of an apply.
+///
+/// # Errors
+/// Why it cannot be sent, for people; never with a value that was filled in.
+pub fn prepare(apply: &Apply, hub: &[u8]) -> Result<Body, String> {
+    let Some(fill) = &apply.fill else {
+        let bytes = body(hub, &apply.edits).map_err(|e| format!("{} cannot be prepared: {e}", apply.key))?;
+        return Ok(Body { bytes: Zeroizing::new(bytes), secret: false });
+    };
+    let Filled { bytes, secret } = fill.object(&apply.key, &apply.api_version, hub).map_err(|e| e.to_string())?;
+    let bytes = body(&bytes, &apply.edits).map_err(|_| format!("{} cannot be prepared once filled in", apply.key))?;
+    Ok(Body { bytes: Zeroizing::new(bytes), secret })
+}
+
+/// The declared object as a value, finished and edited; `None` where it cannot be.
+#[must_use]
+pub fn declared(
+    hub: &[u8],
+    (key, api_version): (&driftless_protocol::object::ObjectKey, &str),
+    fill: Option<&Fill>,
+    edits: &[Edit],
+) -> Option<Value> {
+    let mut object = match fill {
+        Some(fill) => serde_json::from_slice(&fill.object(key, api_version, hub).ok()?.bytes).ok()?,
+        None => serde_json::from_slice(hub).ok()?,
+    };
+    edit(&mut object, edits);
+    Some(object)
+}
 
 /// The bytes to apply: the hub's, with these edits made. Canonical again.
 ///

@@ -10,6 +10,7 @@ mod contests;
 mod deletes;
 mod input;
 mod judge;
+mod late;
 mod need;
 mod observe;
 mod recheck;
@@ -27,8 +28,9 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::UnitReport;
 
 use self::state::{Ix, Kind, Obj, Slot, UnitIx};
+use crate::fill::InputState;
 use crate::health::Asked;
-use crate::input::{GroupKind, Millis, Wanted};
+use crate::input::{GroupKind, InputRef, Millis, Wanted};
 use crate::inventory::{Inventory, InventoryError};
 use crate::rules::Rules;
 use crate::step::{Step, StepId};
@@ -60,6 +62,8 @@ pub struct Engine {
     by_unit: BTreeMap<Arc<UnitId>, UnitIx>,
     kinds: BTreeMap<GroupKind, Kind>,
     discovered: bool,
+    /// What is known of the ConfigMaps and Secrets units take variables from.
+    inputs: BTreeMap<InputRef, InputState>,
     /// Workloads an autoscaler targets, by the autoscaler.
     autoscalers: BTreeMap<ObjectKey, ObjectKey>,
     /// The workloads in [`Self::autoscalers`].
@@ -123,6 +127,7 @@ impl Engine {
             by_unit: BTreeMap::new(),
             kinds: BTreeMap::new(),
             discovered: false,
+            inputs: BTreeMap::new(),
             autoscalers: BTreeMap::new(),
             scaled: BTreeSet::new(),
             unstored: BTreeSet::new(),

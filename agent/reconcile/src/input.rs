@@ -1,6 +1,6 @@
 //! What the engine is told.
 
-use driftless_protocol::bundle::{Index, UnitBody};
+use driftless_protocol::bundle::{Index, LateKind, ServiceAccount, UnitBody};
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::Generation;
 use driftless_protocol::object::ObjectKey;
@@ -59,6 +59,19 @@ pub struct Wanted {
     pub version: Option<String>,
     /// Only objects that carry [`UNIT_LABEL`](driftless_protocol::marks::UNIT_LABEL); else all of the kind (autoscalers).
     pub owned_only: bool,
+}
+
+/// A ConfigMap or Secret that a unit's variables come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InputRef {
+    /// Who reads it: the unit's account; `None`: the applier.
+    pub account: Option<ServiceAccount>,
+    /// Which of the two.
+    pub kind: LateKind,
+    /// The namespace of the unit.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What a watch saw.

@@ -14,6 +14,7 @@
 //! | module | question it answers |
 //! |---|---|
 //! | [`ownership`] | which fields does which manager own, and what identifies a list item |
+//! | [`fill`] | what does an object become with the values only the cluster has |
 //! | [`fold`] | what is worth remembering of a live object |
 //! | [`drift`] | which fields differ from what was applied, and who says so |
 //! | [`contest`] | does another manager keep changing it back, and how is that damped |
@@ -30,6 +31,7 @@ pub mod contest;
 pub mod drift;
 pub mod edit;
 pub mod engine;
+pub mod fill;
 pub mod fold;
 pub mod health;
 pub mod ignore;

@@ -73,6 +73,8 @@ pub enum Need {
     Nothing,
     /// Its kind must be listed first.
     Listing,
+    /// A value that only the cluster has and that is not there; see the unit.
+    Input,
     /// It is being deleted; it is made anew once it is gone.
     Gone,
     /// An apply.

@@ -2,6 +2,7 @@
 
 use driftless_protocol::object::ObjectKey;
 
+use crate::fill::Fill;
 use crate::input::Millis;
 use crate::step::Failure;
 
@@ -37,6 +38,9 @@ const MISSED_EVENT: Millis = 60_000;
 /// Classes a failure.
 #[must_use]
 pub fn class(failure: &Failure) -> Class {
+    if let Some(class) = failure.class {
+        return class;
+    }
     let message = failure.message.as_str();
     match failure.status {
         Some(429) => Class::Throttled,
@@ -93,6 +97,35 @@ pub fn next(
         Class::Immutable => interval,
     };
     now.saturating_add(pause)
+}
+
+/// A failure of an object that values of Secrets went into, with the API server's words taken out where they may quote the
+/// object. `fields`: the paths it complains of.
+#[must_use]
+pub fn hide(mut failure: Failure, fields: &[String], fill: &Fill) -> Failure {
+    let class = class(&failure);
+    failure.class = Some(class);
+    let quotes = match class {
+        // Of accounts, kinds, namespaces and load; nothing of the object but its name.
+        Class::Throttled | Class::Conflict | Class::Forbidden | Class::NamespaceMissing | Class::NotServed => false,
+        Class::Unavailable => failure.status.is_some(),
+        Class::Refused | Class::Immutable => true,
+    };
+    if !quotes {
+        failure.message = fill.scrub(&failure.message);
+        return failure;
+    }
+    let status = failure.status.map(|s| s.to_string()).unwrap_or_default();
+    let at = match fields {
+        [] => String::new(),
+        fields => format!(" at {}", fill.scrub(&fields.join(", "))),
+    };
+    failure.message = format!(
+        "{status} {}{at}; its words are not shown, as they may quote values of Secret {}",
+        failure.reason,
+        fill.secrets()
+    );
+    failure
 }
 
 /// Stable reason code and message of a failure, for the object's report.

@@ -1,11 +1,15 @@
 //! What the engine asks its caller to do, and what the caller answers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use driftless_protocol::bundle::{BlobRef, ServiceAccount};
 use driftless_protocol::id::UnitId;
 use driftless_protocol::object::ObjectKey;
 use serde_json::Value;
+
+use crate::fill::Fill;
+use crate::retry::Class;
 
 /// A step, for as long as the engine lives. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,7 +68,9 @@ pub struct Apply {
     pub api_version: String,
     /// Its bytes as the hub sent them.
     pub blob: BlobRef,
-    /// What the agent changes in them, by [`crate::edit::body`]. Empty: apply the bytes as they are.
+    /// Fills its holes; `None`: it has none. The bytes to send come from [`crate::edit::prepare`].
+    pub fill: Option<Arc<Fill>>,
+    /// What the agent changes in them, after filling. Empty: nothing.
     pub edits: Vec<Edit>,
     /// Who writes; `None`: the applier.
     pub account: Option<ServiceAccount>,
@@ -173,4 +179,6 @@ pub struct Failure {
     pub about: Option<String>,
     /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
+    /// Its class where `message` is not the API server's own, which might quote a value of a Secret.
+    pub class: Option<Class>,
 }

@@ -40,6 +40,16 @@ impl Path {
     }
 }
 
+/// A path in the form people read.
+#[must_use]
+pub fn shown(raw: &[&str]) -> String {
+    let mut out = String::new();
+    for key in raw {
+        push_shown(&mut out, key);
+    }
+    out
+}
+
 /// Appends a raw key in the form people read.
 fn push_shown(shown: &mut String, raw: &str) {
     if let Some(name) = raw.strip_prefix("f:") {

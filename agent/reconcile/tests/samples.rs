@@ -6,6 +6,7 @@
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{DriftClass, FieldDrift};
 use driftless_reconcile::drift::{Baseline, Context, diff};
+use driftless_reconcile::fill::Hidden;
 use driftless_reconcile::fold::{Folded, fold};
 use driftless_reconcile::health::Health;
 use driftless_reconcile::mark::Mark;
@@ -29,15 +30,21 @@ fn folded(live: &Value) -> Folded {
 }
 
 fn baseline(declared: &Value, answer: &Value) -> Baseline {
-    Baseline::new(Mark::NONE, folded(answer).owned, declared, answer, &rules())
+    Baseline::new(Mark::NONE, folded(answer).owned, declared, answer, false, &rules())
 }
 
 fn drift(declared: &Value, answer: &Value, live: &Value) -> Vec<FieldDrift> {
     let key = ObjectKey::of(declared).expect("a key");
     let baseline = baseline(declared, answer);
     let rules = rules();
-    let context =
-        Context { overlay: baseline.overlay.as_deref(), autoscaled: false, ignore: &[], merge: false, rules: &rules };
+    let context = Context {
+        overlay: baseline.overlay.as_deref(),
+        autoscaled: false,
+        ignore: &[],
+        merge: false,
+        hidden: &Hidden::Nothing,
+        rules: &rules,
+    };
     diff(&key, declared, live, &context)
 }
 

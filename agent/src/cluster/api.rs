@@ -129,8 +129,8 @@ pub enum ApiError {
         message: String,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
-        /// `details.name` of the Status: which object it speaks of.
-        about: Option<String>,
+        /// `details` of the Status, where there are any.
+        about: Option<Box<About>>,
     },
     /// It did not answer in time.
     #[error("no answer from the API server within {} s", .0.as_secs())]
@@ -141,6 +141,15 @@ pub enum ApiError {
     /// Its answer could not be read.
     #[error("the API server's answer cannot be read: {0}")]
     Answer(String),
+}
+
+/// What a refusal is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The name of the object it speaks of.
+    pub name: Option<String>,
+    /// The fields its causes complain of.
+    pub fields: Vec<String>,
 }
 
 impl ApiError {
@@ -365,7 +374,11 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, bytes: &[u8]) -> A
         let body = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).trim().to_owned();
         if body.is_empty() { status.to_string() } else { format!("{status}: {body}") }
     });
-    let about = parsed.as_ref().and_then(|v| v.pointer("/details/name")).and_then(Value::as_str).map(str::to_owned);
+    let name = parsed.as_ref().and_then(|v| v.pointer("/details/name")).and_then(Value::as_str).map(str::to_owned);
+    let causes = parsed.as_ref().and_then(|v| v.pointer("/details/causes")).and_then(Value::as_array);
+    let fields: Vec<String> =
+        causes.into_iter().flatten().filter_map(|c| c.get("field")?.as_str().map(str::to_owned)).collect();
+    let about = (name.is_some() || !fields.is_empty()).then(|| Box::new(About { name, fields }));
     ApiError::Refused {
         status: status.as_u16(),
         reason: text("reason").unwrap_or_default(),

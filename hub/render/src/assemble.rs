@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{
-    ApprovedDelete, BlobRef, DriftMode, FORMAT, Index, IndexUnit, ObjectEntry, SuspendedBy, UnitBody, UnitState,
-    Withheld, raw_total,
+    ApprovedDelete, BlobRef, DriftMode, FORMAT, Index, IndexUnit, LATE_FORMAT, ObjectEntry, SuspendedBy, UnitBody,
+    UnitState, Withheld, raw_total,
 };
 use driftless_protocol::canonical::{self, CanonicalError};
 use driftless_protocol::head::SourceRevision;
@@ -85,7 +85,7 @@ pub fn assemble(
             RenderState::Held { why } => UnitState::Held { reason: why.reason() },
             RenderState::Full { objects: rendered_objects, withheld } => {
                 let body = UnitBody {
-                    format: FORMAT,
+                    format: if unit.late.is_some() { LATE_FORMAT } else { FORMAT },
                     id: unit.id.clone(),
                     source: unit.source.clone(),
                     path: unit.path.clone(),
@@ -97,6 +97,7 @@ pub fn assemble(
                             key: o.key.clone(),
                             api_version: o.api_version.clone(),
                             blob: BlobRef { digest: o.digest, len: o.bytes.len() as u64 },
+                            holes: o.holes.clone(),
                             handed_through: o.handed_through,
                             options: o.options.clone(),
                         })
@@ -108,6 +109,7 @@ pub fn assemble(
                             reason: crate::report::reason(w.code, &w.message, Some(&w.origin)),
                         })
                         .collect(),
+                    late: unit.late.clone(),
                 };
                 for object in rendered_objects {
                     objects.entry(object.digest).or_insert_with(|| object.bytes.clone());

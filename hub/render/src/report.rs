@@ -143,16 +143,19 @@ codes! {
     ///
     /// Let each Kustomization be defined in one place, above what it applies.
     UnitCycle = Error,
-    /// `substituteFrom` names an object that Git does not hold in plain: the unit is held.
+    /// `substituteFrom` names a ConfigMap that the hub's configuration says the cluster tells, and that it has not told: the
+    /// unit is held.
     ///
-    /// Add the ConfigMap to Git, or tell this command what the cluster has: `--facts FILE` (`--facts-template FILE` writes
-    /// one to fill in).
+    /// Let the agent tell it (`facts.configMaps` of its chart), or tell this command what the cluster has: `--facts FILE`
+    /// (`--facts-template FILE` writes one to fill in).
     SubstitutionInputMissing = Error,
-    /// `substituteFrom` names an optional object that Git does not hold: rendered without it. Should the cluster have one,
-    /// Flux would use it.
+    /// `substituteFrom` names an object that only the cluster has: the agent reads it there and fills the values in.
+    SubstitutionInputLate = Info,
+    /// What an object is called, or the definition of another unit, needs a value that only the cluster has: it is not sent.
     ///
-    /// Tell this command what the cluster has: `--facts FILE`.
-    SubstitutionInputSkipped = Warning,
+    /// Give the variable a value in Git, or by a cluster fact; or let the other unit name the Secret in its own
+    /// `substituteFrom`.
+    HoleRefused = Error,
     /// Substitution failed: an undefined variable, bad syntax, or a result that is no YAML. The unit is held, as with Flux.
     ///
     /// Define the variable, give it a default (`${NAME:-value}`), or write `$${...}` where no variable is meant.

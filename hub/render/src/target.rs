@@ -1,9 +1,10 @@
 //! What rendering may see besides files: which cluster, which root, which sources, which variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+pub use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{ClusterName, Revision};
 use serde::{Deserialize, Serialize};
 
@@ -370,18 +371,6 @@ impl RootSpec {
     }
 }
 
-/// What the hub knows of a live cluster, as far as rendering may depend on it: a message with a digest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Facts {
-    /// `v1.36.3`; empty when not known.
-    pub kubernetes_version: String,
-    /// Served `group/version/Kind`s, sorted.
-    pub apis: Vec<String>,
-    /// Allow-listed ConfigMaps, `namespace/name` to data.
-    pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
-}
-
 /// For whom to render.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -393,13 +382,21 @@ pub struct Target {
     pub variables: BTreeMap<String, String>,
     /// What the cluster told; `None` before it did.
     pub facts: Option<Facts>,
+    /// ConfigMaps, `namespace/name`, that the cluster is configured to tell: a unit that needs one waits for it.
+    pub expected_facts: BTreeSet<String>,
 }
 
 impl Target {
     /// A target with the default root pattern and nothing else.
     #[must_use]
     pub fn new(cluster: ClusterName) -> Self {
-        Self { cluster, root: RootSpec::default(), variables: BTreeMap::new(), facts: None }
+        Self {
+            cluster,
+            root: RootSpec::default(),
+            variables: BTreeMap::new(),
+            facts: None,
+            expected_facts: BTreeSet::new(),
+        }
     }
 }
 

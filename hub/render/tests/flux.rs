@@ -692,50 +692,42 @@ fn a_variable_without_value_holds_the_unit() {
 }
 
 #[test]
-fn inputs_only_the_cluster_has_hold_the_unit_unless_optional_or_told_as_facts() {
-    let more = "postBuild:\n  substituteFrom:\n  - {kind: ConfigMap, name: facts}\n  - {kind: Secret, name: none, optional: true}\n";
+fn a_unit_waits_for_a_fact_that_its_cluster_is_to_tell_and_holds_its_children() {
+    let more = "postBuild:\n  substituteFrom:\n  - {kind: ConfigMap, name: facts}\n";
     let files = [
-        ("clusters/c/web.yaml", &*unit("web", more)),
-        ("apps/web/a.yaml", &*config("a").replace("k: v", "k: '${region:=nowhere}'")),
+        ("clusters/c/all.yaml", &*unit("all", more)),
+        ("apps/all/a.yaml", &*config("a").replace("k: v", "k: '${region:=nowhere}'")),
+        ("apps/all/web.yaml", &*unit("web", "")),
+        ("apps/web/b.yaml", &*config("b")),
     ];
-    let rendered = check(
-        &files,
-        "
-        flux-system/flux-system
-        flux-system/web held SubstitutionInputMissing clusters/c/web.yaml:13
-        ",
-    );
-    problem(&rendered, "substituteFrom needs ConfigMap flux-system/facts, which only the cluster has");
-    let mut facts = Facts::default();
-    facts.config_maps.insert("flux-system/facts".into(), [("region".to_owned(), "north".to_owned())].into());
+    let expecting = || Target { expected_facts: ["flux-system/facts".to_owned()].into(), ..target() };
     let rendered = check_with(
         &files,
-        &Target { facts: Some(facts), ..target() },
+        &expecting(),
         "
-        flux-system/flux-system
-        flux-system/web
-          ConfigMap default/a
-          ! SubstitutionInputSkipped clusters/c/web.yaml:14
-        ",
-    );
-    assert!(json(&rendered, "a").contains("north"));
-}
-
-#[test]
-fn a_held_parent_lists_its_children_as_held() {
-    check(
-        &[
-            ("clusters/c/all.yaml", &unit("all", "postBuild: {substituteFrom: [{kind: Secret, name: s}]}")),
-            ("apps/all/web.yaml", &unit("web", "")),
-            ("apps/web/a.yaml", &config("a")),
-        ],
-        "
-        flux-system/all held SubstitutionInputMissing clusters/c/all.yaml:11
+        flux-system/all held SubstitutionInputMissing clusters/c/all.yaml:13
         flux-system/flux-system
         flux-system/web held ParentHeld apps/all/web.yaml:1
         not whole
         ",
     );
+    problem(&rendered, "waiting for fact ConfigMap flux-system/facts");
+    let mut facts = Facts::default();
+    facts.config_maps.insert("flux-system/facts".into(), [("region".to_owned(), "north".to_owned())].into());
+    let all = "
+        flux-system/all
+          ConfigMap default/a
+        flux-system/flux-system
+        flux-system/web
+          ConfigMap default/b
+        ";
+    let rendered = check_with(&files, &Target { facts: Some(facts), ..expecting() }, all);
+    assert!(json(&rendered, "a").contains("north"));
+    // Told that it is not there: then the agent waits for it, or finds it.
+    let mut facts = Facts::default();
+    facts.not_told.insert("flux-system/facts".into(), "it does not exist".into());
+    let rendered = check_with(&files, &Target { facts: Some(facts), ..expecting() }, all);
+    assert!(json(&rendered, "a").contains("${region:=nowhere}"));
 }
 
 #[test]
@@ -1056,51 +1048,6 @@ fn suspended_wins_over_broken() {
         not whole
         ",
     );
-}
-
-#[test]
-fn an_optional_input_that_git_does_not_hold_is_skipped_and_said() {
-    check(
-        &[
-            (
-                "clusters/c/web.yaml",
-                &unit(
-                    "web",
-                    "postBuild: {substituteFrom: [{kind: Secret, name: s, optional: true}], substitute: {a: b}}",
-                ),
-            ),
-            ("apps/web/a.yaml", &config("a")),
-        ],
-        "
-        flux-system/flux-system
-        flux-system/web
-          ConfigMap default/a
-          ! SubstitutionInputSkipped clusters/c/web.yaml:11
-        ",
-    );
-}
-
-#[test]
-fn a_secret_that_git_holds_encrypted_is_not_skipped_though_optional() {
-    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: flux-system}\nstringData: {a: 'ENC[AES256_GCM,data:x,type:str]'}\n\
-                  sops: {mac: 'ENC[AES256_GCM,data:y,type:str]'}\n";
-    let rendered = check(
-        &[
-            ("clusters/c/s.yaml", secret),
-            (
-                "clusters/c/web.yaml",
-                &unit("web", "postBuild: {substituteFrom: [{kind: Secret, name: s, optional: true}]}"),
-            ),
-            ("apps/web/a.yaml", &config("a")),
-        ],
-        "
-        flux-system/flux-system
-          - Secret flux-system/s Encrypted
-          ! Encrypted clusters/c/s.yaml:1
-        flux-system/web held SubstitutionInputMissing clusters/c/web.yaml:11
-        ",
-    );
-    problem(&rendered, "which Git holds encrypted (clusters/c/s.yaml:1)");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftless_store::ReportWrite;
+use driftless_store::{ReportContent, ReportWrite};
 use tokio::sync::{mpsc, watch};
 
 use crate::shared::Shared;
@@ -34,6 +34,10 @@ pub(crate) async fn run(shared: Arc<Shared>, mut reports: mpsc::Receiver<Report>
                 () = shared.stop.cancelled() => return,
                 () = tokio::time::sleep(RETRY) => {}
             }
+        }
+        if batch.iter().any(|r| matches!(r.write.content, ReportContent::Facts(_))) {
+            // What it renders with may be other now.
+            shared.wake.render.notify_one();
         }
         for report in batch.drain(..) {
             // Also one that was older than what is stored: it need not be sent again.

@@ -258,6 +258,7 @@ impl<'a> Driver<'a> {
                 }
                 Action::ClusterReport { n, report } => self.report(n, ReportContent::Cluster(report)).await,
                 Action::UnitReports { n, reports } => self.report(n, ReportContent::Units(reports)).await,
+                Action::Facts { n, facts } => self.report(n, ReportContent::Facts(facts)).await,
                 Action::UnitsGone { n, units } => self.report(n, ReportContent::Gone(units)).await,
                 Action::Snapshot { n, units } => self.report(n, ReportContent::Snapshot(units)).await,
                 Action::Renew { csr } => {
@@ -361,15 +362,8 @@ async fn read(mut receiver: stream::Receiver<AgentToHub>, messages: mpsc::Sender
 
 async fn write(mut sender: stream::Sender<HubToAgent>, mut queue: mpsc::Receiver<HubToAgent>) {
     while let Some(message) = queue.recv().await {
-        let wire = match &message {
-            HubToAgent::Welcome(welcome) => Some(welcome.wire),
-            _ => None,
-        };
         if sender.send(&message).await.is_err() {
             return;
-        }
-        if let Some(wire) = wire {
-            sender.set_wire(wire);
         }
     }
     sender.finish(LAST_WORDS).await;

@@ -74,6 +74,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/status", get(read::status))
         .route("/clusters", get(read::clusters))
         .route("/clusters/{cluster}", get(read::cluster).patch(change::label).delete(change::remove))
+        .route("/clusters/{cluster}/facts", get(read::facts))
         .route("/join-tokens", post(change::join_token))
         .route("/sources", get(read::sources))
         .route("/units", get(read::units))

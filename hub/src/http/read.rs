@@ -7,6 +7,7 @@ use axum::extract::State;
 use driftless_protocol::api::{
     AuditEntry, ClusterDetail, ClusterRow, FleetStatus, List, SourceRow, UnitDetail, UnitRow, Why,
 };
+use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{UnitId, UnitKind};
 use serde::Deserialize;
 
@@ -33,6 +34,17 @@ pub(crate) async fn clusters(State(shared): Hub) -> Answer<List<ClusterRow>> {
 pub(crate) async fn cluster(State(shared): Hub, Path(name): Path<String>) -> Answer<ClusterDetail> {
     let fleet = Fleet::load(&shared).await?;
     Ok(Json(detail::cluster(&fleet, fleet.cluster(&name)?)))
+}
+
+pub(crate) async fn facts(State(shared): Hub, Path(name): Path<String>) -> Answer<Facts> {
+    let fleet = Fleet::load(&shared).await?;
+    let cluster = fleet.cluster(&name)?;
+    match shared.store.facts(cluster.id).await? {
+        Some(stored) => Ok(Json(stored.facts)),
+        None => Err(Refusal::not_found(format!(
+            "cluster {name} has told no facts yet; its agent does so once it is connected (agents before wire version 2 never do)"
+        ))),
+    }
 }
 
 pub(crate) async fn sources(State(shared): Hub) -> Answer<List<SourceRow>> {

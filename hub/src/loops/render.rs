@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{ClusterId, Digest, Revision};
 use driftless_render::flux::render_cluster_on_basis;
 use driftless_render::target::{GitRef, RootSpec, SourceDecl, SourceState, SourceTree, Sources, Target, normal_url};
@@ -49,9 +50,16 @@ async fn pass(shared: &Arc<Shared>, slots: &Arc<Semaphore>) -> Result<(), driftl
         tracing::error!("the sources cannot be opened; tried again");
         return Ok(());
     };
+    let told: BTreeMap<ClusterId, Digest> = shared.store.fact_digests().await?.into_iter().collect();
+    let mut wanted = Vec::with_capacity(active.len());
+    for cluster in active {
+        let facts = facts_of(shared, cluster.id, told.get(&cluster.id).copied()).await?;
+        wanted.push((cluster, facts));
+    }
     let (sifter, trees) = (shared.clone(), snapshot.clone());
     let sifted = tokio::task::spawn_blocking(move || {
-        active.into_iter().filter(|cluster| !unchanged(&sifter, &trees, cluster)).collect::<Vec<_>>()
+        wanted.retain(|(cluster, facts)| !unchanged(&sifter, &trees, cluster, facts.as_deref()));
+        wanted
     });
     let changed = match sifted.await {
         Ok(changed) => changed,
@@ -61,7 +69,7 @@ async fn pass(shared: &Arc<Shared>, slots: &Arc<Semaphore>) -> Result<(), driftl
         }
     };
     let mut tasks = JoinSet::new();
-    for cluster in changed {
+    for (cluster, facts) in changed {
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
         if shared.stop.is_cancelled() {
             break;
@@ -69,7 +77,7 @@ async fn pass(shared: &Arc<Shared>, slots: &Arc<Semaphore>) -> Result<(), driftl
         let (shared, snapshot) = (shared.clone(), snapshot.clone());
         tasks.spawn_blocking(move || {
             let _slot = slot;
-            render(&shared, &snapshot, &cluster)
+            render(&shared, &snapshot, &cluster, facts.as_deref())
         });
         while let Some(done) = tasks.try_join_next() {
             finished(done);
@@ -90,6 +98,22 @@ fn forget(shared: &Shared, clusters: &[ClusterId]) {
         let wanted: Vec<SourceDecl> = renders.values().flat_map(|r| r.wanted.iter().cloned()).collect();
         shared.sources.forget(&wanted, Instant::now(), UNWANTED);
     }
+}
+
+/// What a cluster told, as far as rendering reads it. Read from the store only when it changed.
+async fn facts_of(
+    shared: &Shared,
+    cluster: ClusterId,
+    digest: Option<Digest>,
+) -> Result<Option<Arc<Facts>>, driftless_store::StoreError> {
+    let Some(digest) = digest else { return Ok(None) };
+    if let Some(known) = shared.facts_of(cluster, digest) {
+        return Ok(Some(known));
+    }
+    let Some(stored) = shared.store.facts(cluster).await? else { return Ok(None) };
+    let facts = Arc::new(Facts { apis: Vec::new(), ..stored.facts });
+    shared.put_facts(cluster, stored.digest, facts.clone());
+    Ok(Some(facts))
 }
 
 fn finished(done: Result<(), tokio::task::JoinError>) {
@@ -208,13 +232,16 @@ pub(crate) fn target_of(shared: &Shared, cluster: &Cluster) -> (Option<String>, 
     }
     target.variables.extend(clusters.common.variables.clone());
     target.variables.extend(own.map(|c| c.variables.clone()).unwrap_or_default());
+    target.expected_facts.extend(clusters.common.expect_facts.iter().cloned());
+    target.expected_facts.extend(own.into_iter().flat_map(|c| c.expect_facts.iter().cloned()));
     (source, target)
 }
 
 /// Whether nothing that a cluster's render rests on has changed, or nothing can be rendered. The revisions it stands for
 /// are then the new ones.
-fn unchanged(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster) -> bool {
-    let (source, target) = target_of(shared, cluster);
+fn unchanged(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster, facts: Option<&Facts>) -> bool {
+    let (source, mut target) = target_of(shared, cluster);
+    target.facts = facts.cloned();
     let Some(found) = source.as_ref().and_then(|s| snapshot.sources.get(s)) else { return true };
     // Not fetched yet: the source's status says why.
     let Ok((root, tree)) = &found.tree else { return true };
@@ -237,8 +264,9 @@ fn unchanged(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster) -> bool {
     true
 }
 
-fn render(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster) {
-    let (source, target) = target_of(shared, cluster);
+fn render(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster, facts: Option<&Facts>) {
+    let (source, mut target) = target_of(shared, cluster);
+    target.facts = facts.cloned();
     let Some(found) = source.as_ref().and_then(|s| snapshot.sources.get(s)) else { return };
     let Ok((root, tree)) = &found.tree else { return };
     let started = Instant::now();
@@ -287,6 +315,9 @@ fn inputs_of(
             (format!("{} {}", w.label(), w.fetch_key()), state)
         })
         .collect();
-    let text = format!("{:?}", (&target.cluster, &target.root, &target.variables, root, tree, others));
+    // Of the facts only what rendering looks at: a new kind or version renders nothing anew.
+    let facts = target.facts.as_ref().map(|f| (&f.config_maps, f.not_told.keys().collect::<Vec<_>>()));
+    let given = (&target.cluster, &target.root, &target.variables, facts, &target.expected_facts);
+    let text = format!("{:?}", (given, root, tree, others));
     Digest::of(text.as_bytes())
 }

@@ -107,6 +107,7 @@ pub(crate) async fn revoke(conn: &mut Conn<'_>, id: ClusterId, act: Act) -> Outc
         conn.execute("DELETE FROM head WHERE cluster = $1", args![&*key]).await?;
         conn.execute("DELETE FROM cluster_report WHERE cluster = $1", args![&*key]).await?;
         conn.execute("DELETE FROM unit_report WHERE cluster = $1", args![&*key]).await?;
+        conn.execute("DELETE FROM cluster_facts WHERE cluster = $1", args![&*key]).await?;
         for record in crate::intents::list(conn).await? {
             if record.intent.cluster() == Some(id) {
                 conn.execute("DELETE FROM intent WHERE id = $1", args![record.intent.id()]).await?;

@@ -245,6 +245,10 @@ operations! {
     write "store reports" fn write_reports(batch: Vec<ReportWrite>) -> Vec<bool> = reports::write;
     /// The newest report of every cluster.
     read "read cluster reports" fn cluster_reports() -> Vec<StoredClusterReport> = reports::clusters;
+    /// Digests of the facts of every cluster that told some.
+    read "list the facts" fn fact_digests() -> Vec<(ClusterId, Digest)> = reports::fact_digests;
+    /// The newest facts of a cluster.
+    read "read a cluster's facts" fn facts(cluster: ClusterId) -> Option<StoredFacts> = reports::facts;
     /// The newest report of every unit, of one cluster or of all, in order.
     read "read unit reports" fn unit_reports(cluster: Option<ClusterId>) -> Vec<StoredUnitReport> = reports::units;
 

@@ -33,6 +33,7 @@ pub(crate) struct Model {
     links: BTreeMap<Digest, BTreeSet<Digest>>,
     intents: BTreeMap<String, IntentRecord>,
     cluster_reports: BTreeMap<ClusterId, StoredClusterReport>,
+    facts: BTreeMap<ClusterId, StoredFacts>,
     unit_reports: BTreeMap<(ClusterId, UnitId), StoredUnitReport>,
     audit: Vec<AuditRow>,
 }
@@ -50,6 +51,7 @@ impl Model {
             links: BTreeMap::new(),
             intents: BTreeMap::new(),
             cluster_reports: BTreeMap::new(),
+            facts: BTreeMap::new(),
             unit_reports: BTreeMap::new(),
             audit: Vec::new(),
         }
@@ -120,6 +122,7 @@ impl Model {
         row.cluster.state = ClusterState::Revoked;
         self.heads.remove(&id);
         self.cluster_reports.remove(&id);
+        self.facts.remove(&id);
         self.unit_reports.retain(|(cluster, _), _| *cluster != id);
         self.intents.retain(|_, r| r.intent.cluster() != Some(id));
         Ok(true)
@@ -397,6 +400,10 @@ impl Model {
                         self.unit_reports.remove(&(cluster, unit));
                     }
                 }
+                ReportContent::Facts(facts) => {
+                    let digest = facts.digest();
+                    self.facts.insert(cluster, StoredFacts { cluster, received, digest, facts: *facts });
+                }
                 ReportContent::Snapshot(units) => {
                     self.unit_reports.retain(|(c, unit), _| *c != cluster || units.contains(unit));
                 }
@@ -407,6 +414,14 @@ impl Model {
 
     pub(crate) fn cluster_reports(&self) -> Answer<Vec<StoredClusterReport>> {
         Ok(self.cluster_reports.values().cloned().collect())
+    }
+
+    pub(crate) fn fact_digests(&self) -> Answer<Vec<(ClusterId, Digest)>> {
+        Ok(self.facts.values().map(|f| (f.cluster, f.digest)).collect())
+    }
+
+    pub(crate) fn facts(&self, cluster: ClusterId) -> Answer<Option<StoredFacts>> {
+        Ok(self.facts.get(&cluster).cloned())
     }
 
     pub(crate) fn unit_reports(&self, cluster: Option<ClusterId>) -> Answer<Vec<StoredUnitReport>> {

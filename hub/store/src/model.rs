@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{BlobRef, DriftMode};
+use driftless_protocol::facts::Facts;
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{ClusterId, ClusterName, Digest, Generation, Revision, TokenId, UnitId};
 use driftless_protocol::object::ObjectKey;
@@ -334,6 +335,21 @@ pub enum ReportContent {
     Gone(Vec<UnitId>),
     /// There are no other units than these.
     Snapshot(BTreeSet<UnitId>),
+    /// What the cluster tells of itself.
+    Facts(Box<Facts>),
+}
+
+/// The newest facts of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredFacts {
+    /// Whose.
+    pub cluster: ClusterId,
+    /// Unix milliseconds, the hub's clock.
+    pub received: u64,
+    /// Of the facts.
+    pub digest: Digest,
+    /// What it tells.
+    pub facts: Facts,
 }
 
 /// The newest report of a cluster.

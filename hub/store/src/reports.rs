@@ -1,9 +1,9 @@
 //! Reports: the newest wins, whatever the order of arrival.
 
-use driftless_protocol::id::{ClusterId, UnitId};
+use driftless_protocol::id::{ClusterId, Digest, UnitId};
 
 use crate::db::{Conn, Outcome, Row, args, to_json};
-use crate::model::{ReportContent, ReportWrite, StoredClusterReport, StoredUnitReport};
+use crate::model::{ReportContent, ReportWrite, StoredClusterReport, StoredFacts, StoredUnitReport};
 
 /// Writes a batch; for each entry whether it was newer than what was there. One that was not changes nothing.
 pub(crate) async fn write(conn: &mut Conn<'_>, mut batch: Vec<ReportWrite>) -> Outcome<Vec<bool>> {
@@ -72,6 +72,14 @@ async fn write_one(
                 remove(conn, &cluster, &unit).await?;
             }
         }
+        ReportContent::Facts(facts) => {
+            conn.execute(
+                "INSERT INTO cluster_facts (cluster, received, digest, facts) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (cluster) DO UPDATE SET received = $2, digest = $3, facts = $4",
+                args![cluster, received, facts.digest().to_string(), to_json("facts", &facts)?],
+            )
+            .await?;
+        }
         ReportContent::Snapshot(present) => {
             let known = conn
                 .rows("SELECT report FROM unit_report WHERE cluster = $1", args![&*cluster])
@@ -113,6 +121,27 @@ pub(crate) async fn clusters(conn: &mut Conn<'_>) -> Outcome<Vec<StoredClusterRe
             })
         })
         .collect()
+}
+
+/// Digests of the facts of all clusters that told some.
+pub(crate) async fn fact_digests(conn: &mut Conn<'_>) -> Outcome<Vec<(ClusterId, Digest)>> {
+    let rows = conn.rows("SELECT cluster, digest FROM cluster_facts ORDER BY cluster", args![]).await?;
+    rows.iter().map(|row| Ok((row.parse("cluster")?, row.parse("digest")?))).collect()
+}
+
+/// Of one cluster.
+pub(crate) async fn facts(conn: &mut Conn<'_>, cluster: ClusterId) -> Outcome<Option<StoredFacts>> {
+    let sql = "SELECT cluster, received, digest, facts FROM cluster_facts WHERE cluster = $1";
+    let row = conn.row(sql, args![cluster.to_string()]).await?;
+    row.map(|row| {
+        Ok(StoredFacts {
+            cluster: row.parse("cluster")?,
+            received: row.num("received")?,
+            digest: row.parse("digest")?,
+            facts: row.json("facts")?,
+        })
+    })
+    .transpose()
 }
 
 /// Of one cluster, or of all.

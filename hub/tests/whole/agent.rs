@@ -358,6 +358,8 @@ impl Run {
                 held_deletes: vec![],
                 approved_deletes: vec![],
                 contests: vec![],
+                inputs: vec![],
+                filled: None,
                 observed_at: self.now().unix_ms,
             };
             match &unit.state {

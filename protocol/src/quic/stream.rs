@@ -1,6 +1,8 @@
 //! Messages and transfers on QUIC streams. Every length is checked before anything of that length is read.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use quinn::{Connection, ReadExactError, RecvStream, SendStream};
@@ -22,7 +24,8 @@ pub type HubControl = (Sender<HubToAgent>, Receiver<AgentToHub>);
 #[derive(Debug)]
 pub struct Sender<M> {
     stream: SendStream,
-    wire: u8,
+    /// The version of the session: shared by both halves, since one of them hears of it.
+    wire: Arc<AtomicU8>,
     message: PhantomData<fn(M)>,
 }
 
@@ -30,7 +33,7 @@ pub struct Sender<M> {
 #[derive(Debug)]
 pub struct Receiver<M> {
     stream: RecvStream,
-    wire: u8,
+    wire: Arc<AtomicU8>,
     message: PhantomData<fn() -> M>,
 }
 
@@ -49,9 +52,10 @@ pub async fn accept_control(connection: &Connection) -> Result<HubControl, QuicE
 fn control<O, I>(send: SendStream, receive: RecvStream) -> (Sender<O>, Receiver<I>) {
     // A revocation must overtake a transfer.
     let _ = send.set_priority(1);
+    let wire = Arc::new(AtomicU8::new(WIRE_VERSION));
     (
-        Sender { stream: send, wire: WIRE_VERSION, message: PhantomData },
-        Receiver { stream: receive, wire: WIRE_VERSION, message: PhantomData },
+        Sender { stream: send, wire: Arc::clone(&wire), message: PhantomData },
+        Receiver { stream: receive, wire, message: PhantomData },
     )
 }
 
@@ -60,13 +64,8 @@ impl<M: Message> Sender<M> {
     ///
     /// Not cancel-safe: a message that was begun must be finished, or the connection closed.
     pub async fn send(&mut self, message: &M) -> Result<(), QuicError> {
-        let frame = message.encode(self.wire)?;
+        let frame = message.encode(self.wire.load(Ordering::Relaxed))?;
         self.stream.write_all(&frame).await.map_err(|e| lost("sending on the control stream", e))
-    }
-
-    /// The version of the session, once both know it.
-    pub fn set_wire(&mut self, wire: u8) {
-        self.wire = wire;
     }
 
     /// Nothing more will be sent; waits until the other side has everything, or is gone, or the time is over.
@@ -83,12 +82,12 @@ impl<M: Message> Receiver<M> {
     ///
     /// Not cancel-safe: give it a task of its own.
     pub async fn receive(&mut self) -> Result<Option<M>, QuicError> {
-        read_message(&mut self.stream, self.wire, "reading the control stream").await
-    }
-
-    /// The version of the session, once both know it.
-    pub fn set_wire(&mut self, wire: u8) {
-        self.wire = wire;
+        let wire = self.wire.load(Ordering::Relaxed);
+        let message: Option<M> = read_message(&mut self.stream, wire, "reading the control stream").await?;
+        if let Some(wire) = message.as_ref().and_then(Message::session_wire) {
+            self.wire.store(wire, Ordering::Relaxed);
+        }
+        Ok(message)
     }
 }
 

@@ -7,6 +7,7 @@ use super::fetch::{Fetch, Step};
 use super::judge::{Accepted, Judge, Judged};
 use super::outbox::Outbox;
 use crate::bundle::Blobs;
+use crate::facts::Facts;
 use crate::head::Head;
 use crate::id::{ClusterId, Digest, Generation, TransferId, UnitId};
 use crate::message::{AgentToHub, Hello, Hint, HubToAgent, Offer, RefusalCode, Refused, RejectCode, WIRE_VERSION};
@@ -79,6 +80,8 @@ pub enum Input {
     },
     /// The state of the agent as a whole changed.
     Cluster(Box<ClusterReport>),
+    /// What the cluster tells of itself changed. Already within the limits of [`Facts::bound`].
+    Facts(Box<Facts>),
     /// The state of a unit changed.
     Unit(Box<UnitReport>),
     /// A unit is gone with its last object.
@@ -252,6 +255,7 @@ impl Session {
                 self.advance(local);
             }
             Input::Cluster(report) => self.outbox.cluster(report),
+            Input::Facts(facts) => self.outbox.facts(facts),
             Input::Unit(report) => self.outbox.unit(report),
             Input::UnitGone(unit) => self.outbox.gone(unit),
             Input::UnitsKnown => self.outbox.all_known(),
@@ -383,7 +387,7 @@ impl Session {
             }
             (Link::Greeting { hello_sent: true, .. }, HubToAgent::Welcome(welcome)) => {
                 self.link = Link::Up { drain: None };
-                self.outbox.connected(welcome.reports_taken);
+                self.outbox.connected(welcome.reports_taken, welcome.wire);
                 self.actions
                     .push_back(Action::Established { hub_version: welcome.hub_version, session: welcome.session });
             }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::facts::Facts;
 use crate::id::{ClusterId, Digest, Generation, TransferId, UnitId};
 use crate::limits::BUNDLE_UNITS;
 use crate::message::{
@@ -151,6 +152,13 @@ pub enum Action {
         n: u64,
         /// All there are.
         units: BTreeSet<UnitId>,
+    },
+    /// Store; then say [`Input::ReportsStored`].
+    Facts {
+        /// Their number.
+        n: u64,
+        /// The newest state.
+        facts: Box<Facts>,
     },
     /// Issue a certificate for this key; then say [`Input::Renewed`] or [`Input::RenewRefused`].
     Renew {
@@ -491,6 +499,11 @@ impl Session {
                         Some(units) => self.actions.push_back(Action::Snapshot { n, units }),
                         None => self.breach("a second SnapshotComplete"),
                     }
+                }
+            }
+            AgentToHub::Facts { n, facts } => {
+                if self.report(n) {
+                    self.actions.push_back(Action::Facts { n, facts });
                 }
             }
             AgentToHub::Renew { csr } => {

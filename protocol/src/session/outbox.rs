@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::facts::Facts;
 use crate::id::UnitId;
 use crate::limits::BUNDLE_UNITS;
-use crate::message::AgentToHub;
+use crate::message::{AgentToHub, FACTS_SINCE};
 use crate::report::{ClusterReport, UnitReport};
 use crate::wire::limits;
 
@@ -27,6 +28,10 @@ pub(super) struct Outbox {
     /// Whether `units` are all there are.
     known: bool,
     snapshot_sent: bool,
+    facts: Option<Box<Facts>>,
+    facts_due: bool,
+    /// Whether the hub of this session takes facts.
+    facts_taken: bool,
     n: u64,
     /// Numbers sent and not answered, rising.
     open: VecDeque<u64>,
@@ -44,6 +49,13 @@ impl Outbox {
         if self.cluster.as_ref() != Some(&report) {
             self.cluster = Some(report);
             self.cluster_due = true;
+        }
+    }
+
+    pub(super) fn facts(&mut self, facts: Box<Facts>) {
+        if self.facts.as_ref() != Some(&facts) {
+            self.facts = Some(facts);
+            self.facts_due = true;
         }
     }
 
@@ -82,8 +94,10 @@ impl Outbox {
     }
 
     /// A new session: the hub is told everything again, from its own number on.
-    pub(super) fn connected(&mut self, reports_taken: u64) {
+    pub(super) fn connected(&mut self, reports_taken: u64, wire: u8) {
         self.n = self.n.max(reports_taken);
+        self.facts_taken = wire >= FACTS_SINCE;
+        self.facts_due = self.facts.is_some();
         self.cluster_due = self.cluster.is_some();
         self.due = self.units.keys().cloned().collect();
     }
@@ -105,7 +119,8 @@ impl Outbox {
 
     /// Whether the hub has everything.
     pub(super) fn is_settled(&self) -> bool {
-        self.open.is_empty() && !self.cluster_due && self.due.is_empty() && self.gone.is_empty()
+        let facts = self.facts_due && self.facts_taken;
+        self.open.is_empty() && !self.cluster_due && !facts && self.due.is_empty() && self.gone.is_empty()
     }
 
     pub(super) fn next_message(&mut self) -> Option<AgentToHub> {
@@ -116,6 +131,14 @@ impl Outbox {
             self.cluster_due = false;
             let report = self.cluster.clone()?;
             return Some(AgentToHub::ClusterReport { n: self.number(), report });
+        }
+        // Early: what the hub renders may wait for it.
+        if self.facts_due
+            && self.facts_taken
+            && let Some(facts) = self.facts.clone()
+        {
+            self.facts_due = false;
+            return Some(AgentToHub::Facts { n: self.number(), facts });
         }
         if !self.gone.is_empty() {
             let units: Vec<UnitId> = self.gone.iter().take(limits::UNITS_GONE).cloned().collect();

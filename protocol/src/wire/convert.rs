@@ -3,6 +3,7 @@
 use super::structs as w;
 use super::{FrameHeader, FrameType, Message, WireError, codec, limits};
 use crate::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused, EnrollRequest};
+use crate::facts::FACTS_BYTES;
 use crate::id::{ClusterId, Digest, Generation, KeyId, TokenId, TransferId, UnitId, UnitKind};
 use crate::message::{
     AgentToHub, Hello, Hint, HubToAgent, Need, Offer, RefusalCode, Refused, RejectCode, WIRE_VERSION, Welcome,
@@ -161,8 +162,16 @@ impl Message for AgentToHub {
                 | T::UnitReports
                 | T::UnitsGone
                 | T::SnapshotComplete
+                | T::Facts
                 | T::Renew
         )
+    }
+
+    fn session_wire(&self) -> Option<u8> {
+        match self {
+            Self::Hello(hello) => Some(hello.wire_max.min(WIRE_VERSION)),
+            _ => None,
+        }
     }
 
     fn encode(&self, wire: u8) -> Result<Vec<u8>, WireError> {
@@ -212,6 +221,14 @@ impl Message for AgentToHub {
                 frame(T::UnitsGone, wire, &w::UnitsGone { n: *n, units: units.iter().map(unit_out).collect() })
             }
             Self::SnapshotComplete { n } => frame(T::SnapshotComplete, wire, &w::SnapshotComplete { n: *n }),
+            Self::Facts { n, facts } => {
+                let json = facts.to_bytes();
+                if json.len() > FACTS_BYTES {
+                    let (len, limit) = (json.len() as u64, FACTS_BYTES as u64);
+                    return Err(WireError::TooLong { what: "facts", len, limit });
+                }
+                frame(T::Facts, wire, &w::Facts { n: *n, json })
+            }
             Self::Renew { csr } => frame(T::Renew, wire, &w::Renew { csr: csr.clone() }),
         }
     }
@@ -275,6 +292,16 @@ impl Message for AgentToHub {
                 Self::UnitsGone { n: gone.n, units }
             }
             T::SnapshotComplete => Self::SnapshotComplete { n: codec::decode::<w::SnapshotComplete>(what, payload)?.n },
+            T::Facts => {
+                let f: w::Facts = codec::decode(what, payload)?;
+                if f.json.len() > FACTS_BYTES {
+                    let (len, limit) = (f.json.len() as u64, FACTS_BYTES as u64);
+                    return Err(WireError::TooLong { what, len, limit });
+                }
+                // Values may be what people put into a ConfigMap: the decoder's words are not passed on.
+                let facts = serde_json::from_slice(&f.json).map_err(|_| invalid(what, "they cannot be read"))?;
+                Self::Facts { n: f.n, facts: Box::new(facts) }
+            }
             T::Renew => Self::Renew { csr: codec::decode::<w::Renew>(what, payload)?.csr },
             _ => return Err(WireError::Misplaced(what)),
         })
@@ -302,6 +329,13 @@ impl Message for HubToAgent {
             kind,
             T::Welcome | T::Offer | T::ReportsTaken | T::Hint | T::Renewed | T::RenewRefused | T::Drain | T::Reject
         )
+    }
+
+    fn session_wire(&self) -> Option<u8> {
+        match self {
+            Self::Welcome(welcome) => Some(welcome.wire.min(WIRE_VERSION)),
+            _ => None,
+        }
     }
 
     fn encode(&self, wire: u8) -> Result<Vec<u8>, WireError> {

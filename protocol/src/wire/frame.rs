@@ -72,6 +72,8 @@ frames! {
     SnapshotComplete = 0x08, KIB, frozen false;
     /// Agent: wants a new certificate.
     Renew = 0x09, 8 * KIB, frozen false;
+    /// Agent: facts of its cluster, since version 2.
+    Facts = 0x0A, 520 * KIB, frozen false;
     /// Hub: hello accepted.
     Welcome = 0x41, 4 * KIB, frozen true;
     /// Hub: what to run.
@@ -91,11 +93,11 @@ frames! {
     /// Agent: wants an identity.
     EnrollRequest = 0x81, 16 * KIB, frozen true;
     /// Hub: an identity.
-    EnrollGrant = 0xC1, 1024 * KIB, frozen false;
+    EnrollGrant = 0xC1, 1024 * KIB, frozen true;
     /// Hub: no identity.
     EnrollRefused = 0xC2, 16 * KIB, frozen true;
     /// Hub: a transfer's body follows.
-    Transfer = 0xE1, 64, frozen false;
+    Transfer = 0xE1, 64, frozen true;
 }
 
 /// A checked header.

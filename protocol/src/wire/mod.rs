@@ -78,6 +78,10 @@ pub trait Message: Sized {
     fn accepts(kind: FrameType) -> bool;
     /// The whole frame, header included. `wire` is the session's version; messages that are frozen ignore it.
     fn encode(&self, wire: u8) -> Result<Vec<u8>, WireError>;
+    /// The version the session has once this message was read; `None` for all but the greetings.
+    fn session_wire(&self) -> Option<u8> {
+        None
+    }
     /// From a payload whose header said `kind`.
     fn decode(kind: FrameType, payload: &[u8]) -> Result<Self, WireError>;
 }

@@ -115,6 +115,12 @@ pub(super) struct SnapshotComplete {
 }
 
 #[derive(Encode, Decode)]
+pub(super) struct Facts {
+    pub(super) n: u64,
+    pub(super) json: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
 pub(super) struct Renew {
     pub(super) csr: Vec<u8>,
 }

@@ -118,6 +118,7 @@ pub fn make_of(sequence: u64, units: &[Vec<String>]) -> Made {
                     key: ObjectKey::of(&object).unwrap(),
                     api_version: "v1".into(),
                     blob: add(canonical::value_to_vec(&object)),
+                    holes: None,
                     handed_through: false,
                 }
             })
@@ -131,6 +132,7 @@ pub fn make_of(sequence: u64, units: &[Vec<String>]) -> Made {
             spec: unit_spec(),
             objects: entries,
             withheld: Vec::new(),
+            late: None,
         };
         let blob = add(canonical::to_vec(&body).unwrap());
         index_units.push(IndexUnit { id, state: UnitState::Full { body: blob }, drift_mode: None });

@@ -14,6 +14,7 @@ mod error;
 mod json;
 mod libyaml;
 mod limits;
+mod metadata;
 pub mod node;
 mod number;
 mod read;

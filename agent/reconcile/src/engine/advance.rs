@@ -8,7 +8,7 @@ use driftless_protocol::report::{Ready, reason};
 use super::Engine;
 use super::judge::Tally;
 use super::need::heals;
-use super::state::{Ix, State, Status, UnitIx};
+use super::state::{Ix, Open, State, Status, UnitIx};
 use crate::health::Health;
 use crate::input::{GroupKind, Millis};
 use crate::inventory::Entry;
@@ -113,6 +113,12 @@ impl Engine {
         let blocked = match &full.cycle {
             Some(cycle) => Some(format!("it depends on itself: {cycle}; remove one dependsOn")),
             None => self.unready_dependency(unit, full),
+        };
+        let input = Self::missing_input(full);
+        let blocked = match (blocked, input) {
+            (Some(why), _) => Some((reason::DEPENDENCY_NOT_READY, why)),
+            (None, Some(why)) => Some((reason::INPUT_NOT_READY, why)),
+            (None, None) => None,
         };
         let timeout = full.spec.timeout_seconds.saturating_mul(1000);
         let check = self.full_check(unit, now);
@@ -249,6 +255,13 @@ impl Engine {
             Need::Nothing | Need::Alone(_) => (Progress::InSync, None),
             Need::Leave => (Progress::Drifted, None),
             Need::Later(at) => (Progress::Drifted, at),
+            Need::Input => {
+                let why = match obj.want.as_ref().and_then(|want| want.open.as_ref()) {
+                    Some(Open::Waits(why)) => why.to_string(),
+                    _ => String::new(),
+                };
+                (Progress::Pending(why), None)
+            }
             Need::Gone => {
                 (Progress::Pending(format!("{shown} is being deleted; it is made anew once it is gone")), None)
             }

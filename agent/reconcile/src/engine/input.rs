@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use driftless_cel::Question;
 use driftless_protocol::bundle::{
-    ApplyMode, Blobs, DriftMode, HealthExpr, ObjectEntry, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation,
+    ApplyMode, Blobs, DriftMode, HealthExpr, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation,
 };
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 
 use super::Engine;
 use super::autoscale::{autoscaler_kinds, scale_target};
-use super::state::{Full, Ix, Live, Look, Obj, Slot, State, UnitIx, Want};
+use super::state::{Full, Ix, Live, Look, Obj, Open, Slot, State, UnitIx, Want};
 use crate::health::Asked;
 use crate::input::{Desired, GroupKind, Millis, ServedKind};
 use crate::inventory::{self, UnitRecord};
@@ -140,6 +140,11 @@ impl Engine {
             slot.state = state;
             slot.looks = looks;
         }
+        // After all of them: a unit may take over an object from another.
+        self.forget_inputs();
+        for unit in 0..self.units.len() as UnitIx {
+            self.fill_unit(unit, false, blobs, now);
+        }
 
         for ix in rejudged {
             if let Some(obj) = self.obj_mut(ix) {
@@ -159,14 +164,7 @@ impl Engine {
             let Some(obj) = self.obj_mut(ix) else { continue };
             let Some(want) = &obj.want else { continue };
             if before.get(&ix).is_none_or(|old| old.mark != want.mark) {
-                obj.trouble = None;
-                obj.drift = None;
-                obj.probed = None;
-                obj.elsewhere = false;
-                // What is left to others is known by the live object only, which is not kept.
-                obj.ignored = None;
-                obj.recheck |= obj.want.as_ref().is_some_and(|want| !want.ignore().is_empty());
-                obj.since = now;
+                obj.renewed(now);
             }
         }
         self.find_leaving(&held_before, now);
@@ -201,7 +199,8 @@ impl Engine {
                 unusable.push((entry.key.clone(), "DeclaredTwice", message));
                 continue;
             }
-            if autoscaler_kinds().contains(&GroupKind::of(&key))
+            if entry.holes.is_none()
+                && autoscaler_kinds().contains(&GroupKind::of(&key))
                 && let Some(target) = blobs
                     .get(&entry.blob.digest)
                     .and_then(|b| serde_json::from_slice(&b).ok())
@@ -211,15 +210,16 @@ impl Engine {
                 self.autoscalers.insert((*key).clone(), target);
                 self.retarget();
             }
-            let mark = self.mark_of(entry);
+            let mark = self.mark_of(&entry.blob.digest, &entry.options);
             let want = Want {
                 unit,
                 blob: entry.blob,
-                mark,
+                mark: if entry.holes.is_some() { Mark::NONE } else { mark },
                 api_version: entry.api_version.as_str().into(),
                 stage: Stage::of(&key),
                 handed_through: entry.handed_through,
                 options: (!entry.options.is_default()).then(|| Box::new(entry.options.clone())),
+                open: entry.holes.as_ref().map(|_| Open::Waits("its inputs to be read".into())),
             };
             if let Some(obj) = self.obj_mut(ix) {
                 obj.want = Some(want);
@@ -252,6 +252,7 @@ impl Engine {
             withheld: body.withheld.iter().map(|w| (w.key.clone(), w.reason.clone())).collect(),
             unusable,
             cycle,
+            late: Self::late_of(body),
         }
     }
 
@@ -279,9 +280,9 @@ impl Engine {
     }
 
     /// The mark of what is declared: the bytes, and how they are applied. What changes either is applied.
-    fn mark_of(&self, entry: &ObjectEntry) -> Mark {
-        let mut bytes = entry.blob.digest.as_bytes().to_vec();
-        let ObjectOptions { apply, ignore, .. } = &entry.options;
+    pub(super) fn mark_of(&self, content: &Digest, options: &ObjectOptions) -> Mark {
+        let mut bytes = content.as_bytes().to_vec();
+        let ObjectOptions { apply, ignore, .. } = options;
         if (*apply, ignore.as_slice()) != (ApplyMode::Override, &[]) {
             bytes.push(*apply as u8);
             for pointer in ignore {

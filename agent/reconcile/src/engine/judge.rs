@@ -166,7 +166,7 @@ impl Engine {
         &mut self,
         unit: UnitIx,
         tally: &Tally,
-        blocked: Option<String>,
+        blocked: Option<(&'static str, String)>,
         gate: Option<String>,
         now: Millis,
     ) -> Status {
@@ -177,11 +177,11 @@ impl Engine {
         let shown_revision = revision.clone().unwrap_or_else(|| "unknown revision".to_owned());
         let waiting = |on: String| Some(Waiting { on, since: now });
         let status = |ready, reason, message, waiting| Status { ready, reason, message, waiting };
-        if tally.pending > 0
-            && let Some(why) = blocked
+        if let Some((code, why)) = blocked
+            && (tally.pending > 0 || code == reason::INPUT_NOT_READY)
         {
             slot.settled = None;
-            return status(Ready::False, reason::DEPENDENCY_NOT_READY, why.clone(), waiting(why));
+            return status(Ready::False, code, why.clone(), waiting(why));
         }
         if tally.failed > 0 || tally.missing_kinds > 0 {
             slot.settled = None;

@@ -4,7 +4,7 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::Ready;
 
 use super::Engine;
-use super::state::{Ix, Live, Obj};
+use super::state::{Ix, Live, Obj, Open};
 use crate::fold::Folded;
 use crate::input::{GroupKind, Millis};
 use crate::plan::{self, DriftView, Need, View};
@@ -49,6 +49,9 @@ impl Engine {
         let Some(want) = &obj.want else { return Need::Nothing };
         let Some(slot) = self.unit(want.unit) else { return Need::Nothing };
         let Some(full) = slot.full() else { return Need::Nothing };
+        if matches!(want.open, Some(Open::Waits(_))) {
+            return Need::Input;
+        }
         let entry = self.inventory.get(&obj.key);
         let live: Option<Option<&Folded>> = match &obj.live {
             Live::Unknown => None,

@@ -178,6 +178,8 @@ impl Engine {
     /// Takes in what a live object was folded to, while the object is still at hand.
     pub(super) fn absorb(&mut self, ix: Ix, folded: fold::Folded, live: &Value, blobs: &dyn Blobs, now: Millis) {
         let serial = self.serial;
+        let mut folded = folded;
+        folded.health_message = folded.health_message.take().map(|words| self.scrubbed(ix, words));
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.seen = serial;
         let pointers = obj.want.as_ref().map(Want::ignore).unwrap_or_default();
@@ -262,7 +264,9 @@ impl Engine {
         let autoscaled = self.autoscaled(&obj.key);
         let overlay = known.and_then(|b| b.overlay.as_deref());
         let merge = [want.apply(), folded.controls.apply].contains(&ApplyMode::Merge);
-        let context = drift::Context { overlay, autoscaled, ignore: want.ignore(), merge, rules: &self.rules };
+        let hidden = self.hidden(&obj.key, want, blobs);
+        let (ignore, hidden) = (want.ignore(), &hidden);
+        let context = drift::Context { overlay, autoscaled, ignore, merge, hidden, rules: &self.rules };
         let fields = drift::diff(&obj.key, &declared, live, &context);
         if known.is_none() {
             self.adopt(ix, &declared, live, fields.is_empty(), now);
@@ -286,22 +290,22 @@ impl Engine {
             return;
         }
         let Some(unit) = self.unit(want.unit).map(|slot| Arc::clone(&slot.id)) else { return };
+        let secret = want.secret();
         let entry = Entry {
             unit,
             api_version: Arc::clone(&want.api_version),
             uid: Some(folded.uid.clone()),
-            baseline: Some(Baseline::new(want.mark, folded.owned, declared, live, &self.rules)),
+            baseline: Some(Baseline::new(want.mark, folded.owned, declared, live, secret, &self.rules)),
         };
         let key = Arc::clone(&obj.key);
         self.inventory.put(&key, entry);
         self.unwritten(now);
     }
 
-    /// The declared object with the agent's edits made; `None` when its bytes are not at hand.
-    pub(super) fn declared(&self, _ix: Ix, want: &Want, edits: &[Edit], blobs: &dyn Blobs) -> Option<Value> {
-        let bytes = blobs.get(&want.blob.digest)?;
-        let mut declared = serde_json::from_slice(&bytes).ok()?;
-        crate::edit::edit(&mut declared, edits);
-        Some(declared)
+    /// The declared object, filled and with the agent's edits made; `None` when its bytes or its inputs are not at hand.
+    fn declared(&self, ix: Ix, want: &Want, edits: &[Edit], blobs: &dyn Blobs) -> Option<Value> {
+        let key = &self.obj(ix)?.key;
+        let fill = self.fill_of(want);
+        Self::declared_of((key, &want.api_version), &want.blob, (want.open.is_some(), fill.as_deref()), edits, blobs)
     }
 }

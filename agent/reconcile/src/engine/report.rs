@@ -6,7 +6,7 @@ use driftless_protocol::id::UnitId;
 use driftless_protocol::report::{Contest, Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport};
 
 use super::Engine;
-use super::state::{Ix, Live, Obj, Slot, State, UnitIx};
+use super::state::{Ix, Live, Obj, Open, Slot, State, UnitIx};
 use crate::contest;
 use crate::health::Health;
 use crate::input::Millis;
@@ -72,6 +72,8 @@ impl Engine {
             contests: Vec::new(),
             held_deletes: slot.held_deletes.clone(),
             approved_deletes: self.open_approvals(unit),
+            inputs: slot.full().map(|full| self.input_reports(full)).unwrap_or_default(),
+            filled: slot.full().and_then(|full| self.filled_mark(full)),
             observed_at: now,
         };
         report.counts.held_deletes = slot.held_deletes.len() as u32;
@@ -189,6 +191,14 @@ impl Engine {
             }
             Need::Listing => {
                 say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned(), obj.since)
+            }
+            Need::Input => {
+                let why = match obj.want.as_ref().and_then(|want| want.open.as_ref()) {
+                    Some(Open::Waits(why)) => why.to_string(),
+                    _ => String::new(),
+                };
+                say(ObjectState::Pending, "InputNotReady", format!("waits for {why}"), obj.since);
+                return;
             }
             Need::Gone => {
                 let by = obj.live.folded().and_then(|live| live.finalizers.as_deref()).filter(|f| !f.is_empty());

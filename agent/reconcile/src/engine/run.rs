@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{ApplyMode, BlobRef, Blobs};
+use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{EventKind, FieldDrift, RecentEvent};
 use serde_json::Value;
 
 use super::Engine;
-use super::state::{Ix, Live, State, Trouble, UnitIx, Want};
+use super::state::{Ix, Live, State, Trouble, UnitIx};
 use crate::drift::Baseline;
+use crate::fill::Fill;
 use crate::health;
 use crate::input::Millis;
 use crate::inventory::Entry;
@@ -36,9 +38,7 @@ pub(super) enum Flight {
     },
     Apply {
         ix: Ix,
-        blob: BlobRef,
-        mark: Mark,
-        edits: Vec<Edit>,
+        sent: Sent,
         purpose: Purpose,
         unit: UnitIx,
         detail: String,
@@ -49,9 +49,7 @@ pub(super) enum Flight {
     },
     DryRun {
         ix: Ix,
-        blob: BlobRef,
-        mark: Mark,
-        edits: Vec<Edit>,
+        sent: Sent,
     },
     Delete {
         ix: Ix,
@@ -61,8 +59,29 @@ pub(super) enum Flight {
     },
     Look {
         unit: UnitIx,
-        key: driftless_protocol::object::ObjectKey,
+        key: ObjectKey,
     },
+}
+
+/// What a request carried: the same is compared with its answer, whatever is wanted by then.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    blob: BlobRef,
+    api_version: Arc<str>,
+    /// Of the declared content.
+    mark: Mark,
+    /// A value of a Secret went into it.
+    secret: bool,
+    open: bool,
+    fill: Option<Arc<Fill>>,
+    edits: Vec<Edit>,
+}
+
+impl Sent {
+    fn declared(&self, key: &ObjectKey, blobs: &dyn Blobs) -> Option<Value> {
+        let fill = (self.open, self.fill.as_deref());
+        Engine::declared_of((key, &self.api_version), &self.blob, fill, &self.edits, blobs)
+    }
 }
 
 impl Engine {
@@ -147,13 +166,22 @@ impl Engine {
         if !heal && (!slot.open || (want.stage > slot.stage && !dry_run) || (slot.validating() && !dry_run)) {
             return None;
         }
-        let edits = self.edits(ix);
+        let sent = Sent {
+            blob: want.blob,
+            api_version: Arc::clone(&want.api_version),
+            mark: want.mark,
+            secret: want.secret(),
+            open: want.open.is_some(),
+            fill: self.fill_of(want),
+            edits: self.edits(ix),
+        };
         let apply = |purpose, take_over| Apply {
             unit: (*slot.id).clone(),
             key: (*obj.key).clone(),
             api_version: want.api_version.to_string(),
             blob: want.blob,
-            edits: edits.clone(),
+            fill: sent.fill.clone(),
+            edits: sent.edits.clone(),
             account: full.spec.service_account.clone(),
             purpose,
             take_over,
@@ -162,10 +190,10 @@ impl Engine {
                 || (!want.ignore().is_empty() && matches!(obj.live, Live::Absent)),
             ignore: want.ignore().to_vec(),
         };
-        let (blob, mark, unit) = (want.blob, want.mark, want.unit);
+        let unit = want.unit;
         Some(match need {
             Need::Apply(purpose, _) if dry_run => {
-                (Action::DryRun(apply(purpose, TakeOver::No)), Flight::DryRun { ix, blob, mark, edits: edits.clone() })
+                (Action::DryRun(apply(purpose, TakeOver::No)), Flight::DryRun { ix, sent })
             }
             Need::Apply(purpose, take_over) => {
                 let detail = self.detail(ix, purpose);
@@ -176,16 +204,12 @@ impl Engine {
                     (Purpose::Heal, _) => Self::drift_of(obj).map(|drift| drift.fields.clone()).unwrap_or_default(),
                     _ => Vec::new(),
                 };
-                let edits = edits.clone();
                 (
                     Action::Apply(apply(purpose, take_over)),
-                    Flight::Apply { ix, blob, mark, edits, purpose, unit, detail, noticed, before, fields },
+                    Flight::Apply { ix, sent, purpose, unit, detail, noticed, before, fields },
                 )
             }
-            Need::DryRun => (
-                Action::DryRun(apply(Purpose::Heal, TakeOver::No)),
-                Flight::DryRun { ix, blob, mark, edits: edits.clone() },
-            ),
+            Need::DryRun => (Action::DryRun(apply(Purpose::Heal, TakeOver::No)), Flight::DryRun { ix, sent }),
             Need::Read => {
                 let api_version = Some(want.api_version.to_string());
                 (Action::Get { key: (*obj.key).clone(), api_version }, Flight::Read { ix })
@@ -283,21 +307,18 @@ impl Engine {
                     obj.busy = None;
                 }
                 match flight {
-                    Flight::Apply { blob, mark, edits, purpose, unit, detail, noticed, before, fields, .. } => {
-                        match outcome {
-                            Outcome::Object(answer) => {
-                                let applied =
-                                    Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before, fields };
-                                self.applied(applied, answer, blobs, now);
-                            }
-                            Outcome::Present(live) => self.present(ix, live, blobs, now),
-                            other => self.failed(ix, mark, other, now),
+                    Flight::Apply { sent, purpose, unit, detail, noticed, before, fields, .. } => match outcome {
+                        Outcome::Object(answer) => {
+                            let applied = Applied { ix, sent, purpose, unit, detail, noticed, before, fields };
+                            self.applied(applied, answer, blobs, now);
                         }
-                    }
-                    Flight::DryRun { blob, mark, edits, .. } => match outcome {
-                        Outcome::Object(answer) => self.probed(ix, (blob, mark), &edits, answer, blobs, now),
                         Outcome::Present(live) => self.present(ix, live, blobs, now),
-                        other => self.failed(ix, mark, other, now),
+                        other => self.failed(ix, sent.mark, other, now),
+                    },
+                    Flight::DryRun { sent, .. } => match outcome {
+                        Outcome::Object(answer) => self.probed(ix, &sent, answer, blobs, now),
+                        Outcome::Present(live) => self.present(ix, live, blobs, now),
+                        other => self.failed(ix, sent.mark, other, now),
                     },
                     Flight::Read { .. } => self.was_read(ix, outcome, blobs, now),
                     _ => self.deleted(ix, outcome, now),
@@ -367,7 +388,8 @@ impl Engine {
     }
 
     fn applied(&mut self, applied: Applied, answer: &Value, blobs: &dyn Blobs, now: Millis) {
-        let Applied { ix, blob, mark, edits, purpose, unit, detail, noticed, before, fields } = applied;
+        let Applied { ix, sent, purpose, unit, detail, noticed, before, fields } = applied;
+        let mark = sent.mark;
         let Some(folded) = self.fold(ix, answer) else {
             let failure =
                 Failure { message: "the API server's answer is no object with a UID".into(), ..Failure::default() };
@@ -394,12 +416,8 @@ impl Engine {
         let Some(obj) = self.obj_mut(ix) else { return };
         let key = Arc::clone(&obj.key);
         let api_version = obj.want.as_ref().map(|want| Arc::clone(&want.api_version));
-        let declared = blobs.get(&blob.digest).and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let baseline = match declared {
-            Some(mut declared) => {
-                crate::edit::edit(&mut declared, &edits);
-                Baseline::new(mark, folded.owned, &declared, answer, &self.rules)
-            }
+        let baseline = match sent.declared(&key, blobs) {
+            Some(declared) => Baseline::new(mark, folded.owned, &declared, answer, sent.secret, &self.rules),
             // Without the bytes there is no overlay; a later mismatch is settled by a dry run.
             None => Baseline { desired: mark, owned: folded.owned, overlay: None },
         };
@@ -489,28 +507,20 @@ impl Engine {
     }
 
     /// A dry run came back: what the server would make of it.
-    fn probed(
-        &mut self,
-        ix: Ix,
-        (blob, mark): (BlobRef, Mark),
-        edits: &[Edit],
-        answer: &Value,
-        blobs: &dyn Blobs,
-        now: Millis,
-    ) {
+    fn probed(&mut self, ix: Ix, sent: &Sent, answer: &Value, blobs: &dyn Blobs, now: Millis) {
         let folded = self.fold(ix, answer);
+        let mark = sent.mark;
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.trouble = None;
         let owned = obj.live.folded().map(|live| live.owned);
         obj.probed = Some((owned.unwrap_or(Mark::NONE), mark));
         let unchanged = folded.as_ref().is_some_and(|would| Some(would.owned) == owned);
-        let (true, Some(want), Some(owned)) = (unchanged, obj.want.clone(), owned) else { return };
+        let (true, true, Some(owned)) = (unchanged, obj.want.is_some(), owned) else { return };
         // The server would change nothing: the difference is its own way to write it.
         let key = Arc::clone(&obj.key);
         let Some(entry) = self.inventory.get(&key).cloned() else { return };
-        let want = Want { blob, mark, ..want };
-        let Some(declared) = self.declared(ix, &want, edits, blobs) else { return };
-        let baseline = Baseline::new(mark, owned, &declared, answer, &self.rules);
+        let Some(declared) = sent.declared(&key, blobs) else { return };
+        let baseline = Baseline::new(mark, owned, &declared, answer, sent.secret, &self.rules);
         self.inventory.put(&key, Entry { baseline: Some(baseline), ..entry });
         self.unwritten(now);
         if let Some(obj) = self.obj_mut(ix) {
@@ -572,9 +582,7 @@ impl Engine {
 /// An apply that succeeded.
 struct Applied {
     ix: Ix,
-    blob: BlobRef,
-    mark: Mark,
-    edits: Vec<Edit>,
+    sent: Sent,
     purpose: Purpose,
     unit: UnitIx,
     detail: String,

@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use driftless_cel::{CelError, Question};
-use driftless_protocol::bundle::{ApplyMode, BlobRef, DriftMode, ObjectOptions, Reason, SuspendedBy, UnitSpec};
+use driftless_protocol::bundle::{ApplyMode, BlobRef, DriftMode, Late, ObjectOptions, Reason, SuspendedBy, UnitSpec};
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{FieldDrift, HeldDelete, Ready, RecentEvent, Waiting};
 use serde_json::Value;
 
 use crate::contest::Contests;
+use crate::fill::Fill;
 use crate::fold::Folded;
 use crate::health::Asked;
 use crate::ignore::Fate;
-use crate::input::Millis;
+use crate::input::{InputRef, Millis};
 use crate::mark::Mark;
 use crate::order::Stage;
 use crate::retry::Class;
@@ -80,6 +81,8 @@ pub(super) struct Want {
     pub(super) handed_through: bool,
     /// What Git says about it alone; most objects have nothing.
     pub(super) options: Option<Box<ObjectOptions>>,
+    /// It has holes. `mark` is then that of the filled bytes, [`Mark::NONE`] until they are filled.
+    pub(super) open: Option<Open>,
 }
 
 impl Want {
@@ -89,6 +92,38 @@ impl Want {
 
     pub(super) fn apply(&self) -> ApplyMode {
         self.options.as_ref().map(|options| options.apply).unwrap_or_default()
+    }
+
+    /// A value of a Secret went into it.
+    pub(super) fn secret(&self) -> bool {
+        matches!(self.open, Some(Open::Filled { secret: true }))
+    }
+}
+
+/// How the holes of an object stand.
+#[derive(Clone, Debug)]
+pub(super) enum Open {
+    /// A value is not there, or does not fit; why, for people.
+    Waits(Arc<str>),
+    /// Filled; whether a value of a Secret went in.
+    Filled { secret: bool },
+}
+
+/// The late inputs of a unit.
+#[derive(Debug)]
+pub(super) struct LateUnit {
+    pub(super) late: Arc<Late>,
+    pub(super) refs: Vec<InputRef>,
+    /// What fills its objects; else why they cannot be filled.
+    pub(super) fill: Result<Arc<Fill>, Arc<str>>,
+    /// What fills those objects that can be, while another cannot.
+    pub(super) partly: Option<Arc<Fill>>,
+}
+
+impl LateUnit {
+    /// What fills the objects that can be filled.
+    pub(super) fn fill(&self) -> Option<Arc<Fill>> {
+        self.fill.as_ref().ok().or(self.partly.as_ref()).cloned()
     }
 }
 
@@ -206,6 +241,8 @@ pub(super) struct Full {
     pub(super) ready: Vec<(UnitId, Result<Question, CelError>)>,
     /// What a `readyExpr` sees of the Flux object.
     pub(super) definition: Option<Value>,
+    /// It takes values that only the cluster has.
+    pub(super) late: Option<LateUnit>,
 }
 
 /// An object of a health check that is not ours.
@@ -339,5 +376,17 @@ impl Obj {
             health_since: now,
             since: now,
         }
+    }
+
+    /// Its declared content is new: what was found with the old one says nothing.
+    pub(super) fn renewed(&mut self, now: Millis) {
+        self.trouble = None;
+        self.drift = None;
+        self.probed = None;
+        self.elsewhere = false;
+        // What is left to others is known by the live object only, which is not kept.
+        self.ignored = None;
+        self.recheck |= self.want.as_ref().is_some_and(|want| !want.ignore().is_empty());
+        self.since = now;
     }
 }

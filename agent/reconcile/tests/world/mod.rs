@@ -47,6 +47,9 @@ pub struct Unit {
     pub state: Option<UnitState>,
     pub options: BTreeMap<ObjectKey, ObjectOptions>,
     pub definition: Option<Value>,
+    /// Objects with holes: key and text.
+    pub texts: Vec<(ObjectKey, String)>,
+    pub late: Option<Late>,
 }
 
 pub fn unit(name: &str, objects: Vec<Value>) -> Unit {
@@ -76,6 +79,8 @@ pub fn unit(name: &str, objects: Vec<Value>) -> Unit {
         state: None,
         options: BTreeMap::new(),
         definition: None,
+        texts: Vec::new(),
+        late: None,
     }
 }
 
@@ -141,21 +146,29 @@ impl Made {
         let (mut index_units, mut bodies) = (Vec::new(), Vec::new());
         for unit in &units {
             let state = unit.state.clone().unwrap_or_else(|| {
-                let objects = unit
-                    .objects
-                    .iter()
-                    .map(|object| {
-                        let mut object = object.clone();
-                        object["metadata"]["labels"][UNIT_LABEL] = unit.id.label().to_string().into();
-                        let key = ObjectKey::of(&object).expect("a key");
-                        let api_version = object["apiVersion"].as_str().unwrap().to_owned();
-                        let blob = store.put(canonical::value_to_vec(&object));
-                        let options = unit.options.get(&key).cloned().unwrap_or_default();
-                        ObjectEntry { key, api_version, blob, handed_through: false, options }
-                    })
-                    .collect();
+                let mut objects = Vec::new();
+                for object in &unit.objects {
+                    let mut object = object.clone();
+                    object["metadata"]["labels"][UNIT_LABEL] = unit.id.label().to_string().into();
+                    let key = ObjectKey::of(&object).expect("a key");
+                    let api_version = object["apiVersion"].as_str().unwrap().to_owned();
+                    let blob = store.put(canonical::value_to_vec(&object));
+                    let options = unit.options.get(&key).cloned().unwrap_or_default();
+                    objects.push(ObjectEntry { key, api_version, blob, holes: None, handed_through: false, options });
+                }
+                for (key, text) in &unit.texts {
+                    let first = text.lines().next().and_then(|line| line.strip_prefix("apiVersion: "));
+                    objects.push(ObjectEntry {
+                        key: key.clone(),
+                        api_version: first.expect("apiVersion comes first").to_owned(),
+                        blob: store.put(text.clone().into_bytes()),
+                        holes: Some(Vec::new()),
+                        handed_through: false,
+                        options: ObjectOptions::default(),
+                    });
+                }
                 let body = UnitBody {
-                    format: FORMAT,
+                    format: if unit.late.is_some() { LATE_FORMAT } else { FORMAT },
                     id: unit.id.clone(),
                     source: "flux-system/flux-system".into(),
                     path: "./x".into(),
@@ -163,6 +176,7 @@ impl Made {
                     definition: unit.definition.clone(),
                     objects,
                     withheld: unit.withheld.clone(),
+                    late: unit.late.clone(),
                 };
                 let blob = store.put(canonical::to_vec(&body).unwrap());
                 bodies.push(body);
@@ -350,13 +364,13 @@ impl World {
             Action::Apply(apply) => {
                 self.cluster.take_over(&apply.key, apply.take_over, &apply.ignore, &self.rules);
                 let bytes = self.store.get(&apply.blob.digest).unwrap();
-                let declared: Value = serde_json::from_slice(&edit::body(&bytes, &apply.edits).unwrap()).unwrap();
+                let declared: Value = serde_json::from_slice(&edit::prepare(apply, &bytes).unwrap().bytes).unwrap();
                 self.cluster.log.push(format!("{:?} {}", apply.purpose, apply.key));
                 self.cluster.apply(&declared, FIELD_MANAGER).map(Some)
             }
             Action::DryRun(apply) => {
                 let bytes = self.store.get(&apply.blob.digest).unwrap();
-                let declared: Value = serde_json::from_slice(&edit::body(&bytes, &apply.edits).unwrap()).unwrap();
+                let declared: Value = serde_json::from_slice(&edit::prepare(apply, &bytes).unwrap().bytes).unwrap();
                 self.cluster.log.push(format!("DryRun {}", apply.key));
                 self.cluster.dry_run(&declared, FIELD_MANAGER).map(Some)
             }

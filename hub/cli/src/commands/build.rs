@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use driftless_protocol::bundle::LateInput;
 use driftless_protocol::id::{ClusterName, Revision};
-use driftless_render::flux::{RenderState, RenderedCluster, render_cluster};
+use driftless_render::flux::{RenderState, RenderedCluster, RenderedUnit, render_cluster};
 use driftless_render::kustomize::{self, Options, Order};
 use driftless_render::report::Severity;
 use driftless_render::target::{GitRef, RootSpec, SourceSet, SourceTree, Target};
@@ -100,10 +101,19 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
             let mut entry = serde_json::json!({ "unit": unit.id, "definedAt": unit.defined_at, "path": unit.path });
             match &unit.state {
                 RenderState::Full { objects, withheld } => {
-                    let parsed: Result<Vec<serde_json::Value>, _> =
-                        objects.iter().map(|o| serde_json::from_slice(&o.bytes)).collect();
-                    entry["objects"] =
-                        parsed.map_err(|e| CliError::new(Kind::Failed, format!("{}: not JSON: {e}", unit.id)))?.into();
+                    let mut parsed = Vec::with_capacity(objects.len());
+                    for object in objects {
+                        let bad = |e: &dyn std::fmt::Display| {
+                            CliError::new(Kind::Failed, format!("{} of {} cannot be printed: {e}", object.key, unit.id))
+                        };
+                        let bytes = unit.value_of(object).map_err(|e| bad(&e))?.to_json().map_err(|e| bad(&e))?;
+                        parsed.push(serde_json::from_slice::<serde_json::Value>(&bytes).map_err(|e| bad(&e))?);
+                    }
+                    entry["objects"] = parsed.into();
+                    let holes = objects.iter().filter_map(|o| Some((o, o.holes.as_ref()?)));
+                    entry["holes"] =
+                        holes.map(|(o, names)| serde_json::json!({ "key": o.key, "variables": names })).collect();
+                    entry["inputs"] = serde_json::json!(references(unit));
                     entry["withheld"] = withheld
                         .iter()
                         .map(|w| serde_json::json!({ "key": w.key, "code": w.code, "message": w.message, "at": w.origin }))
@@ -127,13 +137,20 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
                     text.push_str(&format!(", {} withheld", withheld.len()));
                 }
                 text.push('\n');
+                if let [first, more @ ..] = references(unit).as_slice() {
+                    let more: String = more.iter().map(|name| format!(", {name}")).collect();
+                    text.push_str(&format!("# filled in the cluster from {first}{more}\n"));
+                }
                 for object in objects {
                     let bad = |e: &dyn std::fmt::Display| {
                         CliError::new(Kind::Failed, format!("{} cannot be printed: {e}", object.key))
                     };
-                    let node = driftless_yaml::from_json(&object.bytes, &driftless_yaml::Limits::default())
-                        .map_err(|e| bad(&e))?;
+                    let node = unit.value_of(object).map_err(|e| bad(&e))?;
                     text.push_str("---\n");
+                    if let Some(holes) = object.holes.as_ref().filter(|holes| !holes.is_empty()) {
+                        let names: Vec<String> = holes.iter().map(|name| format!("${{{name}}}")).collect();
+                        text.push_str(&format!("# filled in the cluster: {}\n", names.join(", ")));
+                    }
                     text.push_str(&driftless_yaml::to_string(&node).map_err(|e| bad(&e))?);
                 }
                 for object in withheld {
@@ -145,6 +162,20 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
         }
     }
     ui::write_stdout(&text)
+}
+
+/// What a unit's holes are filled from: `Secret cluster-secrets`.
+fn references(unit: &RenderedUnit) -> Vec<String> {
+    let inputs = unit.late.iter().flat_map(|late| &late.inputs);
+    inputs
+        .filter_map(|input| match input {
+            LateInput::Object(reference) => {
+                let optional = if reference.optional { " (optional)" } else { "" };
+                Some(format!("{} {}/{}{optional}", reference.kind, unit.id.namespace, reference.name))
+            }
+            LateInput::Values { .. } => None,
+        })
+        .collect()
 }
 
 /// The root of the build on disk, and the folder asked for as a path inside it.

@@ -35,7 +35,7 @@ pub(super) fn examine(tree: &dyn Tree, rendered: &[(ClusterName, RenderedCluster
             if !object.handed_through {
                 continue;
             }
-            let Ok(value) = serde_json::from_slice::<Value>(&object.bytes) else { continue };
+            let Some(value) = object.value() else { continue };
             let about = About { unit, object, value: &value };
             let entry =
                 controllers.entry(format!("{}.{}", object.key.kind, object.key.group)).or_insert_with_key(|kind| {
@@ -239,7 +239,7 @@ impl About<'_> {
             return;
         };
         let Some(source) = view.sent.get(&key) else { return }; // said by `references`
-        let Ok(source) = serde_json::from_slice::<Value>(&source.bytes) else { return };
+        let Some(source) = source.value() else { return };
         let id = format!("{}/{}", key.namespace, key.name);
         let url = source.pointer("/spec/url").and_then(Value::as_str).unwrap_or_default();
         let reads = |u: &&RenderedUnit| u.source == id || view.same_source(&u.source, url);
@@ -365,7 +365,7 @@ impl View<'_> {
             o.key.kind == "GitRepository"
                 && o.key.namespace == namespace
                 && o.key.name == name
-                && serde_json::from_slice::<Value>(&o.bytes).is_ok_and(|v| {
+                && o.value().is_some_and(|v| {
                     let own = v.pointer("/spec/url").and_then(Value::as_str).unwrap_or_default();
                     crate::target::same_repository(own, url)
                 })

@@ -83,6 +83,11 @@ impl Walk<'_> {
             let message = format!("sources are made of each other: {way}; remove one of these references");
             return Err(never(asking.at, Code::SourceCycle, message));
         }
+        // The root's own source is the hub's business, whatever Git says of it.
+        let own = kind == "GitRepository" && self.root_ids.contains(id);
+        if let Some(why) = self.open_sources.get(&(kind.to_owned(), id.to_owned())).filter(|_| !own) {
+            return Err(never(asking.at, Code::SourceNotReady, why.clone()));
+        }
         asking.trail.push(name.clone());
         let made = match kind {
             "GitRepository" | "OCIRepository" | "Bucket" => self.declared_source(kind, id, asking),

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use driftless_protocol::bundle::{DeletionPolicy, DriftMode, ServiceAccount, UnitSpec, Validation};
+use driftless_protocol::bundle::{
+    DeletionPolicy, DriftMode, LateInput, LateKind, LateRef, ServiceAccount, UnitSpec, Validation,
+};
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::UnitId;
 use driftless_protocol::limits;
@@ -86,6 +88,8 @@ pub(super) struct Walk<'a> {
     pub(super) artifacts: Mutex<BTreeMap<String, Arc<Artifact>>>,
     /// Every tree that a place may lie in, by the label of its source.
     pub(super) trees: Mutex<BTreeMap<Arc<str>, Arc<dyn Tree>>>,
+    /// Sources, by kind and id, whose definition has holes: why they cannot be read.
+    pub(super) open_sources: BTreeMap<(String, String), String>,
     pub(super) inputs: Inputs,
     pub(super) waiting: BTreeMap<UnitId, Definition>,
     pub(super) found: Found,
@@ -115,6 +119,7 @@ pub(crate) fn walk(sources: &dyn Sources, target: &Target, lockdown: &Lockdown, 
         generators: BTreeMap::new(),
         artifacts: Mutex::default(),
         trees: Mutex::default(),
+        open_sources: BTreeMap::new(),
         inputs: Inputs::default(),
         waiting: BTreeMap::new(),
         found: Found {
@@ -153,10 +158,8 @@ impl Walk<'_> {
             if progress {
                 continue;
             }
-            // Nothing new will come by itself. First let those go on that can do without.
-            let ids: Vec<UnitId> = self.waiting.keys().cloned().collect();
-            let Some(first) = ids.first() else { return };
-            let next = ids.iter().find(|id| self.can_do_without(id)).unwrap_or(first).clone();
+            // Nothing new will come by itself. First let those go on that lose least by it.
+            let Some(next) = self.waiting.keys().min_by_key(|id| self.loss(id)).cloned() else { return };
             self.step(&next, true);
         }
     }
@@ -175,12 +178,31 @@ impl Walk<'_> {
         }
     }
 
-    fn can_do_without(&self, id: &UnitId) -> bool {
-        let Some(definition) = self.waiting.get(id) else { return false };
-        let Ok(unit) = spec::read(&definition.node, &definition.place, id.clone(), &mut Vec::new()) else {
-            return true;
-        };
-        self.source(&unit, true).is_ok() && matches!(self.variables(&unit, true), Ok(Some(_) | None))
+    /// What a unit loses when it goes on with what is known: nothing, values that will hardly come from another unit, values
+    /// that may, or everything.
+    fn loss(&self, id: &UnitId) -> u8 {
+        let Some(definition) = self.waiting.get(id) else { return 0 };
+        let Ok(unit) = spec::read(&definition.node, &definition.place, id.clone(), &mut Vec::new()) else { return 0 };
+        if self.source(&unit, true).is_err() {
+            return 3;
+        }
+        match self.variables(&unit, true) {
+            Ok(None) => 0,
+            Ok(Some((variables, _))) => {
+                let objects = variables.late.iter().filter_map(|input| match input {
+                    LateInput::Object(reference) => Some(reference),
+                    LateInput::Values { .. } => None,
+                });
+                // Who makes it is known, and it is not plain; a Secret is rarely in plain in Git; any other may come.
+                let loss = |reference: &LateRef| match reference.kind {
+                    _ if !reference.hint.is_empty() => 0,
+                    LateKind::Secret => 1,
+                    LateKind::ConfigMap => 2,
+                };
+                objects.map(loss).max().unwrap_or(0)
+            }
+            Err(_) => 3,
+        }
     }
 
     /// Renders a unit. `Err` when something it needs may still come.
@@ -239,7 +261,7 @@ impl Walk<'_> {
                 None
             }
         };
-        let no_variables = Variables::new();
+        let no_variables = Variables::default();
         let strict = self.lockdown.feature_gates.get("StrictPostBuildSubstitutions").copied().unwrap_or(true);
         let build = |variables: Option<&Variables>| {
             let (kustomization, source, tree) = (&unit, worked.source.as_str(), artifact.source.tree.clone());
@@ -260,7 +282,12 @@ impl Walk<'_> {
         };
         let mut available = worked.held.is_none();
         let mut output = build(available.then(|| variables.as_ref().unwrap_or(&no_variables)));
-        if !available && let Some(own) = self.own_variables(&unit, &output) {
+        let open = |variables: &Variables| variables.late.iter().filter(|i| matches!(i, LateInput::Object(_))).count();
+        let missing = variables.as_ref().map_or(usize::from(!available), open);
+        if missing > 0
+            && let Some(own) = self.own_variables(&unit, &output)
+            && (!available || open(&own) < missing)
+        {
             // What it needs is its own: in the cluster the last apply has brought it.
             output = build(Some(&own));
             (available, worked.held) = (true, None);
@@ -274,7 +301,10 @@ impl Walk<'_> {
             worked.held = Some(problem(note.clone()));
         }
         let defines = worked.output.items.iter().any(|i| matches!(i, Item::Child { .. }));
-        worked.complete = worked.output.failed.is_none() && (available || !defines) && !(unit.suspended() && defines);
+        worked.complete = worked.output.failed.is_none()
+            && (available || !defines)
+            && !(unit.suspended() && defines)
+            && !worked.output.unknown_child;
         worked.kustomization = Some(unit);
         Ok(worked)
     }
@@ -348,20 +378,34 @@ impl Walk<'_> {
         let mut defined = Vec::new();
         for item in &output.items {
             match item {
+                // The hub's own source needs no declaration.
+                Item::Source { kind, id: name, open: Some(why), .. } => {
+                    self.open_sources.entry((kind.clone(), name.clone())).or_insert_with(|| why.clone());
+                }
                 Item::Source { kind, id: name, node, at, .. } => {
                     let said = self.declare(kind, name, node, &place(at));
                     let problem =
                         |n: Note| Problem { code: n.code, message: n.message, at: Some(n.at), unit: Some(id.clone()) };
                     worked.problems.extend(said.into_iter().map(problem));
                 }
-                Item::Child { id: child, node, at } if *child != id => {
-                    defined.push((child.clone(), node.clone(), place(at)))
+                Item::Child { id: child, node, at, open } if *child != id => {
+                    defined.push((child.clone(), node.clone(), place(at), open.clone()))
                 }
                 _ => {}
             }
         }
-        for (child, node, place) in defined {
-            self.define(&id, &mut worked, child, node, place, depth, substituted);
+        for (child, node, place, open) in defined {
+            let unread = match open {
+                Some(why) => Some((Code::HoleRefused, why)),
+                None if substituted => None,
+                None => {
+                    let message = format!(
+                        "unit {child} is defined by unit {id}, which is held: its definition may have values that are not known"
+                    );
+                    Some((Code::ParentHeld, message))
+                }
+            };
+            self.define(&id, &mut worked, child, node, place, depth, unread);
         }
         if suspended && !worked.children.is_empty() {
             let message = format!(
@@ -415,7 +459,7 @@ impl Walk<'_> {
         node: Node,
         place: Place,
         depth: usize,
-        substituted: bool,
+        unread: Option<(Code, String)>,
     ) {
         let first = self.found.units.get(&child).map(|w| (&w.defined_at, &w.parent));
         let first = first.or_else(|| self.waiting.get(&child).map(|d| (&d.place.at, &d.parent)));
@@ -427,19 +471,14 @@ impl Walk<'_> {
             worked.problems.push(Problem::new(Code::DuplicateUnit, parent, Some(place.at), message));
             return;
         }
-        if !substituted && (child.name.contains('$') || child.namespace.contains('$')) {
+        if unread.is_some() && (child.name.contains('$') || child.namespace.contains('$')) {
             // A name that is not known yet is no name to show.
             return;
         }
         worked.children.push(child.clone());
         let hold = |code, message: String| Problem::new(code, &child, Some(place.at.clone()), message);
-        let held = if !substituted {
-            Some(hold(
-                Code::ParentHeld,
-                format!(
-                    "unit {child} is defined by unit {parent}, which is held: its definition may have values that are not known"
-                ),
-            ))
+        let held = if let Some((code, why)) = unread {
+            Some(hold(code, why))
         } else if depth + 1 >= DEPTH {
             Some(hold(
                 Code::UnitCycle,

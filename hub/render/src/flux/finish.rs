@@ -280,8 +280,10 @@ fn unit_of(
         None => (RenderState::Full { objects: Vec::new(), withheld: Vec::new() }, Some(output.clone())),
     };
     let reads = output.reads.clone();
+    let late = output.late.clone().filter(|_| items.is_some());
     let definition = None;
-    (RenderedUnit { id, defined_at, parent, source, path, spec: unit_spec, definition, state, problems, reads }, items)
+    let spec = unit_spec;
+    (RenderedUnit { id, defined_at, parent, source, path, spec, definition, state, problems, reads, late }, items)
 }
 
 fn state(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
+use super::options::IgnoreRule;
 use super::spec::Kustomization;
 use super::substitute::Variables;
 use super::unit::UnitInputs;
@@ -25,8 +26,9 @@ impl Keys {
     pub(crate) fn of(inputs: &UnitInputs<'_>) -> Self {
         let UnitInputs { kustomization, source, tree: _, is_root: _, variables, rules, filled, strict, memo: _ } =
             inputs;
-        // With no variable at all nothing is substituted; which there are counts only as far as they are asked for.
-        let some = variables.map(|v| !v.is_empty());
+        // With no variable at all nothing is substituted; which there are counts only as far as they are asked for. Where
+        // the cluster has a say, what the agent is told depends on all of them.
+        let some = variables.map(|v| (v.runs, (!v.late.is_empty()).then_some(v)));
         let shared = key(&("shared", without_places(kustomization), source, rules, filled, strict, some));
         let exact = key(&("exact", kustomization, source, rules, filled, strict, some));
         let whole = key(&(exact, variables));
@@ -41,7 +43,7 @@ impl Keys {
 /// A key with the values of these variables.
 pub(crate) fn with_values(under: &Key, names: &BTreeSet<String>, variables: Option<&Variables>) -> Key {
     let values: Vec<(&String, Option<&String>)> =
-        names.iter().map(|name| (name, variables.and_then(|v| v.get(name)))).collect();
+        names.iter().map(|name| (name, variables.and_then(|v| v.certain.get(name)))).collect();
     key(&(under, values))
 }
 
@@ -77,8 +79,10 @@ fn without_places(k: &Kustomization) -> impl fmt::Debug {
         common_labels,
         common_annotations,
         post_build,
+        ignore,
         depends_on: _,
         spec: _,
+        definition: _,
     } = k;
     let placeless = |patch: &Patch| Patch { place: Origin::default(), ..patch.clone() };
     let overlay = Overlay {
@@ -89,5 +93,6 @@ fn without_places(k: &Kustomization) -> impl fmt::Debug {
     // Whether there is a place says whose rules the file at the top is read by.
     let fluxs = k.overlay.place != Origin::default();
     let always = post_build.as_ref().map(|p| p.always);
-    (id.clone(), path.clone(), overlay, fluxs, common_labels.clone(), common_annotations.clone(), always)
+    let ignore: Vec<_> = ignore.iter().map(IgnoreRule::placeless).collect();
+    (id.clone(), path.clone(), overlay, fluxs, common_labels.clone(), common_annotations.clone(), always, ignore)
 }

@@ -21,6 +21,13 @@ pub(crate) struct IgnoreRule {
     at: Location,
 }
 
+impl IgnoreRule {
+    /// What it does, whatever the place it is written at.
+    pub(crate) fn placeless(&self) -> impl std::fmt::Debug + use<> {
+        (self.paths.clone(), format!("{:?}", self.target))
+    }
+}
+
 /// Reads `spec.ignore`.
 pub(crate) fn ignore_rules(
     spec: &Fields<'_>,

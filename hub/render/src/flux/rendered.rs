@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{ObjectOptions, UnitSpec};
+use driftless_protocol::bundle::{Late, ObjectOptions, UnitSpec};
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
+use driftless_yaml::{Dialect, Limits, Node, parse_one};
 
 use crate::report::{Code, Problem};
 use crate::target::{Location, Lockdown, SourceDecl};
@@ -68,6 +69,8 @@ pub struct RenderedUnit {
     pub problems: Vec<Problem>,
     /// What its render read.
     pub reads: Arc<ReadSet>,
+    /// Inputs that only the cluster has.
+    pub late: Option<Late>,
 }
 
 impl RenderedUnit {
@@ -78,6 +81,24 @@ impl RenderedUnit {
             RenderState::Full { objects, .. } => objects,
             _ => &[],
         }
+    }
+
+    /// One of its objects as a value. Of an object with holes: as Git has it, expressions unfilled, with the metadata that
+    /// the agent adds.
+    ///
+    /// # Errors
+    /// Bytes that were not rendered here.
+    pub fn value_of(&self, object: &RenderedObject) -> Result<Node, driftless_yaml::Error> {
+        let limits = Limits::default();
+        if object.holes.is_none() {
+            return driftless_yaml::from_json(&object.bytes, &limits);
+        }
+        let mut node = parse_one(&object.bytes, Dialect::Yaml11, &limits)?.node;
+        if let Some(late) = &self.late {
+            node.set_metadata("labels", late.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+            node.set_metadata("annotations", late.annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        }
+        Ok(node)
     }
 
     /// Its withheld objects; none unless it is full.
@@ -125,7 +146,7 @@ pub struct RenderedObject {
     pub key: ObjectKey,
     /// `group/version` or `version`.
     pub api_version: String,
-    /// Canonical JSON, owner labels included: exactly what is applied.
+    /// Canonical JSON, owner labels included: exactly what is applied. With `holes`: YAML text that the agent finishes.
     pub bytes: Arc<[u8]>,
     /// BLAKE3 over `bytes`.
     pub digest: Digest,
@@ -137,6 +158,20 @@ pub struct RenderedObject {
     pub options: ObjectOptions,
     /// Its name before kustomize put a hash of its content behind it; `None` for a name as it was written.
     pub generated_name: Option<String>,
+    /// Variables in `bytes` that only the cluster has, sorted; `None`: nothing is left open.
+    pub holes: Option<Vec<String>>,
+}
+
+impl RenderedObject {
+    /// The object as a value, holes unfilled; `None` for bytes that were not rendered here.
+    #[must_use]
+    pub fn value(&self) -> Option<serde_json::Value> {
+        if self.holes.is_none() {
+            return serde_json::from_slice(&self.bytes).ok();
+        }
+        let node = parse_one(&self.bytes, Dialect::Yaml11, &Limits::default()).ok()?.node;
+        serde_json::from_slice(&node.to_json().ok()?).ok()
+    }
 }
 
 /// An object that Git holds and that is not sent.

@@ -83,7 +83,19 @@ impl Out {
 
     fn output(&mut self, output: &UnitOutput) {
         // Named field by field, so that whoever adds one decides.
-        let UnitOutput { failed: _, items, notes, produced, references, controllers, reads, variables, total } = output;
+        let UnitOutput {
+            failed: _,
+            items,
+            notes,
+            produced,
+            references,
+            controllers,
+            reads,
+            variables,
+            total,
+            late,
+            unknown_child,
+        } = output;
         self.list(items.iter(), Self::item);
         self.list(notes.iter(), |out, note| {
             out.texts(&[note.code.as_str(), &note.message]);
@@ -119,6 +131,21 @@ impl Out {
         });
         self.list(variables.iter(), |out, name| out.text(name));
         self.number(*total as u64);
+        self.maybe(late.as_ref(), Self::json);
+        self.byte(u8::from(*unknown_child));
+    }
+
+    fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.byte(u8::from(value.is_some()));
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+
+    /// Types of the protocol, as they travel.
+    fn json(&mut self, value: &impl serde::Serialize) {
+        // They are maps with text for keys: nothing in them cannot be written.
+        self.bytes(&serde_json::to_vec(value).unwrap_or_default());
     }
 
     fn item(&mut self, item: &Item) {
@@ -131,25 +158,31 @@ impl Out {
                 self.0.extend_from_slice(o.digest.as_bytes());
                 self.place(&o.origin);
                 self.byte(u8::from(o.handed_through));
+                self.maybe(Some(&o.options).filter(|options| !options.is_default()), Self::json);
+                self.maybe(o.generated_name.as_deref(), Self::text);
+                self.maybe(o.holes.as_ref(), |out, holes| out.list(holes.iter(), |out, name| out.text(name)));
             }
             Item::Withheld(w) => {
                 self.byte(1);
                 self.key(&w.key);
                 self.texts(&[w.code.as_str(), &w.message]);
                 self.place(&w.origin);
+                self.0.extend_from_slice(w.content.as_bytes());
             }
-            Item::Child { id, node, at } => {
+            Item::Child { id, node, at, open } => {
                 self.byte(2);
                 self.texts(&[&id.namespace, &id.name]);
                 self.node(node);
                 self.place(at);
+                self.maybe(open.as_deref(), Self::text);
             }
-            Item::Source { kind, id, node, at, object } => {
+            Item::Source { kind, id, node, at, object, open } => {
                 self.byte(3);
                 self.texts(&[kind, id]);
                 self.node(node);
                 self.place(at);
                 self.item(object);
+                self.maybe(open.as_deref(), Self::text);
             }
         }
     }
@@ -298,7 +331,19 @@ impl<'a> In<'a> {
             }),
             variables: self.list::<_, BTreeSet<_>>(Self::owned)?,
             total: usize::try_from(self.number()?).ok()?,
+            late: self.maybe(Self::json)?,
+            unknown_child: self.flag()?,
         })
+    }
+
+    /// `None`: what was written cannot be read.
+    #[allow(clippy::option_option)] // the inner one is what was kept
+    fn maybe<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        Some(if self.flag()? { Some(read(self)?) } else { None })
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
+        serde_json::from_slice(self.bytes()?).ok()
     }
 
     fn item(&mut self) -> Option<Item> {
@@ -310,16 +355,20 @@ impl<'a> In<'a> {
                 digest: Digest::from_bytes(self.array()?),
                 origin: self.place()?,
                 handed_through: self.flag()?,
+                options: self.maybe(Self::json)?.unwrap_or_default(),
+                generated_name: self.maybe(Self::owned)?,
+                holes: self.maybe(|i| i.list(Self::owned))?,
             }),
             1 => Item::Withheld(WithheldObject {
                 key: self.key()?,
                 code: self.code()?,
                 message: self.owned()?,
                 origin: self.place()?,
+                content: Digest::from_bytes(self.array()?),
             }),
             2 => {
                 let id = UnitId::kustomization(self.owned()?, self.owned()?);
-                Item::Child { id, node: self.node(0)?, at: self.place()? }
+                Item::Child { id, node: self.node(0)?, at: self.place()?, open: self.maybe(Self::owned)? }
             }
             _ => Item::Source {
                 kind: self.owned()?,
@@ -327,6 +376,7 @@ impl<'a> In<'a> {
                 node: self.node(0)?,
                 at: self.place()?,
                 object: Box::new(self.item()?),
+                open: self.maybe(Self::owned)?,
             },
         })
     }
@@ -389,6 +439,8 @@ impl<'a> In<'a> {
 
 #[cfg(test)]
 mod tests {
+    use driftless_protocol::bundle::{Late, ObjectOptions};
+
     use super::*;
 
     fn output() -> UnitOutput {
@@ -407,9 +459,17 @@ mod tests {
             digest: Digest::of(b"{}"),
             origin: at.clone(),
             handed_through: true,
+            options: ObjectOptions { force: true, ignore: vec!["/spec/x".to_owned()], ..ObjectOptions::default() },
+            generated_name: Some("g".to_owned()),
+            holes: Some(vec!["h".to_owned()]),
         };
-        let withheld =
-            WithheldObject { key: key.clone(), code: Code::Encrypted, message: "m".into(), origin: at.clone() };
+        let withheld = WithheldObject {
+            key: key.clone(),
+            code: Code::Encrypted,
+            message: "m".into(),
+            origin: at.clone(),
+            content: Digest::of(b"w"),
+        };
         let seen = |entry, listing| Seen { entry, listing };
         let id = ContentId([7; 32]);
         let paths = [
@@ -425,13 +485,19 @@ mod tests {
             items: vec![
                 Item::Object(object.clone()),
                 Item::Withheld(withheld),
-                Item::Child { id: UnitId::kustomization("n", "u"), node: node.clone(), at: at.clone() },
+                Item::Child {
+                    id: UnitId::kustomization("n", "u"),
+                    node: node.clone(),
+                    at: at.clone(),
+                    open: Some("o".to_owned()),
+                },
                 Item::Source {
                     kind: "GitRepository".into(),
                     id: "n/s".into(),
                     node: node.clone(),
                     at: at.clone(),
                     object: Box::new(Item::Object(object)),
+                    open: None,
                 },
             ],
             notes: vec![Note { code: Code::BuildWarning, at: at.clone(), message: "w".into() }],
@@ -447,6 +513,8 @@ mod tests {
             }),
             variables: ["v".to_owned()].into(),
             total: 70_000,
+            late: Some(Late { always: true, ..Late::default() }),
+            unknown_child: true,
         }
     }
 

@@ -95,7 +95,7 @@ fn own_definition(worked: &Worked, folder: &str, current: &UnitId) -> Option<(Un
         .items
         .iter()
         .filter_map(|item| match item {
-            Item::Child { id, node, at } => {
+            Item::Child { id, node, at, .. } => {
                 let path = node.at(&["spec", "path"]).and_then(Node::as_str).unwrap_or_default();
                 (super::path::normal(path).as_deref() == Some(folder)).then(|| (id.clone(), node.clone(), at.clone()))
             }

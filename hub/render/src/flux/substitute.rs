@@ -3,21 +3,30 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use driftless_protocol::bundle::{LateInput, LateKind, LateRef};
 use driftless_yaml::{Dialect, Limits, Node, parse_one};
 
 use super::fields::Note;
 use super::spec::PostBuild;
-use super::variables::{Inputs, Known};
+use super::variables::{Inputs, Known, Produced};
 use crate::report::Code;
 use crate::target::{Location, Target};
 
-/// Variables of one unit, merged.
-pub(crate) type Variables = BTreeMap<String, String>;
+/// Variables of one unit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variables {
+    /// Values that nothing the cluster has can override.
+    pub(crate) certain: BTreeMap<String, String>,
+    /// Every source, weakest first, when the cluster has a say in it; else none.
+    pub(crate) late: Vec<LateInput>,
+    /// Substitution runs whatever the cluster has: by the strategy, or since some variable has a value.
+    pub(crate) runs: bool,
+}
 
 /// Whether a unit's variables are known.
 #[derive(Clone, Debug)]
 pub(crate) enum Resolution {
-    /// All of them, and what was left out.
+    /// As far as they ever will be, and what is worth a word.
     Ready(Variables, Vec<Note>),
     /// Some unit not rendered yet may still produce what is missing.
     Waiting,
@@ -25,9 +34,17 @@ pub(crate) enum Resolution {
     Unavailable(Note),
 }
 
+/// One source of variables.
+enum Source {
+    Known(BTreeMap<String, String>),
+    /// In plain in Git, but a Secret: in a list that travels it stands by name.
+    KnownSecret(BTreeMap<String, String>, LateRef),
+    Late(LateRef),
+}
+
 /// Merges a unit's variables: those of the hub's configuration, then every reference in order, then the inline ones.
-/// With `settled`, nothing more will be produced: what is missing then is taken from the cluster's facts, skipped when
-/// optional, or out of reach.
+/// With `settled`, nothing more will be produced: what is missing then is taken from the cluster's facts, or is read in the
+/// cluster.
 pub(crate) fn resolve(
     post_build: &PostBuild,
     namespace: &str,
@@ -35,101 +52,224 @@ pub(crate) fn resolve(
     inputs: &Inputs,
     settled: bool,
 ) -> Resolution {
-    let mut variables = target.variables.clone();
-    let mut skipped = Vec::new();
+    let mut sources = vec![Source::Known(target.variables.clone())];
+    let mut notes = Vec::new();
     for reference in &post_build.from {
-        let kind = if reference.secret { "Secret" } else { "ConfigMap" };
         let name = format!("{namespace}/{}", reference.name);
         let produced = inputs.get(reference.secret, namespace, &reference.name);
-        if let Some(Known::Plain(data)) = produced.map(|p| &p.known) {
-            variables.extend(data.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let kind = if reference.secret { LateKind::Secret } else { LateKind::ConfigMap };
+        let late = |hint: String| LateRef { kind, name: reference.name.clone(), optional: reference.optional, hint };
+        if let Some(Produced { known: Known::Plain(data), at, .. }) = produced {
+            sources.push(match reference.secret {
+                true => Source::KnownSecret(data.clone(), late(format!("Git holds it in {}", at.file))),
+                false => Source::Known(data.clone()),
+            });
             continue;
         }
         if !settled {
             return Resolution::Waiting;
         }
-        let fact = target.facts.as_ref().filter(|_| !reference.secret).and_then(|f| f.config_maps.get(&name));
-        if let Some(data) = fact {
-            variables.extend(data.iter().map(|(k, v)| (k.clone(), v.clone())));
-            continue;
-        }
-        let why = match produced {
-            None if reference.optional => {
-                let message = format!(
-                    "optional {kind} {name} of substituteFrom is not in Git: rendered without it; should the cluster have one, \
-                     Flux would use it"
-                );
-                skipped.push(Note { code: Code::SubstitutionInputSkipped, at: reference.at.clone(), message });
+        if !reference.secret {
+            let facts = target.facts.as_ref();
+            if let Some(data) = facts.and_then(|f| f.config_maps.get(&name)) {
+                sources.push(Source::Known(data.clone()));
                 continue;
             }
-            None => "which only the cluster has: Git does not produce it for this cluster".to_owned(),
-            Some(p) => match &p.known {
-                Known::Encrypted => format!("which Git holds encrypted ({}), and the hub has no key", p.at),
-                Known::Elsewhere(how) => format!("and {how} ({})", p.at),
-                Known::Plain(_) => continue,
-            },
+            let told = facts.is_some_and(|f| f.not_told.contains_key(&name));
+            if target.expected_facts.contains(&name) && !told {
+                let message = format!(
+                    "waiting for fact ConfigMap {name}, which the hub's configuration says the cluster tells; list it under \
+                     facts.configMaps in the values of the agent's chart (or take it out of the hub's configuration)"
+                );
+                let at = reference.at.clone();
+                return Resolution::Unavailable(Note { code: Code::SubstitutionInputMissing, at, message });
+            }
+        }
+        let (hint, why) = match produced {
+            None => (String::new(), "Git does not produce it for this cluster".to_owned()),
+            Some(p) => {
+                let hint = match &p.known {
+                    Known::Encrypted => format!("Git holds it encrypted in {}", p.at.file),
+                    Known::Elsewhere(how) => format!("{how} ({})", p.at.file),
+                    Known::Plain(_) => String::new(),
+                };
+                (hint.clone(), hint)
+            }
         };
-        let help = if reference.secret {
-            "substituting a Secret in the cluster is not there yet; until then the unit is held"
-        } else {
-            "add the ConfigMap to Git, or let the agent publish it as a cluster fact"
-        };
-        let message = format!("substituteFrom needs {kind} {name}, {why}; {help}");
-        return Resolution::Unavailable(Note {
-            code: Code::SubstitutionInputMissing,
-            at: reference.at.clone(),
-            message,
-        });
+        let skipped = if reference.optional { "; where it does not exist the unit goes without it" } else { "" };
+        let message = format!("{kind} {name} of substituteFrom is read in the cluster by the agent: {why}{skipped}");
+        notes.push(Note { code: Code::SubstitutionInputLate, at: reference.at.clone(), message });
+        sources.push(Source::Late(late(hint)));
     }
-    variables.extend(post_build.substitute.iter().cloned());
-    for (name, value) in &mut variables {
-        if !driftless_subst::is_valid_name(name) {
+    sources.push(Source::Known(post_build.substitute.iter().cloned().collect()));
+    for source in &mut sources {
+        let (Source::Known(values) | Source::KnownSecret(values, _)) = source else { continue };
+        if let Some(name) = values.keys().find(|name| !driftless_subst::is_valid_name(name)) {
             let message = format!(
                 "variable {name:?} is no name for a variable (a letter or _ first, then letters, digits, _); Flux refuses the whole unit"
             );
-            return Resolution::Unavailable(Note {
-                code: Code::SubstitutionFailed,
-                at: post_build.at.clone(),
-                message,
-            });
+            let at = post_build.at.clone();
+            return Resolution::Unavailable(Note { code: Code::SubstitutionFailed, at, message });
         }
-        if let std::borrow::Cow::Owned(changed) = driftless_subst::value_of(value) {
-            *value = changed;
+        for value in values.values_mut() {
+            if let std::borrow::Cow::Owned(changed) = driftless_subst::value_of(value) {
+                *value = changed;
+            }
         }
     }
-    Resolution::Ready(variables, skipped)
+    Resolution::Ready(merged(sources, post_build.always), notes)
 }
 
-/// Substitutes in the object's text and reads it again, so that a value may change its type, as with Flux. `asked` collects
-/// the names that were looked up.
+fn merged(sources: Vec<Source>, always: bool) -> Variables {
+    let mut out = Variables { runs: always, ..Variables::default() };
+    let any_late = sources.iter().any(|source| matches!(source, Source::Late(_)));
+    for source in sources {
+        match source {
+            Source::Late(reference) => {
+                // Whatever was known so far may be overridden.
+                out.certain.clear();
+                out.late.push(LateInput::Object(reference));
+            }
+            Source::Known(values) => {
+                out.runs |= !values.is_empty();
+                if any_late && !values.is_empty() {
+                    out.late.push(LateInput::Values { values: values.clone() });
+                }
+                out.certain.extend(values);
+            }
+            Source::KnownSecret(values, reference) => {
+                out.runs |= !values.is_empty();
+                if any_late {
+                    out.late.push(LateInput::Object(reference));
+                }
+                out.certain.extend(values);
+            }
+        }
+    }
+    out
+}
+
+/// What substitution makes of an object.
+pub(crate) enum Substituted {
+    /// The object as the cluster gets it.
+    Done(Node),
+    /// Only the cluster can finish it.
+    Open(Open),
+}
+
+/// An object with holes.
+pub(crate) struct Open {
+    /// As kustomize emits it: what Flux substitutes in.
+    pub(crate) text: String,
+    /// Variables in it whose value only the cluster can give, sorted.
+    pub(crate) holes: Vec<String>,
+    /// Every variable in it.
+    pub(crate) uses: BTreeSet<String>,
+    /// Its apiVersion, kind, name and namespace; `None` where one of them has a hole itself.
+    pub(crate) head: Option<Node>,
+    /// The object as Git has it.
+    pub(crate) node: Node,
+}
+
+/// Substitutes in the object's text and reads it again, so that a value may change its type, as with Flux.
+///
+/// `asked` collects the names whose values were looked up.
 pub(crate) fn object(
     node: Node,
     variables: &Variables,
     strict: bool,
     at: &Location,
     asked: &mut BTreeSet<String>,
-) -> Result<Node, Note> {
-    if !has_dollar(&node) {
-        return Ok(node);
+) -> Result<Substituted, Note> {
+    Ok(match attempt(&node, variables, strict, at, asked)? {
+        Attempt::Same => Substituted::Done(node),
+        Attempt::Done(done) => Substituted::Done(done),
+        Attempt::Open { text, holes, uses } => {
+            let head = head(&node, variables, strict, at, asked)?;
+            Substituted::Open(Open { text, holes, uses, head, node })
+        }
+    })
+}
+
+enum Attempt {
+    Same,
+    Done(Node),
+    Open { text: String, holes: Vec<String>, uses: BTreeSet<String> },
+}
+
+fn attempt(
+    node: &Node,
+    variables: &Variables,
+    strict: bool,
+    at: &Location,
+    asked: &mut BTreeSet<String>,
+) -> Result<Attempt, Note> {
+    if !has_dollar(node) || (variables.late.is_empty() && !variables.runs) {
+        return Ok(Attempt::Same);
     }
     let failed = |message: String| Note { code: Code::SubstitutionFailed, at: at.clone(), message };
-    let what = || name_of(&node);
-    let text = driftless_yaml::to_string(&node).map_err(|e| failed(format!("{} cannot be written: {e}", what())))?;
+    let what = || name_of(node);
+    let text = driftless_yaml::to_string(node).map_err(|e| failed(format!("{} cannot be written: {e}", what())))?;
+    let broken = |e: driftless_subst::Error| failed(format!("substitution in {} failed: {}", what(), e.kind));
+    if !variables.late.is_empty() {
+        let uses: BTreeSet<String> = match driftless_subst::variables(&text) {
+            Ok(uses) => uses.into_iter().map(|u| u.name).collect(),
+            Err(error) if variables.runs => return Err(broken(error)),
+            // Whether Flux ever looks at it depends on the cluster.
+            Err(_) => BTreeSet::new(),
+        };
+        let holes: Vec<String> = uses.iter().filter(|name| !variables.certain.contains_key(*name)).cloned().collect();
+        let same_either_way = || driftless_subst::substitute(&text, &|_| None, false).is_ok_and(|out| out == text);
+        if !holes.is_empty() || (!variables.runs && !same_either_way()) {
+            return Ok(Attempt::Open { text, holes, uses });
+        }
+        if !variables.runs {
+            return Ok(Attempt::Same);
+        }
+    }
     let asked = RefCell::new(asked);
     let lookup = |name: &str| {
         let mut asked = asked.borrow_mut();
         if !asked.contains(name) {
             asked.insert(name.to_owned());
         }
-        variables.get(name).map(String::as_str)
+        variables.certain.get(name).map(String::as_str)
     };
-    let text = driftless_subst::substitute(&text, &lookup, strict)
-        .map_err(|e| failed(format!("substitution in {} failed: {}", what(), e.kind)))?;
+    let text = driftless_subst::substitute(&text, &lookup, strict).map_err(broken)?;
     match parse_one(text.as_bytes(), Dialect::Yaml11, &Limits::default()) {
-        Ok(document) if document.node.as_map().is_some() => Ok(document.node),
+        Ok(document) if document.node.as_map().is_some() => Ok(Attempt::Done(document.node)),
         Ok(_) => Err(failed(format!("{} is no object any more after substitution", what()))),
         Err(e) => Err(failed(format!("{} is no YAML any more after substitution: {e}", what()))),
     }
+}
+
+/// What names an object, substituted on its own.
+fn head(
+    node: &Node,
+    variables: &Variables,
+    strict: bool,
+    at: &Location,
+    asked: &mut BTreeSet<String>,
+) -> Result<Option<Node>, Note> {
+    let mut metadata = driftless_yaml::Map::new();
+    for key in ["name", "namespace"] {
+        if let Some(value) = node.at(&["metadata", key]) {
+            metadata.insert(key, value.clone());
+        }
+    }
+    let mut head = driftless_yaml::Map::new();
+    for key in ["apiVersion", "kind"] {
+        if let Some(value) = node.at(&[key]) {
+            head.insert(key, value.clone());
+        }
+    }
+    head.insert("metadata", Node::Map(metadata));
+    let head = Node::Map(head);
+    Ok(match attempt(&head, variables, strict, at, asked)? {
+        Attempt::Same => Some(head),
+        Attempt::Done(head) => Some(head),
+        Attempt::Open { .. } => None,
+    })
 }
 
 fn name_of(node: &Node) -> String {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use driftless_protocol::bundle::{Late, LateInput};
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::{ObjectKey, group_of};
 use driftless_protocol::{limits, marks};
@@ -15,7 +16,7 @@ use super::options;
 use super::reads::RecordingTree;
 use super::rendered::{ReadSet, RenderedObject, WithheldObject};
 use super::spec::{self, Kustomization};
-use super::substitute::{self, Variables};
+use super::substitute::{self, Open, Substituted, Variables};
 use super::variables::{Known, data_of};
 use super::{generator, path, source};
 use crate::kustomize::{self, BuildError, Built, ErrorKind, Options, Origin, Resource};
@@ -61,6 +62,10 @@ pub(crate) struct UnitOutput {
     pub(crate) variables: BTreeSet<String>,
     /// Objects before any were left out.
     pub(crate) total: usize,
+    /// What the agent needs to finish the objects that have holes.
+    pub(crate) late: Option<Late>,
+    /// It defines a Kustomization whose name only the cluster can tell.
+    pub(crate) unknown_child: bool,
 }
 
 /// One object of a build.
@@ -70,10 +75,10 @@ pub(crate) enum Item {
     Object(RenderedObject),
     /// Not sent.
     Withheld(WithheldObject),
-    /// A Kustomization: a unit of its own.
-    Child { id: UnitId, node: Node, at: Location },
-    /// A source object; its bytes are sent only when a handed-through object refers to it.
-    Source { kind: String, id: String, node: Node, at: Location, object: Box<Item> },
+    /// A Kustomization: a unit of its own. `open`: why it cannot be read, when it has holes.
+    Child { id: UnitId, node: Node, at: Location, open: Option<String> },
+    /// A source object; its bytes are sent only when a handed-through object refers to it. `open` as above.
+    Source { kind: String, id: String, node: Node, at: Location, object: Box<Item>, open: Option<String> },
 }
 
 /// Builds a unit. Whatever goes wrong is in the output.
@@ -223,9 +228,10 @@ fn finish(inputs: &UnitInputs<'_>, built: Built, folder: &str, output: &mut Unit
             unknown_names.insert(key.name.clone(), key);
         }
     }
+    let mut asked = BTreeSet::new();
     for resource in built.resources {
         let at = located(inputs, &resource.origin);
-        match item(inputs, resource, &at, &unknown_names, output) {
+        match item(inputs, resource, &at, &unknown_names, output, &mut asked) {
             Ok(Some(item)) => output.items.push(item),
             Ok(None) => {}
             Err(note) => {
@@ -237,6 +243,50 @@ fn finish(inputs: &UnitInputs<'_>, built: Built, folder: &str, output: &mut Unit
             }
         }
     }
+    output.late = inputs.variables.and_then(|variables| late(inputs, variables, &asked));
+    if let Some(count) = output.late.as_ref().map(|l| l.inputs.len()).filter(|count| *count > limits::LATE_INPUTS) {
+        let message = format!(
+            "unit {} has {count} sources of variables where the cluster has a say; at most {} are read; name fewer in substituteFrom",
+            unit.id,
+            limits::LATE_INPUTS
+        );
+        output.failed.get_or_insert(Note { code: Code::TooMany, at: unit.path_at.clone(), message });
+    }
+}
+
+/// What the agent is told of a unit whose inputs only the cluster has. Of the values known here only those that objects with
+/// holes ask for.
+fn late(inputs: &UnitInputs<'_>, variables: &Variables, asked: &BTreeSet<String>) -> Option<Late> {
+    if variables.late.is_empty() {
+        return None;
+    }
+    let unit = inputs.kustomization;
+    let kept = variables.late.iter().filter_map(|input| match input {
+        LateInput::Object(_) => Some(input.clone()),
+        LateInput::Values { values } => {
+            let values: BTreeMap<_, _> =
+                values.iter().filter(|(k, _)| asked.contains(*k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+            (!values.is_empty()).then_some(LateInput::Values { values })
+        }
+    });
+    let text = |(k, v): (&str, &str)| (k.to_owned(), v.to_owned());
+    Some(Late {
+        inputs: kept.collect(),
+        always: variables.runs,
+        strict: inputs.strict,
+        labels: labels(unit, &unit.id.label().to_string()).map(text).collect(),
+        annotations: unit.common_annotations.iter().cloned().collect(),
+    })
+}
+
+/// The labels every object of a unit gets, those that win last.
+fn labels<'a>(unit: &'a Kustomization, label: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let owner = [
+        (marks::FLUX_OWNER_NAME, unit.id.name.as_str()),
+        (marks::FLUX_OWNER_NAMESPACE, unit.id.namespace.as_str()),
+        (marks::UNIT_LABEL, label),
+    ];
+    unit.common_labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).chain(owner)
 }
 
 fn item(
@@ -245,16 +295,25 @@ fn item(
     at: &Location,
     unknown_names: &BTreeMap<String, ObjectKey>,
     output: &mut UnitOutput,
+    asked: &mut BTreeSet<String>,
 ) -> Result<Option<Item>, Note> {
     let unit = inputs.kustomization;
     let Resource { mut node, hashed_base_name, .. } = resource;
     let is_encrypted = encrypted::is_encrypted(&node);
     if !is_encrypted
-        && let (Some(variables), Some(post_build)) = (inputs.variables, &unit.post_build)
-        && (post_build.always || !variables.is_empty())
+        && let (Some(variables), Some(_)) = (inputs.variables, &unit.post_build)
         && !substitution_disabled(&node)
     {
-        node = substitute::object(node, variables, inputs.strict, at, &mut output.variables)?;
+        match substitute::object(node, variables, inputs.strict, at, &mut output.variables)? {
+            Substituted::Done(done) => node = done,
+            Substituted::Open(open) => {
+                let mut item = open_item(inputs, open, at, unknown_names, output, asked)?;
+                if let Some(Item::Object(object)) = &mut item {
+                    object.generated_name = hashed_base_name;
+                }
+                return Ok(item);
+            }
+        }
     }
     let Some(key) = key_of(&node) else {
         let message = format!("an object of unit {} has no apiVersion, kind or name; add what is missing", unit.id);
@@ -298,7 +357,7 @@ fn item(
     }
     if key.group == spec::GROUP && key.kind == "Kustomization" {
         let id = UnitId::kustomization(namespace_or_default(&key), key.name);
-        return Ok(Some(Item::Child { id, node, at: at.clone() }));
+        return Ok(Some(Item::Child { id, node, at: at.clone(), open: None }));
     }
     if is_flux_component(&node, &key) {
         if key.kind == "Deployment" {
@@ -313,8 +372,7 @@ fn item(
         output.controllers.push((node.clone(), at.clone()));
     }
     let handed_through = is_handed_through(&key);
-    let source_kind = key.group == source::GROUP && is_repository(&key.kind)
-        || key.group == generator::GROUP && key.kind == generator::KIND;
+    let source_kind = is_source(&key);
     if handed_through && !source_kind {
         references(&node, &key, &mut output.references);
     }
@@ -325,9 +383,104 @@ fn item(
         object.generated_name = hashed_base_name;
     }
     Ok(Some(match source {
-        Some((kind, id, node)) => Item::Source { kind, id, node, at: at.clone(), object: Box::new(object) },
+        Some((kind, id, node)) => Item::Source { kind, id, node, at: at.clone(), object: Box::new(object), open: None },
         None => object,
     }))
+}
+
+/// An object that the agent finishes.
+fn open_item(
+    inputs: &UnitInputs<'_>,
+    open: Open,
+    at: &Location,
+    unknown_names: &BTreeMap<String, ObjectKey>,
+    output: &mut UnitOutput,
+    asked: &mut BTreeSet<String>,
+) -> Result<Option<Item>, Note> {
+    let unit = inputs.kustomization;
+    let Open { text, holes, uses, head, node } = open;
+    let shown: Vec<String> = holes.iter().map(|name| format!("${{{name}}}")).collect();
+    let shown = shown.join(", ");
+    let child = |key: &ObjectKey| key.group == spec::GROUP && key.kind == "Kustomization";
+    let Some(head) = head else {
+        let key = key_of(&node).ok_or_else(|| Note {
+            code: Code::Nameless,
+            at: at.clone(),
+            message: format!("an object of unit {} has no apiVersion, kind or name; add what is missing", unit.id),
+        })?;
+        output.unknown_child |= child(&key);
+        let message = format!(
+            "its apiVersion, kind, name or namespace needs {shown}, which only the cluster has: what an object is called must be \
+             known before it is sent; give the variable a value in Git (postBuild.substitute, a ConfigMap in Git) or by a cluster fact"
+        );
+        return Ok(Some(withheld(key, Code::HoleRefused, message, at, &node)));
+    };
+    let Some(key) = key_of(&head) else {
+        let message = format!("an object of unit {} has no apiVersion, kind or name; add what is missing", unit.id);
+        return Err(Note { code: Code::Nameless, at: at.clone(), message });
+    };
+    if child(&key) {
+        let id = UnitId::kustomization(namespace_or_default(&key), key.name);
+        let message = format!(
+            "Kustomization {id} needs {shown}, which only the cluster has, in its own definition, so that the hub cannot build it; \
+             give the variable a value in Git (postBuild.substitute, a ConfigMap in Git) or by a cluster fact, or let {id} \
+             name the Secret in its own postBuild.substituteFrom"
+        );
+        return Ok(Some(Item::Child { id, node, at: at.clone(), open: Some(message) }));
+    }
+    if is_flux_component(&node, &key) && key.kind != "Namespace" {
+        return Ok(None);
+    }
+    if key.group.is_empty() && matches!(key.kind.as_str(), "Secret" | "ConfigMap") {
+        let known = Known::Elsewhere("parts of it are filled in the cluster".into());
+        output.produced.push((key.kind == "Secret", key.clone(), known, at.clone()));
+    }
+    if let Some(name) = encrypted::mentions(&node, unknown_names) {
+        let message = format!("refers to {name}, whose name ends in a hash of encrypted content and is not known here");
+        return Ok(Some(withheld(key, Code::Encrypted, message, at, &node)));
+    }
+    if text.len() as u64 > limits::OBJECT_BYTES {
+        return Ok(Some(too_large(key, text.len(), at, &node)));
+    }
+    let handed_through = is_handed_through(&key);
+    if handed_through && !is_source(&key) {
+        references(&node, &key, &mut output.references);
+    }
+    asked.extend(uses);
+    let source = is_source(&key).then(|| (key.kind.clone(), format!("{}/{}", namespace_or_default(&key), key.name)));
+    let api_version = head.at(&["apiVersion"]).and_then(Node::as_str).unwrap_or_default().to_owned();
+    let bytes: Arc<[u8]> = text.into_bytes().into();
+    let digest = Digest::of(&bytes);
+    let options = options::of(&unit.ignore, &node, &key, at, &mut output.notes);
+    let (origin, holes) = (at.clone(), Some(holes));
+    let generated_name = None;
+    let object = Item::Object(RenderedObject {
+        key,
+        api_version,
+        bytes,
+        digest,
+        origin,
+        handed_through,
+        options,
+        holes,
+        generated_name,
+    });
+    Ok(Some(match source {
+        Some((kind, id)) => {
+            let message = format!(
+                "{kind} {id} needs {shown}, which only the cluster has, so that the hub cannot fetch it ({at}); give the \
+                 variable a value in Git or by a cluster fact"
+            );
+            Item::Source { kind, id, node, at: at.clone(), object: Box::new(object), open: Some(message) }
+        }
+        None => object,
+    }))
+}
+
+fn too_large(key: ObjectKey, bytes: usize, at: &Location, node: &Node) -> Item {
+    let message =
+        format!("has {bytes} bytes; the API server takes at most {} (etcd's request limit)", limits::OBJECT_BYTES);
+    withheld(key, Code::TooLarge, message, at, node)
 }
 
 fn withheld(key: ObjectKey, code: Code, message: String, at: &Location, node: &Node) -> Item {
@@ -347,15 +500,8 @@ fn encode(
     notes: &mut Vec<Note>,
 ) -> Item {
     let api_version = node.at(&["apiVersion"]).and_then(Node::as_str).unwrap_or_default().to_owned();
-    let label = unit.id.label().to_string();
-    let owner = [
-        (marks::FLUX_OWNER_NAME, unit.id.name.as_str()),
-        (marks::FLUX_OWNER_NAMESPACE, unit.id.namespace.as_str()),
-        (marks::UNIT_LABEL, label.as_str()),
-    ];
-    let common = unit.common_labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-    set_metadata(&mut node, "labels", common.chain(owner));
-    set_metadata(&mut node, "annotations", unit.common_annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    node.set_metadata("labels", labels(unit, &unit.id.label().to_string()));
+    node.set_metadata("annotations", unit.common_annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())));
     let bytes: Arc<[u8]> = match node.to_json() {
         Ok(bytes) => bytes.into(),
         Err(error) => {
@@ -364,36 +510,23 @@ fn encode(
         }
     };
     if bytes.len() as u64 > limits::OBJECT_BYTES {
-        let message = format!(
-            "has {} bytes; the API server takes at most {} (etcd's request limit)",
-            bytes.len(),
-            limits::OBJECT_BYTES
-        );
-        return withheld(key, Code::TooLarge, message, at, &node);
+        return too_large(key, bytes.len(), at, &node);
     }
     let digest = Digest::of(&bytes);
     let options = options::of(&unit.ignore, &node, &key, at, notes);
     let origin = at.clone();
-    let generated_name = None;
-    Item::Object(RenderedObject { key, api_version, bytes, digest, origin, handed_through, options, generated_name })
-}
-
-fn set_metadata<'a>(node: &mut Node, what: &str, values: impl Iterator<Item = (&'a str, &'a str)>) {
-    let mut values = values.peekable();
-    if values.peek().is_none() {
-        return;
-    }
-    let Some(metadata) = node.as_map_mut().and_then(|m| m.get_mut("metadata")).and_then(Node::as_map_mut) else {
-        return;
-    };
-    if metadata.get(what).and_then(Node::as_map).is_none() {
-        metadata.insert(what, Node::map());
-    }
-    if let Some(map) = metadata.get_mut(what).and_then(Node::as_map_mut) {
-        for (key, value) in values {
-            map.insert(key, Node::string(value));
-        }
-    }
+    let (generated_name, holes) = (None, None);
+    Item::Object(RenderedObject {
+        key,
+        api_version,
+        bytes,
+        digest,
+        origin,
+        handed_through,
+        options,
+        holes,
+        generated_name,
+    })
 }
 
 /// The key of an object. `None` when apiVersion, kind or name is missing.
@@ -428,6 +561,12 @@ fn is_flux_component(node: &Node, key: &ObjectKey) -> bool {
 fn is_handed_through(key: &ObjectKey) -> bool {
     key.group.ends_with(".toolkit.fluxcd.io")
         || matches!(key.group.as_str(), "fluxcd.controlplane.io" | "source.extensions.fluxcd.io" | "flagger.app")
+}
+
+/// What units can name as their source, or what makes such a thing.
+fn is_source(key: &ObjectKey) -> bool {
+    key.group == source::GROUP && is_repository(&key.kind)
+        || key.group == generator::GROUP && key.kind == generator::KIND
 }
 
 fn is_repository(kind: &str) -> bool {

@@ -69,7 +69,7 @@ pub(super) fn names(clusters: &[Cluster<'_>]) -> Vec<(ClusterName, Problem)> {
             if object.bytes.len() > OBJECT_BYTES || !mentions(&object.bytes, &known) {
                 continue;
             }
-            let Ok(value) = serde_json::from_slice::<Value>(&object.bytes) else { continue };
+            let Some(value) = object.value() else { continue };
             leaves(&value, &mut String::new(), &mut |path, text| {
                 let tokens: BTreeSet<&str> = tokens(text).filter_map(|t| known.get(t).copied()).collect();
                 if tokens.contains(cluster.name.as_str()) {

@@ -53,7 +53,7 @@ pub(super) fn undeclared(cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) {
 
 /// The namespace a HelmRelease has its controller make.
 fn made_by_release(object: &RenderedObject) -> Option<String> {
-    let value: Value = serde_json::from_slice(&object.bytes).ok()?;
+    let value = object.value()?;
     (value.pointer("/spec/install/createNamespace") == Some(&Value::Bool(true))).then_some(())?;
     let target = value.pointer("/spec/targetNamespace").and_then(Value::as_str);
     Some(target.unwrap_or(&object.key.namespace).to_owned())

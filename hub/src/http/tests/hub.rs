@@ -47,6 +47,8 @@ fn report() -> UnitReport {
         held_deletes: vec![HeldDelete { key: held(), uid: "u-1".into(), why: "a Namespace".into() }],
         approved_deletes: Vec::new(),
         contests: Vec::new(),
+        inputs: vec![],
+        filled: None,
         observed_at: 6,
     }
 }

@@ -112,6 +112,7 @@ async fn everything(store: &Store) -> Vec<String> {
         format!("{:?}", store.intents().await.unwrap()),
         format!("{:?}", store.cluster_reports().await.unwrap()),
         format!("{:?}", store.unit_reports(None).await.unwrap()),
+        format!("{:?}", store.fact_digests().await.unwrap()),
         format!("{:?}", store.audit_rows(0, 10_000).await.unwrap()),
         format!("{:?}", store.verify_audit().await.unwrap()),
     ]

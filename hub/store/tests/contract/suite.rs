@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{BlobRef, DriftMode};
+use driftless_protocol::facts::Facts;
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{ClusterId, Digest, Generation, KeyId, Revision, TokenId, UnitId};
 use driftless_protocol::report::{ClusterReport, Counts, Ready, UnitReport};
@@ -301,6 +302,8 @@ pub(crate) fn report(name: &str, message: &str) -> UnitReport {
         recent: vec![],
         waiting: None,
         held_deletes: vec![],
+        inputs: vec![],
+        filled: None,
         observed_at: 9,
     }
 }
@@ -346,13 +349,27 @@ async fn reports(store: &Store) {
     store.write_reports(vec![write(one, 2, 6, ReportContent::Cluster(Box::new(whole.clone())))]).await.unwrap();
     assert_eq!(store.cluster_reports().await.unwrap()[0].report, whole);
     assert_eq!(store.unit_reports(None).await.unwrap().len(), 2);
+    assert_eq!((store.fact_digests().await.unwrap(), store.facts(one).await.unwrap()), (vec![], None));
+    let mut facts = Facts { kubernetes_version: "v1.36.0".into(), ..Facts::default() };
+    facts.config_maps.insert("a/b".into(), [("region".to_owned(), "n\u{f6}rd".to_owned())].into());
+    let told = |n, facts: &Facts| write(one, 2, n, ReportContent::Facts(Box::new(facts.clone())));
+    assert_eq!(store.write_reports(vec![told(7, &Facts::default()), told(8, &facts)]).await.unwrap(), [true, true]);
+    assert_eq!(
+        store.write_reports(vec![told(7, &Facts::default())]).await.unwrap(),
+        [false],
+        "an older one changes nothing"
+    );
+    let stored = store.facts(one).await.unwrap().unwrap();
+    assert_eq!((&stored.facts, stored.digest, stored.received), (&facts, facts.digest(), 8));
+    assert_eq!(store.fact_digests().await.unwrap(), [(one, facts.digest())]);
     store.issued(one, digest(1), certificate(1)).await.unwrap();
     match store.admit(one, digest(1), 30).await.unwrap() {
-        Admission::Admitted { reports_taken, .. } => assert_eq!(reports_taken, 6),
+        Admission::Admitted { reports_taken, .. } => assert_eq!(reports_taken, 8),
         other => panic!("{other:?}"),
     }
     store.revoke(one, act("revoke")).await.unwrap();
     assert!(store.cluster_reports().await.unwrap().is_empty() && of(one).await.is_empty());
+    assert!(store.fact_digests().await.unwrap().is_empty() && store.facts(one).await.unwrap().is_none());
 }
 
 async fn audit(store: &Store) {
