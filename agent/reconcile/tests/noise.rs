@@ -5,6 +5,7 @@
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::DriftClass;
 use driftless_reconcile::drift::{Baseline, Context, diff};
+use driftless_reconcile::fill::Hidden;
 use driftless_reconcile::fold::fold;
 use driftless_reconcile::mark::Mark;
 use driftless_reconcile::rules::Rules;
@@ -93,13 +94,19 @@ fn after(answer: &Value, writes: &[Write]) -> Value {
 /// `path (manager, class)` of every drifted field.
 fn drift(declared: &Value, answer: &Value, live: &Value) -> Vec<String> {
     let rules = rules();
-    let baseline = Baseline::new(Mark::NONE, fold(answer, &[], &rules).unwrap().owned, declared, answer, &rules);
+    let baseline = Baseline::new(Mark::NONE, fold(answer, &[], &rules).unwrap().owned, declared, answer, false, &rules);
     let folded = fold(live, &[], &rules).unwrap();
     if folded.owned == baseline.owned && folded.added == Mark::NONE {
         return Vec::new();
     }
-    let context =
-        Context { overlay: baseline.overlay.as_deref(), autoscaled: false, ignore: &[], merge: false, rules: &rules };
+    let context = Context {
+        overlay: baseline.overlay.as_deref(),
+        autoscaled: false,
+        ignore: &[],
+        merge: false,
+        hidden: &Hidden::Nothing,
+        rules: &rules,
+    };
     let key = ObjectKey::of(declared).unwrap();
     diff(&key, declared, live, &context)
         .into_iter()

@@ -56,6 +56,7 @@ pub(super) struct Obj {
     /// It was read for a comparison in this state: live ownership, live additions, declared content.
     pub(super) looked: Option<(Mark, Mark, Mark)>,
     /// What becomes of its ignored fields when it is sent, by the live object.
+    #[allow(clippy::box_collection)] // one word where nothing is left to others, which is nearly always
     pub(super) ignored: Option<Box<Vec<(String, Fate)>>>,
     /// Read it again whatever is known of it: nothing else would tell.
     pub(super) recheck: bool,

@@ -302,6 +302,8 @@ pub(crate) fn report(name: &str, message: &str) -> UnitReport {
         recent: vec![],
         waiting: None,
         held_deletes: vec![],
+        approved_deletes: vec![],
+        contests: vec![],
         inputs: vec![],
         filled: None,
         observed_at: 9,
