@@ -310,7 +310,8 @@ impl UnitState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OptionChange {
-    /// Its name: of [`UnitSpec`](driftless_protocol::bundle::UnitSpec), or `source` or `path`.
+    /// Its name: of [`UnitSpec`](driftless_protocol::bundle::UnitSpec), or `source` or `path`, or of what objects with holes
+    /// are finished with: `variable NAME`, `variables of ConfigMap NAME`.
     pub name: String,
     /// Before; absent when it was not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use driftless_protocol::bundle::{Late, LateInput};
 use driftless_protocol::id::UnitId;
 use driftless_protocol::marks;
 use driftless_protocol::object::ObjectKey;
@@ -62,7 +63,7 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
     let fate_of = |unit: &RenderedUnit, object: &RenderedObject| {
         let standing = standing(unit, now.get(&unit.id).copied().flatten())?;
         let sent_no_more = !head.withheld.contains(&object.key);
-        sent_no_more.then(|| fate::of(&object.key, &parsed(object), standing, around))
+        sent_no_more.then(|| fate::of(&object.key, &parsed(unit, object), standing, around))
     };
     let mut out = Objects::default();
     let mut taken: BTreeSet<&ObjectKey> = BTreeSet::new();
@@ -79,8 +80,10 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
         let Some(unit) = pair.head else { continue };
         for object in unit.objects() {
             let plan = match base.by_key.get(&object.key) {
-                Some((of, old)) if of.id == unit.id && old.digest == object.digest => None,
-                Some((of, old)) => Some(same_key(unit, object, of, old, redactor)),
+                Some((of, old)) if is_same(unit, object, of, old) => None,
+                // Equal but for how it is written, or for what the agent is told of it.
+                Some((of, old)) => Some(same_key(unit, object, of, old, redactor))
+                    .filter(|plan| plan.action != Action::Change || !plan.fields.is_empty()),
                 None => {
                     let candidates = base_name(object).and_then(|name| gone_by_name.get(&name));
                     let was = candidates.and_then(|c| {
@@ -95,7 +98,7 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
                         None => {
                             let unknown = pair.base.is_some_and(|b| !matches!(b.state, RenderState::Full { .. }))
                                 || base.withheld.contains(&object.key);
-                            Some(whole(object, if unknown { Action::Apply } else { Action::Create }, redactor))
+                            Some(whole(unit, object, if unknown { Action::Apply } else { Action::Create }, redactor))
                         }
                     }
                 }
@@ -136,16 +139,62 @@ fn standing<'a>(before: &'a RenderedUnit, now: Option<&'a RenderedUnit>) -> Opti
     }
 }
 
-fn parsed(object: &RenderedObject) -> Value {
-    // Rendered bytes are JSON, or YAML where something is left for the agent to fill in.
-    serde_json::from_slice(&object.bytes)
-        .ok()
-        .or_else(|| {
-            let limits = driftless_yaml::Limits::default();
-            let node = driftless_yaml::parse_one(&object.bytes, driftless_yaml::Dialect::Yaml11, &limits).ok()?.node;
-            serde_json::from_slice(&node.to_json().ok()?).ok()
-        })
-        .unwrap_or(Value::Null)
+/// An object as a value. What only the cluster knows stays as it is written, `${NAME}`; what is known of it is filled in.
+fn parsed(unit: &RenderedUnit, object: &RenderedObject) -> Value {
+    if object.holes.is_none() {
+        // Rendered bytes are JSON.
+        return serde_json::from_slice(&object.bytes).unwrap_or(Value::Null);
+    }
+    let json = unit.value_of(object).ok().and_then(|node| node.to_json().ok());
+    let mut value = json.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or(Value::Null);
+    let known = unit.late.as_ref().map(known_variables).unwrap_or_default();
+    fill(&mut value, &known);
+    value
+}
+
+/// Variables with values that no input of the cluster can replace: those after the last such input.
+fn known_variables(late: &Late) -> BTreeMap<&str, &str> {
+    let last = late.inputs.iter().rev().map_while(|input| match input {
+        LateInput::Values { values } => Some(values),
+        LateInput::Object(_) => None,
+    });
+    let mut out = BTreeMap::new();
+    for values in last {
+        for (name, value) in values {
+            out.entry(name.as_str()).or_insert(value.as_str());
+        }
+    }
+    out
+}
+
+/// Fills in `${NAME}` in every text; other expressions, and `$${NAME}`, stay.
+fn fill(value: &mut Value, known: &BTreeMap<&str, &str>) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(|value| fill(value, known)),
+        Value::Array(items) => items.iter_mut().for_each(|value| fill(value, known)),
+        Value::String(text) if text.contains("${") => {
+            let mut out = String::with_capacity(text.len());
+            let mut rest = text.as_str();
+            while let Some(at) = rest.find("${") {
+                let (before, expression) = rest.split_at(at);
+                out.push_str(before);
+                let name = expression.get(2..).and_then(|inside| inside.split_once('}'));
+                match name.and_then(|(name, after)| Some((*known.get(name)?, after))) {
+                    Some((value, after)) if !before.ends_with('$') => {
+                        out.push_str(value);
+                        rest = after;
+                    }
+                    _ => {
+                        out.push_str("${");
+                        rest = expression.get(2..).unwrap_or_default();
+                    }
+                }
+            }
+            out.push_str(rest);
+            *text = out;
+        }
+        _ => {}
+    }
 }
 
 fn bare(action: Action, object: &RenderedObject) -> ObjectPlan {
@@ -163,10 +212,16 @@ fn bare(action: Action, object: &RenderedObject) -> ObjectPlan {
     }
 }
 
-fn whole(object: &RenderedObject, action: Action, redactor: &Redactor) -> ObjectPlan {
-    let mut value = parsed(object);
+fn whole(unit: &RenderedUnit, object: &RenderedObject, action: Action, redactor: &Redactor) -> ObjectPlan {
+    let mut value = parsed(unit, object);
     redactor.value(&object.key, &FieldPath::default(), &mut value);
     ObjectPlan { object: Some(ObjectText::of(&value)), ..bare(action, object) }
+}
+
+/// The same unit sends the same bytes, to be finished in the same way.
+fn is_same(unit: &RenderedUnit, object: &RenderedObject, of: &RenderedUnit, old: &RenderedObject) -> bool {
+    let finished = object.holes.is_none() || of.late == unit.late;
+    of.id == unit.id && old.digest == object.digest && finished
 }
 
 fn same_key(
@@ -177,7 +232,7 @@ fn same_key(
     redactor: &Redactor,
 ) -> ObjectPlan {
     let moved = of.id != unit.id;
-    let (before, after) = (parsed(old), parsed(object));
+    let (before, after) = (parsed(of, old), parsed(unit, object));
     let mut fields = differences(&before, &after);
     if moved {
         fields.retain(|change| !is_owner_label(&change.path));
@@ -209,7 +264,7 @@ fn replaced(
     fate: Option<Fate>,
     redactor: &Redactor,
 ) -> ObjectPlan {
-    let mut fields = differences(&parsed(old), &parsed(object));
+    let mut fields = differences(&parsed(of, old), &parsed(unit, object));
     let name = FieldPath::of(&["metadata", "name"]);
     let moved = of.id != unit.id;
     fields.retain(|change| change.path != name && !(moved && is_owner_label(&change.path)));

@@ -284,6 +284,33 @@ fn each_kind_of_change_is_planned_as_the_agent_would_act() {
 }
 
 #[test]
+fn a_variable_beside_what_only_the_cluster_knows_is_seen() {
+    let files = |tag: &str, label: &str| {
+        let build = format!(
+            "postBuild: {{substituteFrom: [{{kind: ConfigMap, name: only-there}}], substitute: {{tag: '{tag}'}}}}"
+        );
+        let more = format!("commonMetadata: {{labels: {{l: {label}}}}}\n  {build}");
+        with(&[
+            ("clusters/c/a.yaml", Some(kustomization("a", &more))),
+            ("apps/a/deploy.yaml", Some(deployment("web", "${registry}/web:${tag}", "web"))),
+        ])
+    };
+    let bump = plan(&files("1", "x"), &files("2", "x"));
+    assert_eq!(
+        lines(&bump),
+        [
+            "unit a",
+            "  variable tag: \"1\" > \"2\"",
+            "  Change Deployment.apps shop/web spec.template.spec.containers[name=main].image",
+        ]
+    );
+    let field = &bump.units[0].objects[0].fields[0];
+    assert_eq!(field.new, Some("${registry}/web:2".into()));
+    let label = plan(&files("1", "x"), &files("1", "y"));
+    assert!(label.units[0].objects.iter().any(|o| o.key.name == "web"), "{:?}", lines(&label));
+}
+
+#[test]
 fn generated_names_are_replaced_and_what_refers_to_them_follows() {
     let files = |value: &str, prune: bool| {
         let kustomize = format!(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftless_protocol::bundle::UnitSpec;
+use driftless_protocol::bundle::{LateInput, UnitSpec};
 use driftless_protocol::id::{Digest, UnitId};
 use serde_json::Value;
 
@@ -196,7 +196,12 @@ fn differs(pair: Pair<'_>) -> bool {
         }
         _ => true,
     };
-    content || a.spec != b.spec || a.source != b.source || a.path != b.path || a.problems != b.problems
+    content
+        || a.late != b.late
+        || a.spec != b.spec
+        || a.source != b.source
+        || a.path != b.path
+        || a.problems != b.problems
 }
 
 fn same_withheld(a: &WithheldObject, b: &WithheldObject) -> bool {
@@ -330,13 +335,24 @@ fn option_values(unit: &RenderedUnit) -> BTreeMap<String, Value> {
     if let Some(account) = &spec.service_account {
         out.insert("serviceAccount".into(), format!("{}/{}", account.namespace, account.name).into());
     }
+    for input in unit.late.iter().flat_map(|late| &late.inputs) {
+        match input {
+            LateInput::Values { values } => {
+                out.extend(values.iter().map(|(name, value)| (format!("variable {name}"), value.clone().into())));
+            }
+            LateInput::Object(of) => {
+                let optional = if of.optional { "optional" } else { "required" };
+                out.insert(format!("variables of {} {}", of.kind, of.name), optional.into());
+            }
+        }
+    }
     out.insert("source".into(), unit.source.clone().into());
     out.insert("path".into(), unit.path.clone().into());
     out
 }
 
 fn options(old: &RenderedUnit, new: &RenderedUnit) -> Vec<OptionChange> {
-    if old.spec == new.spec && old.source == new.source && old.path == new.path {
+    if old.spec == new.spec && old.source == new.source && old.path == new.path && old.late == new.late {
         return Vec::new();
     }
     let (mut old, mut new) = (option_values(old), option_values(new));
