@@ -280,7 +280,7 @@ pub(crate) fn located(reason: &Reason) -> String {
 
 pub(crate) fn sources(fleet: &Fleet<'_>) -> Vec<SourceRow> {
     let readers = |reads: &dyn Fn(&ClusterRender) -> bool| -> Vec<ClusterName> {
-        let read = |c: &&Cluster| fleet.render(c).is_some_and(|r| reads(r));
+        let read = |c: &&Cluster| fleet.render(c).is_some_and(reads);
         fleet.clusters.iter().filter(read).map(|c| c.name.clone()).collect()
     };
     let time = |at: u64| (at > 0).then_some(at);
