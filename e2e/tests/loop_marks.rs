@@ -148,7 +148,7 @@ async fn ignored(world: &mut World, base: &Content) -> Result<()> {
             "--type",
             "merge",
             "-p",
-            r#"{"spec":{"minReadySeconds":7}}"#,
+            r#"{"spec":{"minReadySeconds":2}}"#,
         ])
         .await?;
     wait::until(PATIENCE, "the edit to be healed", || async {
@@ -247,6 +247,10 @@ async fn validated(world: &mut World, base: &Content) -> Result<()> {
 }
 
 async fn contest(world: &mut World, base: &Content) -> Result<()> {
+    // Declared: a field that only a controller writes is the controller's.
+    let content = base.clone().replace("subject/service.yaml", "spec:\n", "spec:\n  sessionAffinity: None\n");
+    let commit = content.commit(world, "a field to fight for").await?;
+    world.wait_at(&commit).await?;
     let there = world.cluster(CLUSTER);
     let patch = r#"{"spec":{"sessionAffinity":"ClientIP"}}"#;
     let args = [

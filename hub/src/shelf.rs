@@ -151,9 +151,17 @@ impl Writer {
     /// Counts what is there, and removes the oldest files until a quarter of the limit is free, when there is too much.
     fn sweep(&mut self) -> io::Result<()> {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        let entries = match fs::read_dir(&self.folder) {
+            // Deleted meanwhile, as anybody may: the next write makes it anew.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.bytes = 0;
+                return Ok(());
+            }
+            other => other?,
+        };
+        for entry in entries {
             let entry = entry?;
-            let known = entry.metadata()?;
+            let Ok(known) = entry.metadata() else { continue };
             files.push((known.modified().unwrap_or(SystemTime::UNIX_EPOCH), known.len(), entry.path()));
         }
         self.bytes = files.iter().map(|(_, len, _)| len).sum();
@@ -165,8 +173,10 @@ impl Writer {
             if self.bytes <= self.limit / 4 * 3 {
                 break;
             }
-            fs::remove_file(&file)?;
-            self.bytes -= len;
+            match fs::remove_file(&file) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => self.bytes -= len,
+            }
         }
         Ok(())
     }
