@@ -450,7 +450,7 @@ fn is_zero_u64(n: &u64) -> bool {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-fn is_zero_u32(n: &u32) -> bool {
+pub(crate) fn is_zero_u32(n: &u32) -> bool {
     *n == 0
 }
 

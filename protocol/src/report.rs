@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{ApprovedDelete, DriftMode, LateKind, Reason};
+use crate::bundle::{ApprovedDelete, DriftMode, LateKind, Reason, is_zero_u32};
 use crate::id::{Digest, Generation, UnitId};
 use crate::object::ObjectKey;
 
@@ -86,13 +86,13 @@ pub struct UnitReport {
     /// What it waits for.
     pub waiting: Option<Waiting>,
     /// Fields that go back and forth with another manager; at most [`LIST_LIMIT`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contests: Vec<Contest>,
     /// Deletes that need `driftless approve`; at most [`LIST_LIMIT`].
     pub held_deletes: Vec<HeldDelete>,
     /// Approved deletes whose object is still there; at most [`LIST_LIMIT`]. The hub ends an approval that is not among
     /// them any more, so that it cannot delete what comes later.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approved_deletes: Vec<ApprovedDelete>,
     /// ConfigMaps and Secrets of the cluster its variables come from, weakest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -152,10 +152,12 @@ pub struct Counts {
     /// Not healthy, or not yet.
     pub unhealthy: u32,
     /// Left alone, since a mark on them says so.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub left_alone: u32,
     /// Deletes waiting for approval.
     pub held_deletes: u32,
     /// Approved deletes whose object is still there.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub approved_deletes: u32,
 }
 
