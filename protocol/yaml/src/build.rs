@@ -171,10 +171,15 @@ impl<'l> Builder<'l> {
             kind => kind,
         };
         let flow = self.dialect == Dialect::Resource && self.frames.last().is_some_and(|f| f.flow);
-        let flow_null = flow && kind == Kind::Null && text.is_empty();
+        let flow_null = flow && plain && kind == Kind::Null && text.is_empty();
         // Inside brackets kustomize writes what holds a colon in quotes on the way: a time of day becomes text.
         let kind = if flow && plain && kind == Kind::Timestamp && text.contains(':') { Kind::Str } else { kind };
-        let node = Node::Scalar(Scalar { text: Arc::from(text), kind, quoted: !plain || flow_null, line });
+        let node = Node::Scalar(Scalar {
+            text: Arc::from(text),
+            kind,
+            quoted: if kind == Kind::Null { flow_null } else { !plain },
+            line,
+        });
         let size = Size { nodes: 1, text: text.len(), depth: 0 };
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor.into(), Anchor::Value { node: node.clone(), size });
