@@ -12,8 +12,7 @@ use crate::libyaml::{Event, Parser};
 /// A folded text as kustomize has it in the end.
 pub(crate) fn refold(text: &str) -> Cow<'_, str> {
     let inner_break = text.trim_end_matches('\n').contains('\n') || text.ends_with("\n\n");
-    // For a block go-yaml v3 minds no tab; v2, which `Shape` follows, does.
-    if !inner_break || !Shape::of(&text.replace('\t', "x")).allows_block() {
+    if !inner_break || !Shape::of(text).block {
         return Cow::Borrowed(text);
     }
     let written = write(text);

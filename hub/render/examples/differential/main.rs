@@ -21,6 +21,7 @@ mod grammar;
 mod mutate;
 mod objects;
 mod oracle;
+mod patches;
 mod plugins;
 mod rng;
 mod shrink;

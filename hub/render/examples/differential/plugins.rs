@@ -1,10 +1,10 @@
 //! Transformers and generators given as objects.
 
 use crate::fields::{
-    FIELD_PATHS, SPEC_PATHS, field_specs, generator as map_generator, image, json_patch, merge_patch, pairs,
-    replacement, selector,
+    FIELD_PATHS, SPEC_PATHS, field_specs, generator as map_generator, image, pairs, replacement, selector,
 };
 use crate::grammar::Maker;
+use crate::patches::{json_patch, merge_patch};
 use crate::value::{Value, map, quoted, raw, text};
 use crate::words::NAMESPACES;
 

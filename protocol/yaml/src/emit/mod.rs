@@ -7,6 +7,7 @@
 
 mod order;
 mod scalar;
+mod shape;
 
 use crate::error::WriteError;
 use crate::limits::Limits;
@@ -14,7 +15,8 @@ use crate::node::{Map, Node, Seq};
 use crate::resolve::needs_quotes;
 use crate::text::Value;
 use scalar::Style;
-pub(crate) use scalar::{Shape, escape};
+pub(crate) use scalar::escape;
+pub(crate) use shape::{Shape, is_break, is_printable};
 
 /// The line length after which text is folded at the next blank.
 const WIDTH: usize = 80;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::shape::{Shape, is_break, is_printable};
 use super::{Emitter, WIDTH};
 
 /// Says how far a block is indented where its first line starts with a blank: [`super::INDENT`] in digits.
@@ -16,82 +17,17 @@ pub(super) enum Style {
     Literal,
 }
 
-/// What a text's characters allow.
-pub(crate) struct Shape {
-    plain: bool,
-    single: bool,
-    literal: bool,
-    breaks: bool,
-    empty: bool,
-}
-
 impl Shape {
-    pub(crate) fn of(text: &str) -> Self {
-        if text.is_empty() {
-            return Self { plain: true, single: true, literal: false, breaks: false, empty: true };
-        }
-        let mut indicators = text.starts_with("---") || text.starts_with("...");
-        let (mut breaks, mut special) = (false, false);
-        let (mut edge_blank, mut trailing_space) = (false, false);
-        let (mut break_space, mut space_break) = (false, false);
-        let (mut previous_space, mut previous_break) = (false, false);
-        let mut after_blank = true;
-        let mut chars = text.char_indices().peekable();
-        while let Some((at, c)) = chars.next() {
-            let last = chars.peek().is_none();
-            let before_blank = chars.peek().is_none_or(|(_, next)| matches!(next, ' ' | '\t'));
-            indicators |= match c {
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
-                    if at == 0 =>
-                {
-                    true
-                }
-                '?' | '-' if at == 0 => before_blank,
-                ':' => before_blank,
-                '#' => after_blank,
-                _ => false,
-            };
-            special |= !is_printable(c);
-            if c == ' ' {
-                edge_blank |= at == 0 || last;
-                trailing_space |= last;
-                break_space |= previous_break;
-                (previous_space, previous_break) = (true, false);
-            } else if is_break(c) {
-                breaks = true;
-                edge_blank |= at == 0 || last;
-                space_break |= previous_space;
-                (previous_space, previous_break) = (false, true);
-            } else {
-                (previous_space, previous_break) = (false, false);
-            }
-            after_blank = matches!(c, ' ' | '\t' | '\0') || is_break(c);
-        }
-        let unquotable = space_break || special;
-        Self {
-            plain: !(indicators || breaks || edge_blank || break_space || unquotable),
-            single: !(break_space || unquotable),
-            literal: !(trailing_space || unquotable),
-            breaks,
-            empty: false,
-        }
-    }
-
-    /// Whether it can be written as a block.
-    pub(crate) fn allows_block(&self) -> bool {
-        self.literal
-    }
-
-    /// The style used where `wanted` would be best.
+    /// The style go-yaml v2 uses where `wanted` would be best.
     pub(super) fn style(&self, wanted: Style, key: bool) -> Style {
         let mut style = if key && self.breaks { Style::Double } else { wanted };
-        if style == Style::Plain && (!self.plain || (self.empty && key)) {
+        if style == Style::Plain && (!self.block_plain || (self.empty && key)) {
             style = Style::Single;
         }
         if style == Style::Single && !self.single {
             style = Style::Double;
         }
-        if style == Style::Literal && (!self.literal || key) {
+        if style == Style::Literal && (!self.block || self.tab || key) {
             style = Style::Double;
         }
         style
@@ -117,15 +53,6 @@ pub(super) fn is_simple(text: &str) -> bool {
 /// Whether a text has a line end of any kind YAML 1.1 knows.
 pub(super) fn has_break(text: &str) -> bool {
     text.chars().any(is_break)
-}
-
-fn is_break(c: char) -> bool {
-    matches!(c, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
-}
-
-/// What go-yaml v2 writes as it is. Everything beyond the basic plane is escaped.
-fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{A0}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}') && c != '\u{FEFF}'
 }
 
 /// What Go's JSON encoder leaves as it is and go-yaml's reader then refuses.

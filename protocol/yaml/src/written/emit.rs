@@ -1,6 +1,7 @@
 //! Printing as go-yaml v3 does with two blanks of indentation, lists at their key's column, and no folding of lines.
 
 use super::{Content, Style, Written};
+use crate::emit::{Shape, is_break, is_printable};
 use crate::node::Kind;
 use crate::resolve::{Dialect, resolve};
 
@@ -469,82 +470,5 @@ fn tag_of(kind: Kind) -> &'static str {
         Kind::Timestamp => "!!timestamp",
         Kind::Binary => "!!binary",
         Kind::Str => "",
-    }
-}
-
-fn is_break(c: char) -> bool {
-    matches!(c, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
-}
-
-fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | ' '..='~' | '\u{A0}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}') && c != '\u{FEFF}'
-}
-
-/// What a text's characters allow.
-struct Shape {
-    flow_plain: bool,
-    block_plain: bool,
-    single: bool,
-    block: bool,
-    breaks: bool,
-}
-
-impl Shape {
-    fn of(text: &str) -> Self {
-        if text.is_empty() {
-            return Self { flow_plain: false, block_plain: true, single: true, block: false, breaks: false };
-        }
-        let marker = text.starts_with("---") || text.starts_with("...");
-        let (mut block, mut flow) = (marker, marker);
-        let (mut breaks, mut special, mut tab) = (false, false, false);
-        let (mut edge, mut trailing_space, mut break_space, mut space_break) = (false, false, false, false);
-        let (mut previous_space, mut previous_break) = (false, false);
-        let mut after_blank = true;
-        let mut chars = text.char_indices().peekable();
-        while let Some((at, c)) = chars.next() {
-            let last = chars.peek().is_none();
-            let before_blank = chars.peek().is_none_or(|(_, next)| matches!(next, ' ' | '\t'));
-            match c {
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
-                    if at == 0 =>
-                {
-                    (flow, block) = (true, true);
-                }
-                '?' | ':' if at == 0 => (flow, block) = (true, block || before_blank),
-                '-' if at == 0 && before_blank => (flow, block) = (true, true),
-                ',' | '?' | '[' | ']' | '{' | '}' => flow = true,
-                ':' => (flow, block) = (true, block || before_blank),
-                '#' if after_blank => (flow, block) = (true, true),
-                _ => {}
-            }
-            if c == '\t' {
-                tab = true;
-            } else if !is_printable(c) {
-                special = true;
-            }
-            if c == ' ' {
-                edge |= at == 0 || last;
-                trailing_space |= last;
-                break_space |= previous_break;
-                (previous_space, previous_break) = (true, false);
-            } else if is_break(c) {
-                breaks = true;
-                edge |= at == 0 || last;
-                space_break |= previous_space;
-                (previous_space, previous_break) = (false, true);
-            } else {
-                (previous_space, previous_break) = (false, false);
-            }
-            after_blank = matches!(c, ' ' | '\t' | '\0') || is_break(c);
-        }
-        let odd = space_break || tab || special;
-        let plain = !(edge || break_space || odd || breaks);
-        Self {
-            flow_plain: plain && !flow,
-            block_plain: plain && !block,
-            single: !(break_space || odd),
-            block: !(trailing_space || space_break || special),
-            breaks,
-        }
     }
 }
