@@ -4,7 +4,7 @@ use crate::grammar::Maker;
 use crate::patches::{patches, patches_json, patches_strategic_merge};
 use crate::plugins;
 use crate::value::{Value, map, quoted, raw, text};
-use crate::words::{GROUPS, IMAGES, KINDS, NAMES, NAMESPACES, SCALARS, VERSIONS};
+use crate::words::{GROUPS, KINDS, NAMES, NAMESPACES, SCALARS, VERSIONS};
 
 /// Makes a field for a folder.
 pub(crate) type Field = fn(&mut Maker<'_>, &str) -> (&'static str, Value);
@@ -329,7 +329,7 @@ pub(crate) const FIELD_PATHS: &[&str] = &[
     "spec.volumeClaimTemplates.0.spec.storageClassName",
 ];
 
-/// The same as replacements write it.
+/// A path to a field, as replacements write it.
 fn field_path(m: &mut Maker<'_>) -> String {
     let Some(known) = m.one().filter(|_| m.rng.chance(60)) else { return m.rng.pick(FIELD_PATHS).to_owned() };
     let way = known.value.way(m.rng);

@@ -1,0 +1,59 @@
+//! What a report says, and that equal inputs give equal bytes.
+
+use driftless_render::flux::{RenderedCluster, render_cluster};
+use driftless_render::report::ClusterReport;
+use driftless_render::target::SourceSet;
+
+use crate::{config, source, target, unit};
+
+#[test]
+fn equal_inputs_give_equal_blobs_and_reads_are_recorded() {
+    let files = [
+        ("clusters/c/web.yaml", &*unit("web", "components: [../extra]\nignoreMissingComponents: true")),
+        ("apps/web/a.yaml", &*config("a")),
+    ];
+    let render = || render_cluster(&SourceSet::new(source(&files)), &target());
+    let blobs = |r: &RenderedCluster| {
+        let cluster = driftless_protocol::id::ClusterId::from_bytes([7; 16]);
+        let assembled = driftless_render::assemble::assemble(cluster, r, &Default::default()).unwrap();
+        assembled.blobs().map(|(d, b)| (d, b.to_vec())).collect::<Vec<_>>()
+    };
+    let (first, second) = (render(), render());
+    assert_eq!(blobs(&first), blobs(&second));
+    let read: Vec<&str> = first.units[1].reads.paths().map(|(_, path)| path).collect();
+    for path in ["apps/web", "apps/web/a.yaml", "apps/web/kustomization.yaml", "apps/extra"] {
+        assert!(read.contains(&path), "{path} was read and not noted: {read:?}");
+    }
+}
+
+#[test]
+fn a_report_counts_grades_and_lints() {
+    let release = "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: r, namespace: default}\nspec: {interval: 1h}\n";
+    let old = "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: p}\nspec: {}\n";
+    let rendered = render_cluster(
+        &SourceSet::new(source(&[
+            ("clusters/c/a.yaml", &unit("a", "nonsense: 1")),
+            ("clusters/c/b.yaml", &unit("b", "")),
+            ("clusters/c/d.yaml", &unit("d", "")),
+            ("apps/a/a.yaml", &config("a")),
+            ("apps/b/r.yaml", release),
+            ("apps/b/old.yaml", old),
+        ])),
+        &target(),
+    );
+    let report = ClusterReport::of(&target().cluster, &rendered);
+    let levels: Vec<_> = report.units.iter().map(|u| format!("{} {:?}", u.unit.name, u.level)).collect();
+    assert_eq!(levels, ["a Partly", "b HandedThrough", "d Held", "flux-system Exact"]);
+    let totals = report.totals;
+    assert_eq!((totals.units, totals.held, totals.objects, totals.handed_through), (4, 1, 3, 1));
+    assert_eq!((totals.errors, totals.warnings), (1, 3));
+    let said: Vec<String> = report.units[1].problems.iter().map(ToString::to_string).collect();
+    assert!(said[0].starts_with("apps/b/r.yaml:1: HandedThrough: 1 HelmRelease"), "{said:?}");
+    assert!(
+        said[1].starts_with("apps/b/old.yaml:1: NamespaceMissing: PodDisruptionBudget.policy p has no namespace"),
+        "{said:?}"
+    );
+    assert!(said[2].contains("use policy/v1"), "{said:?}");
+    let json = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<ClusterReport>(&json).unwrap(), report);
+}
