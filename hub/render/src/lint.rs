@@ -1,9 +1,13 @@
 //! Checks on what was rendered that need no cluster: what the API server would refuse anyway, said before it does.
 
-use driftless_protocol::object::{ObjectKey, group_of};
+use driftless_protocol::object::ObjectKey;
 
 use crate::flux::{RenderedCluster, RenderedObject, RenderedUnit};
 use crate::report::{Code, Problem};
+use crate::validate::versions::{self, Lifecycle};
+
+/// The oldest minor version of Kubernetes 1 that its makers still mend (end of 2026): what it does not serve, none does.
+const OLDEST_SUPPORTED: u32 = 34;
 
 /// Every finding, by unit and in the order of the objects. Findings hold nothing back: the API server has the last word.
 #[must_use]
@@ -85,40 +89,12 @@ fn is_cluster_scoped(key: &ObjectKey) -> bool {
     kinds.contains(&key.kind.as_str())
 }
 
-/// API versions no supported Kubernetes serves any more, and what took their place (the deprecation guide of Kubernetes).
+/// API versions no supported Kubernetes serves any more.
 fn removed_version(unit: &RenderedUnit, object: &RenderedObject, out: &mut Vec<Problem>) {
-    let replacement = match (object.api_version.as_str(), object.key.kind.as_str()) {
-        (
-            "extensions/v1beta1" | "apps/v1beta1" | "apps/v1beta2",
-            "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet",
-        ) => "apps/v1",
-        ("extensions/v1beta1" | "networking.k8s.io/v1beta1", "Ingress" | "IngressClass" | "NetworkPolicy") => {
-            "networking.k8s.io/v1"
-        }
-        ("rbac.authorization.k8s.io/v1alpha1" | "rbac.authorization.k8s.io/v1beta1", _) => {
-            "rbac.authorization.k8s.io/v1"
-        }
-        ("apiextensions.k8s.io/v1beta1", _) => "apiextensions.k8s.io/v1",
-        ("admissionregistration.k8s.io/v1beta1", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
-            "admissionregistration.k8s.io/v1"
-        }
-        ("batch/v1beta1" | "batch/v2alpha1", "CronJob") => "batch/v1",
-        ("policy/v1beta1", "PodDisruptionBudget") => "policy/v1",
-        ("policy/v1beta1" | "extensions/v1beta1", "PodSecurityPolicy") => {
-            "a namespace label pod-security.kubernetes.io/enforce"
-        }
-        ("autoscaling/v2beta1" | "autoscaling/v2beta2", _) => "autoscaling/v2",
-        ("storage.k8s.io/v1beta1", "CSIDriver" | "CSINode" | "StorageClass" | "VolumeAttachment") => {
-            "storage.k8s.io/v1"
-        }
-        ("scheduling.k8s.io/v1beta1", "PriorityClass") => "scheduling.k8s.io/v1",
-        ("coordination.k8s.io/v1beta1", "Lease") => "coordination.k8s.io/v1",
-        ("discovery.k8s.io/v1beta1", "EndpointSlice") => "discovery.k8s.io/v1",
-        _ => return,
-    };
-    debug_assert!(object.key.group == group_of(&object.api_version));
+    let lifecycle = versions::lifecycle(&object.api_version, &object.key.kind, OLDEST_SUPPORTED);
+    let Some(Lifecycle::Removed(since, replacement)) = lifecycle else { return };
     let message = format!(
-        "{} is written in {}, which no supported Kubernetes serves any more; use {replacement}",
+        "{} is written in {}, which Kubernetes does not serve since 1.{since}; use {replacement}",
         object.key, object.api_version
     );
     out.push(Problem::new(Code::RemovedVersion, &unit.id, Some(object.origin.clone()), message));
