@@ -5,7 +5,8 @@
 //! 1. its environment variable (`TEST_ASSET_ETCD`, `TEST_ASSET_KUBE_APISERVER`, ...: the names envtest users know);
 //! 2. the folder in `KUBEBUILDER_ASSETS`;
 //! 3. our cache: `DRIFTLESS_CACHE`, else `XDG_CACHE_HOME/driftless`, else `HOME/.cache/driftless`;
-//! 4. else it is built into that cache, once, from the published Go modules that `e2e/controlplane/` pins.
+//! 4. else it is built into that cache, once, from the published Go modules that `e2e/controlplane/` pins, for the
+//!    Kubernetes that `DRIFTLESS_KUBERNETES` names.
 //!
 //! What cannot be found or built is an error. No test is ever skipped for want of a program.
 
@@ -21,6 +22,51 @@ use crate::process::is_executable;
 
 /// The folder that envtest users have their binaries in.
 pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
+
+/// The variable that names the Kubernetes to build and to run.
+pub const KUBERNETES_VARIABLE: &str = "DRIFTLESS_KUBERNETES";
+
+/// A Kubernetes version whose programs can be built here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kubernetes {
+    /// 1.35.
+    V1_35,
+    /// 1.36.
+    #[default]
+    V1_36,
+}
+
+impl Kubernetes {
+    /// All of them, oldest first.
+    pub const ALL: [Self; 2] = [Self::V1_35, Self::V1_36];
+
+    /// As it is written in [`KUBERNETES_VARIABLE`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1_35 => "1.35",
+            Self::V1_36 => "1.36",
+        }
+    }
+
+    /// The one that [`KUBERNETES_VARIABLE`] names; the newest where it is not set.
+    ///
+    /// # Errors
+    /// [`ToolError::BadKubernetes`].
+    pub fn chosen() -> Result<Self, ToolError> {
+        match std::env::var_os(KUBERNETES_VARIABLE).filter(|value| !value.is_empty()) {
+            None => Ok(Self::default()),
+            Some(value) => Self::parse(&value.to_string_lossy()),
+        }
+    }
+
+    fn parse(value: &str) -> Result<Self, ToolError> {
+        let found = Self::ALL.into_iter().find(|version| version.name() == value);
+        found.ok_or_else(|| ToolError::BadKubernetes {
+            value: value.to_owned(),
+            known: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
 
 /// A program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +176,14 @@ pub enum ToolError {
         /// What it says.
         path: PathBuf,
     },
+    /// A Kubernetes that is not pinned here.
+    #[error("{KUBERNETES_VARIABLE} says {value:?}; it can be one of: {known}")]
+    BadKubernetes {
+        /// What it says.
+        value: String,
+        /// What it can say.
+        known: String,
+    },
     /// Nowhere to keep what is built.
     #[error("no folder to keep built programs in: set HOME, XDG_CACHE_HOME or DRIFTLESS_CACHE")]
     NoCacheFolder,
@@ -195,7 +249,7 @@ impl Tools {
                 None => absent.push(tool),
             }
         }
-        let recipes = build::recipes_for(&absent);
+        let recipes = build::recipes_for(&absent, Kubernetes::chosen()?);
         build::check_prerequisites(&absent)?;
         for recipe in recipes {
             let folder = build::build(recipe, &cache, progress)?;
@@ -259,7 +313,7 @@ pub fn locate(tool: Tool, cache: &Path) -> Result<Option<Found>, ToolError> {
             return Ok(Some(Found { path: absolute(path)?, origin: Origin::AssetsFolder }));
         }
     }
-    let path = build::recipe_of(tool).folder(cache).join(tool.name());
+    let path = build::recipe_of(tool, Kubernetes::chosen()?).folder(cache).join(tool.name());
     Ok(is_executable(&path).then_some(Found { path, origin: Origin::Cache }))
 }
 
@@ -294,12 +348,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_tool_has_exactly_one_recipe() {
-        for tool in Tool::ALL {
-            assert_eq!(build::recipes_for(&[tool]).len(), 1, "{tool}");
+    fn every_tool_has_exactly_one_recipe_for_each_kubernetes() {
+        for kubernetes in Kubernetes::ALL {
+            for tool in Tool::ALL {
+                assert_eq!(build::recipes_for(&[tool], kubernetes).len(), 1, "{tool} {kubernetes:?}");
+            }
+            assert_eq!(build::recipes_for(&Tool::CONTROL_PLANE, kubernetes).len(), 1, "one build makes a cluster");
+            assert_eq!(build::recipes_for(&Tool::ALL, kubernetes).len(), 4);
         }
-        assert_eq!(build::recipes_for(&Tool::CONTROL_PLANE).len(), 1, "one build makes a cluster");
-        assert_eq!(build::recipes_for(&Tool::ALL).len(), 4);
+    }
+
+    #[test]
+    fn a_kubernetes_that_is_not_pinned_is_refused_with_those_that_are() {
+        assert_eq!(Kubernetes::parse("1.35").unwrap(), Kubernetes::V1_35);
+        let error = Kubernetes::parse("1.12").unwrap_err().to_string();
+        assert!(error.contains("1.12") && error.contains("1.35, 1.36"), "{error}");
     }
 
     #[test]

@@ -23,7 +23,8 @@ use steps::{STEPS, Step};
     about = "Formatting, lints, all tests, documentation, dependencies: what must hold before a change lands",
     after_help = "The first run builds a Kubernetes control plane, kustomize and helm from published Go modules (some \
                   ten minutes on two cores) and keeps them in DRIFTLESS_CACHE, else XDG_CACHE_HOME/driftless, else \
-                  ~/.cache/driftless. Programs that are there already are found through KUBEBUILDER_ASSETS."
+                  ~/.cache/driftless. Programs that are there already are found through KUBEBUILDER_ASSETS. \
+                  DRIFTLESS_KUBERNETES=1.35 builds and tests with that version instead of 1.36."
 )]
 pub struct Options {
     /// Install missing system packages with apt-get (as root); some start a service where systemd runs

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use super::{Tool, ToolError};
+use super::{Kubernetes, Tool, ToolError};
 use crate::process;
 
 /// The oldest Go that the pinned modules accept (their `go` line).
@@ -33,6 +33,8 @@ pub(super) struct Recipe {
     sources: &'static [(&'static str, &'static str)],
     /// The program, its main package, and the file that `go build` makes of it.
     programs: &'static [(Tool, &'static str, &'static str)],
+    /// Of which Kubernetes they are, where there are several recipes for that; `None`: of any.
+    kubernetes: Option<Kubernetes>,
     /// The module whose version the programs carry.
     module: &'static str,
     /// Variables set at link time; `{v}`, `{major}` and `{minor}` are those of `stamp_module`.
@@ -43,12 +45,12 @@ pub(super) struct Recipe {
     minutes: u32,
 }
 
-/// `v0.36.2` of client-go and its like means Kubernetes 1.36.2.
-const RECIPES: &[Recipe] = &[
+/// The programs of one Kubernetes version, and an etcd for it.
+const fn kubernetes(name: &'static str, kubernetes: Kubernetes, go_mod: &'static str, go_sum: &'static str) -> Recipe {
     Recipe {
-        name: "kubernetes",
-        go_mod: include_str!("../../controlplane/kubernetes/go.mod"),
-        go_sum: include_str!("../../controlplane/kubernetes/go.sum"),
+        name,
+        go_mod,
+        go_sum,
         sources: &[],
         programs: &[
             (Tool::Etcd, "go.etcd.io/etcd/server/v3", "server"),
@@ -56,6 +58,7 @@ const RECIPES: &[Recipe] = &[
             (Tool::ControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
             (Tool::Kubectl, "k8s.io/kubernetes/cmd/kubectl", "kubectl"),
         ],
+        kubernetes: Some(kubernetes),
         module: "k8s.io/kubernetes",
         // Without them the server says v0.0.0-master, and everything that checks its version refuses it.
         stamps: &[
@@ -69,13 +72,30 @@ const RECIPES: &[Recipe] = &[
         ],
         stamp_module: "k8s.io/kubernetes",
         minutes: 9,
-    },
+    }
+}
+
+/// `v0.36.2` of client-go and its like means Kubernetes 1.36.2.
+const RECIPES: &[Recipe] = &[
+    kubernetes(
+        "kubernetes",
+        Kubernetes::V1_36,
+        include_str!("../../controlplane/kubernetes/go.mod"),
+        include_str!("../../controlplane/kubernetes/go.sum"),
+    ),
+    kubernetes(
+        "kubernetes",
+        Kubernetes::V1_35,
+        include_str!("../../controlplane/kubernetes-1.35/go.mod"),
+        include_str!("../../controlplane/kubernetes-1.35/go.sum"),
+    ),
     Recipe {
         name: "kustomize",
         go_mod: include_str!("../../controlplane/kustomize/go.mod"),
         go_sum: include_str!("../../controlplane/kustomize/go.sum"),
         sources: &[],
         programs: &[(Tool::Kustomize, "sigs.k8s.io/kustomize/kustomize/v5", "kustomize")],
+        kubernetes: None,
         module: "sigs.k8s.io/kustomize/kustomize/v5",
         stamps: &[], // it reads its version from Go's build information
         stamp_module: "sigs.k8s.io/kustomize/kustomize/v5",
@@ -87,6 +107,7 @@ const RECIPES: &[Recipe] = &[
         go_sum: include_str!("../../controlplane/kustomize-library/go.sum"),
         sources: &[("main.go", include_str!("../../controlplane/kustomize-library/main.go"))],
         programs: &[(Tool::KustomizeLibrary, "driftless.dev/controlplane/kustomize-library", "kustomize-library")],
+        kubernetes: None,
         module: "sigs.k8s.io/kustomize/api",
         stamps: &[],
         stamp_module: "sigs.k8s.io/kustomize/api",
@@ -98,6 +119,7 @@ const RECIPES: &[Recipe] = &[
         go_sum: include_str!("../../controlplane/helm/go.sum"),
         sources: &[],
         programs: &[(Tool::Helm, "helm.sh/helm/v3/cmd/helm", "helm")],
+        kubernetes: None,
         module: "helm.sh/helm/v3",
         // Unstamped, helm believes in Kubernetes 1.20 and refuses charts that want more.
         stamps: &[
@@ -112,18 +134,23 @@ const RECIPES: &[Recipe] = &[
     },
 ];
 
-/// The recipe that makes a tool.
-pub(super) fn recipe_of(tool: Tool) -> &'static Recipe {
+/// The recipe that makes a tool of this Kubernetes.
+pub(super) fn recipe_of(tool: Tool, kubernetes: Kubernetes) -> &'static Recipe {
     // The first recipe is the answer for a tool of none, which a test rules out.
-    RECIPES.iter().find(|recipe| recipe.makes(tool)).unwrap_or(&RECIPES[0])
+    RECIPES.iter().find(|recipe| recipe.is_for(kubernetes) && recipe.makes(tool)).unwrap_or(&RECIPES[0])
 }
 
-/// The recipes that make these tools, each once.
-pub(super) fn recipes_for(tools: &[Tool]) -> Vec<&'static Recipe> {
-    RECIPES.iter().filter(|recipe| tools.iter().any(|tool| recipe.makes(*tool))).collect()
+/// The recipes that make these tools of this Kubernetes, each once.
+pub(super) fn recipes_for(tools: &[Tool], kubernetes: Kubernetes) -> Vec<&'static Recipe> {
+    let fits = |recipe: &&Recipe| recipe.is_for(kubernetes) && tools.iter().any(|tool| recipe.makes(*tool));
+    RECIPES.iter().filter(fits).collect()
 }
 
 impl Recipe {
+    fn is_for(&self, kubernetes: Kubernetes) -> bool {
+        self.kubernetes.is_none_or(|version| version == kubernetes)
+    }
+
     pub(super) fn makes(&self, tool: Tool) -> bool {
         self.programs.iter().any(|(made, ..)| *made == tool)
     }
@@ -446,9 +473,10 @@ mod tests {
         for (recipe, version_of, flags) in [
             (&RECIPES[0], "v1.36.3", "-X k8s.io/component-base/version.gitVersion=v1.36.3"),
             (&RECIPES[0], "v1.36.3", "-X k8s.io/client-go/pkg/version.gitMinor=36"),
-            (&RECIPES[1], "v5.8.1", "-s -w"),
-            (&RECIPES[3], "v3.21.4", "-X helm.sh/helm/v3/internal/version.version=v3.21.4"),
-            (&RECIPES[3], "v3.21.4", "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36"),
+            (&RECIPES[1], "v1.35.4", "-X k8s.io/client-go/pkg/version.gitMinor=35"),
+            (&RECIPES[2], "v5.8.1", "-s -w"),
+            (&RECIPES[4], "v3.21.4", "-X helm.sh/helm/v3/internal/version.version=v3.21.4"),
+            (&RECIPES[4], "v3.21.4", "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36"),
         ] {
             assert_eq!(version(recipe.go_mod, recipe.module), version_of, "{}", recipe.name);
             assert!(recipe.linker_flags().contains(flags), "{}: {}", recipe.name, recipe.linker_flags());
