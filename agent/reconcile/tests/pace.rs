@@ -245,3 +245,25 @@ fn observed_drift_is_shown_also_when_a_mode_changes() {
     w.settle();
     assert_eq!((w.writes().len(), replicas(&w)), (1, json!(3)));
 }
+
+/// Nothing the engine does waits for its hub: what it was told last is enforced, by the engine that heard it and by its
+/// successors.
+#[test]
+fn a_day_without_the_hub_is_a_day_of_enforcing() {
+    let mut w = World::new();
+    w.commit(&[unit("a", vec![deployment("web", 3), config_map("x", "1")])]);
+    w.settle();
+    w.writes();
+    for hour in 0..24 {
+        if hour % 7 == 5 {
+            w.restart();
+        }
+        for_seconds(&mut w, 3_600);
+        assert_eq!(w.writes(), [""; 0], "hour {hour}: nothing happened, and something was written");
+        scale(&mut w, 5);
+        w.settle();
+        assert_eq!(w.writes(), ["Heal Deployment.apps default/web"], "hour {hour}");
+        assert_eq!(replicas(&w), 3);
+    }
+    assert_eq!(w.report("a").contests, []);
+}
