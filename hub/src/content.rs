@@ -100,7 +100,7 @@ impl Content {
             if intents.suspended.contains(&unit.id) {
                 unit.state = UnitState::Suspended { by: SuspendedBy::Operator };
             }
-            unit.drift_mode = intents.drift_modes.get(&unit.id).copied();
+            unit.drift_mode = intents.drift_mode_of(&unit.id);
         }
         index.approved_deletes = intents.approved_deletes.iter().cloned().collect();
         let children: BTreeSet<Digest> = full(&index).map(|b| b.digest).collect();
@@ -161,7 +161,8 @@ fn full(index: &Index) -> impl Iterator<Item = &BlobRef> {
     })
 }
 
-/// The intents that apply to one cluster, in the index's words. What is said for the cluster wins over what is said for all.
+/// The intents that apply to one cluster, in the index's words. What is said for the cluster wins over what is said for all,
+/// and what is said for a unit over what is said for all units.
 pub(crate) fn intents_for(cluster: ClusterId, records: &[IntentRecord]) -> Intents {
     let mut out = Intents::default();
     let applies = |scope: &Option<ClusterId>| scope.is_none_or(|c| c == cluster);
@@ -170,10 +171,14 @@ pub(crate) fn intents_for(cluster: ClusterId, records: &[IntentRecord]) -> Inten
             Intent::Suspend { cluster: scope, unit } if applies(scope) => {
                 out.suspended.insert(unit.clone());
             }
-            Intent::DriftMode { cluster: scope, unit, mode }
-                if applies(scope) && (scope.is_some() || !out.drift_modes.contains_key(unit)) =>
-            {
-                out.drift_modes.insert(unit.clone(), *mode);
+            Intent::DriftMode { cluster: scope, unit, mode } if applies(scope) => {
+                let place = match unit {
+                    Some(unit) => out.drift_modes.entry(unit.clone()).or_insert(*mode),
+                    None => out.drift_mode.get_or_insert(*mode),
+                };
+                if scope.is_some() {
+                    *place = *mode;
+                }
             }
             Intent::ApproveDelete { cluster: scope, key, uid } if *scope == cluster => {
                 let approved = driftless_protocol::bundle::ApprovedDelete { key: key.clone(), uid: uid.clone() };
@@ -229,8 +234,8 @@ mod tests {
         let unit = UnitId::kustomization("ns", "a");
         let records = [
             record(Intent::Suspend { cluster: None, unit: unit.clone() }),
-            record(Intent::DriftMode { cluster: Some(cluster), unit: unit.clone(), mode: DriftMode::Observe }),
-            record(Intent::DriftMode { cluster: None, unit: unit.clone(), mode: DriftMode::Warn }),
+            record(Intent::DriftMode { cluster: Some(cluster), unit: Some(unit.clone()), mode: DriftMode::Observe }),
+            record(Intent::DriftMode { cluster: None, unit: Some(unit.clone()), mode: DriftMode::Warn }),
             record(Intent::Suspend {
                 cluster: Some(ClusterId::from_bytes([2; 16])),
                 unit: UnitId::kustomization("ns", "b"),
@@ -245,5 +250,33 @@ mod tests {
         assert_eq!(index.units[0].state, UnitState::Suspended { by: SuspendedBy::Operator });
         assert_eq!(sealed.raw_total, sealed.blob.len + "body btwo".len() as u64);
         assert_eq!(sealed.node().children.len(), 1);
+    }
+
+    #[test]
+    fn a_drift_mode_for_all_units_is_weaker_than_one_for_a_unit() {
+        let here = Some(ClusterId::from_bytes([1; 16]));
+        let elsewhere = Some(ClusterId::from_bytes([2; 16]));
+        let unit = UnitId::kustomization("ns", "a");
+        let other = UnitId::kustomization("ns", "b");
+        let (warn, observe, correct) = (DriftMode::Warn, DriftMode::Observe, DriftMode::Correct);
+        let one = Some(unit.clone());
+        for (name, said, of_unit, of_other) in [
+            ("nothing said", vec![], None, None),
+            ("everywhere", vec![(None, None, warn)], Some(warn), Some(warn)),
+            ("the cluster's own wins", vec![(here, None, observe), (None, None, warn)], Some(observe), Some(observe)),
+            ("in any order", vec![(None, None, warn), (here, None, observe)], Some(observe), Some(observe)),
+            ("another cluster", vec![(elsewhere, None, observe)], None, None),
+            ("the unit's wins", vec![(None, one, correct), (here, None, observe)], Some(correct), Some(observe)),
+        ] {
+            let record = |(cluster, unit, mode)| IntentRecord {
+                intent: Intent::DriftMode { cluster, unit, mode },
+                actor: String::new(),
+                at: 0,
+                reason: String::new(),
+            };
+            let records: Vec<_> = said.into_iter().map(record).collect();
+            let intents = intents_for(ClusterId::from_bytes([1; 16]), &records);
+            assert_eq!((intents.drift_mode_of(&unit), intents.drift_mode_of(&other)), (of_unit, of_other), "{name}");
+        }
     }
 }

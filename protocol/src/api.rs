@@ -16,6 +16,7 @@
 //! | `POST /api/v1/reconcile` | [`ReconcileRequest`] | [`Done`] |
 //! | `POST /api/v1/suspend` | [`SuspendRequest`] | [`Done`] |
 //! | `POST /api/v1/resume` | [`SuspendRequest`] | [`Done`] |
+//! | `POST /api/v1/drift-mode` | [`DriftModeRequest`] | [`Done`] |
 //! | `POST /api/v1/freeze` | [`FreezeRequest`] | [`Done`] |
 //! | `POST /api/v1/unfreeze` | [`FreezeRequest`] | [`Done`] |
 //! | `GET /api/v1/deletes?cluster=` | | [`List`] of [`DeleteList`]: what waits for approval |
@@ -476,6 +477,24 @@ pub struct SuspendRequest {
     pub cluster: Option<ClusterName>,
     /// Which unit.
     pub unit: UnitId,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What becomes of drift, whatever Git says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DriftModeRequest {
+    /// Where; `None`: in every cluster.
+    #[serde(default)]
+    pub cluster: Option<ClusterName>,
+    /// Which unit; `None`: all of them, but for those that an operator gave a mode of their own.
+    #[serde(default)]
+    pub unit: Option<UnitId>,
+    /// The mode; `None`: as Git says again.
+    #[serde(default)]
+    pub mode: Option<DriftMode>,
     /// Why.
     #[serde(default)]
     pub reason: String,

@@ -82,6 +82,9 @@ pub enum Command {
     Suspend(Steer),
     /// Take up a suspended unit again.
     Resume(Steer),
+    /// What becomes of drift, whatever Git says: healed, left and alerted, or left and recorded. New commits are applied in
+    /// every mode.
+    DriftMode(SetDriftMode),
     /// Let no new content out: clusters keep what they have; healing and operator intents go on.
     Freeze {
         /// Only this cluster.
@@ -301,6 +304,39 @@ pub struct Steer {
     /// Why: kept in the audit log and shown to everybody who looks.
     #[arg(long, default_value = "")]
     pub reason: String,
+}
+
+/// A drift mode for a unit or for all.
+#[derive(Args, Clone, Debug)]
+pub struct SetDriftMode {
+    /// What to do with drift.
+    pub mode: DriftModeWord,
+    /// `name`, `namespace/name` (flux-system when left out); all units when left out, but for those that have a mode of their
+    /// own.
+    #[arg(value_name = "[NAMESPACE/]UNIT")]
+    pub unit: Option<String>,
+    /// In which cluster.
+    #[arg(long, required_unless_present = "all_clusters")]
+    pub cluster: Option<String>,
+    /// In every cluster.
+    #[arg(long, conflicts_with = "cluster")]
+    pub all_clusters: bool,
+    /// Why: kept in the audit log and shown to everybody who looks.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+/// What to do with drift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DriftModeWord {
+    /// Heal it.
+    Correct,
+    /// Leave it, show it, alert.
+    Warn,
+    /// Leave it and show it.
+    Observe,
+    /// Do again as Git says.
+    Git,
 }
 
 /// Deletes to be approved.

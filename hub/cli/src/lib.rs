@@ -49,6 +49,7 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Reconcile { unit } => steer::reconcile(client, output, unit).await,
         Command::Suspend(which) => steer::steer(client, output, "suspend", which).await,
         Command::Resume(which) => steer::steer(client, output, "resume", which).await,
+        Command::DriftMode(set) => steer::drift_mode(client, output, set).await,
         Command::Freeze { cluster, reason } => {
             steer::freeze(client, output, "freeze", cluster.as_deref(), reason).await
         }

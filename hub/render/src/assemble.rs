@@ -20,8 +20,18 @@ pub struct Intents {
     pub suspended: BTreeSet<UnitId>,
     /// Drift modes given by an operator.
     pub drift_modes: BTreeMap<UnitId, DriftMode>,
+    /// The drift mode an operator gave all other units.
+    pub drift_mode: Option<DriftMode>,
     /// Deletes approved, expanded to this cluster's objects.
     pub approved_deletes: BTreeSet<ApprovedDelete>,
+}
+
+impl Intents {
+    /// The drift mode that operators gave this unit; `None`: as Git says.
+    #[must_use]
+    pub fn drift_mode_of(&self, unit: &UnitId) -> Option<DriftMode> {
+        self.drift_modes.get(unit).copied().or(self.drift_mode)
+    }
 }
 
 /// The blobs of one bundle. Equal inputs give equal bytes.
@@ -122,7 +132,7 @@ pub fn assemble(
                 UnitState::Full { body: blob }
             }
         };
-        units.push(IndexUnit { id: unit.id.clone(), state, drift_mode: intents.drift_modes.get(&unit.id).copied() });
+        units.push(IndexUnit { id: unit.id.clone(), state, drift_mode: intents.drift_mode_of(&unit.id) });
     }
     let parsed_index = Index {
         format: FORMAT,

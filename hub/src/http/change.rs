@@ -10,7 +10,7 @@ use driftless_protocol::api::{
     ClusterChange, ClusterRow, Done, FreezeRequest, JoinTokenCreated, JoinTokenRequest, ReconcileRequest,
     SuspendRequest,
 };
-use driftless_protocol::id::{ClusterName, TokenId};
+use driftless_protocol::id::{ClusterName, TokenId, UnitId};
 use driftless_protocol::message::{Hint, RejectCode};
 use driftless_protocol::token::{JoinToken, TokenSecret};
 use driftless_store::{Act, Cluster, Intent, IntentRecord, Token};
@@ -25,7 +25,7 @@ use crate::pki::random;
 use crate::shared::Shared;
 use crate::view::{Fleet, rows};
 
-type Hub = State<Arc<Shared>>;
+pub(super) type Hub = State<Arc<Shared>>;
 
 /// How long a join token can be used where nothing is said, and at most (`security.md` P-12).
 const TTL_SECONDS: u64 = 3600;
@@ -228,16 +228,18 @@ pub(super) fn record(intent: Intent, actor: &Actor, reason: String) -> IntentRec
     IntentRecord { intent, actor: actor.0.clone(), at: clock::millis(), reason }
 }
 
+/// One of these clusters has this unit.
+pub(super) fn known_unit(fleet: &Fleet<'_>, clusters: &[Cluster], unit: &UnitId, place: &str) -> Result<(), Refusal> {
+    if clusters.iter().any(|c| rows::units(fleet, c).iter().any(|u| u.unit == *unit)) {
+        return Ok(());
+    }
+    Err(Refusal::not_found(format!("{place} has no unit {unit}; `driftless get units` lists them")))
+}
+
 /// Suspends nothing that does not exist: a typing error must not pass for a brake.
 fn suspend_intent(fleet: &Fleet<'_>, request: &SuspendRequest) -> Result<Intent, Refusal> {
     let clusters = chosen(fleet, request.cluster.as_ref())?;
-    if !clusters.iter().any(|c| rows::units(fleet, c).iter().any(|u| u.unit == request.unit)) {
-        let place = scope(request.cluster.as_ref());
-        return Err(Refusal::not_found(format!(
-            "{place} has no unit {}; `driftless get units` lists them",
-            request.unit
-        )));
-    }
+    known_unit(fleet, &clusters, &request.unit, &scope(request.cluster.as_ref()))?;
     let cluster = request.cluster.as_ref().and_then(|_| clusters.first()).map(|c| c.id);
     Ok(Intent::Suspend { cluster, unit: request.unit.clone() })
 }

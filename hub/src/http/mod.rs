@@ -12,6 +12,7 @@
 
 mod approve;
 mod change;
+mod drift;
 pub(crate) mod error;
 mod extract;
 mod guard;
@@ -83,6 +84,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/reconcile", post(change::reconcile))
         .route("/suspend", post(change::suspend))
         .route("/resume", post(change::resume))
+        .route("/drift-mode", post(drift::set))
         .route("/freeze", post(change::freeze))
         .route("/unfreeze", post(change::unfreeze))
         .route("/deletes", get(approve::deletes))

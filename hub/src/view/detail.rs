@@ -69,7 +69,8 @@ pub(crate) fn unit(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Option<
 fn concerns(intent: &Intent, cluster: &Cluster, id: &UnitId, report: Option<&UnitReport>) -> bool {
     let here = intent.cluster().is_none_or(|c| c == cluster.id);
     here && match intent {
-        Intent::Suspend { unit, .. } | Intent::DriftMode { unit, .. } => unit == id,
+        Intent::Suspend { unit, .. } => unit == id,
+        Intent::DriftMode { unit, .. } => unit.as_ref().is_none_or(|unit| unit == id),
         Intent::Freeze { .. } => true,
         Intent::ApproveDelete { key, uid, .. } => report.is_some_and(|report| {
             report.held_deletes.iter().any(|held| held.key == *key && held.uid == *uid)

@@ -251,8 +251,8 @@ pub enum Intent {
     DriftMode {
         /// Where; `None`: in every cluster.
         cluster: Option<ClusterId>,
-        /// Which unit.
-        unit: UnitId,
+        /// Which unit; `None`: every unit there, but for those that have an intent of their own.
+        unit: Option<UnitId>,
         /// The mode.
         mode: DriftMode,
     },
@@ -280,7 +280,9 @@ impl Intent {
         let unit = |u: &UnitId| format!("{}/{}/{}", u.kind, u.namespace, u.name);
         match self {
             Self::Suspend { cluster, unit: u } => format!("suspend {} {}", scope(cluster), unit(u)),
-            Self::DriftMode { cluster, unit: u, .. } => format!("driftMode {} {}", scope(cluster), unit(u)),
+            Self::DriftMode { cluster, unit: u, .. } => {
+                format!("driftMode {} {}", scope(cluster), u.as_ref().map_or_else(|| "*".to_owned(), unit))
+            }
             Self::Freeze { cluster } => format!("freeze {}", scope(cluster)),
             Self::ApproveDelete { cluster, key, uid } => format!("approveDelete {cluster} {key} {uid}"),
         }

@@ -1,15 +1,16 @@
-//! `driftless reconcile`, `suspend`, `resume`, `freeze`, `unfreeze`, `cluster join-token`, `cluster remove`: what changes something.
+//! `driftless reconcile`, `suspend`, `resume`, `drift-mode`, `freeze`, `unfreeze`, `cluster join-token`, `cluster remove`: what changes something.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use driftless_protocol::api::{
-    Done, FreezeRequest, JoinTokenCreated, JoinTokenRequest, ReconcileRequest, SuspendRequest,
+    Done, DriftModeRequest, FreezeRequest, JoinTokenCreated, JoinTokenRequest, ReconcileRequest, SuspendRequest,
 };
+use driftless_protocol::bundle::DriftMode;
 use driftless_protocol::id::ClusterName;
 
 use super::unit::parse_unit;
-use crate::args::{OptionalUnit, Output, Steer};
+use crate::args::{DriftModeWord, OptionalUnit, Output, SetDriftMode, Steer};
 use crate::client::{Client, escape};
 use crate::error::{CliError, Kind};
 use crate::ui;
@@ -41,6 +42,22 @@ pub async fn steer(client: &Client, output: Output, verb: &str, steer: &Steer) -
         reason: steer.reason.clone(),
     };
     print_done(output, &client.post(&format!("/{verb}"), &request).await?)
+}
+
+/// `driftless drift-mode`.
+pub async fn drift_mode(client: &Client, output: Output, set: &SetDriftMode) -> Result<ExitCode, CliError> {
+    let request = DriftModeRequest {
+        cluster: set.cluster.as_deref().map(cluster_name).transpose()?,
+        unit: set.unit.as_deref().map(parse_unit).transpose()?,
+        mode: match set.mode {
+            DriftModeWord::Correct => Some(DriftMode::Correct),
+            DriftModeWord::Warn => Some(DriftMode::Warn),
+            DriftModeWord::Observe => Some(DriftMode::Observe),
+            DriftModeWord::Git => None,
+        },
+        reason: set.reason.clone(),
+    };
+    print_done(output, &client.post("/drift-mode", &request).await?)
 }
 
 /// `driftless freeze` and `driftless unfreeze`.

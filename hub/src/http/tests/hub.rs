@@ -106,6 +106,8 @@ async fn every_route_answers_and_every_change_is_audited_once() {
     let wrong = r#"{"namespace":"flux-system","name":"appz","kind":"Kustomization"}"#;
     let suspend = &*format!(r#"{{"cluster":"prod","unit":{unit},"reason":"maintenance"}}"#);
     let suspend_wrong = &*format!(r#"{{"cluster":"prod","unit":{wrong}}}"#);
+    let drift_mode = &*format!(r#"{{"cluster":"prod","unit":{unit},"mode":"observe","reason":"hands off"}}"#);
+    let drift_mode_wrong = &*format!(r#"{{"cluster":"prod","unit":{wrong},"mode":"observe"}}"#);
     let list = &*delete_list_id(&report().unit, [&held()]);
     let approve_list = &*format!(r#"{{"list":"{list}","cluster":"prod","reason":"tidy"}}"#);
     let approve = &*format!(r#"{{"keys":[{}]}}"#, serde_json::to_string(&held()).unwrap());
@@ -143,6 +145,20 @@ async fn every_route_answers_and_every_change_is_audited_once() {
         (&get, "/clusters/prod/units/flux-system/apps/why", "", 200, None, &["suspended by uid:", "maintenance"]),
         (&post, "/resume", suspend, 200, Some("resume"), &["goes on in cluster prod"]),
         (&post, "/resume", suspend, 409, None, &["no operator has suspended"]),
+        (
+            &post,
+            "/drift-mode",
+            drift_mode,
+            200,
+            Some("driftMode"),
+            &["cluster prod is observe", "new commits are applied"],
+        ),
+        (&post, "/drift-mode", drift_mode_wrong, 404, None, &["no unit flux-system/appz"]),
+        (&get, "/clusters/prod/units/flux-system/apps", "", 200, None, &["\"what\":\"driftMode\"", "hands off"]),
+        (&post, "/drift-mode", r#"{"cluster":"prod"}"#, 409, None, &["all units in cluster prod", "as Git says"]),
+        (&post, "/drift-mode", r#"{"mode":"warn"}"#, 200, Some("driftMode"), &["all units in every cluster is warn"]),
+        (&post, "/drift-mode", r#"{"cluster":"prod"}"#, 409, None, &["--all-clusters"]),
+        (&post, "/drift-mode", "{}", 200, Some("driftMode"), &["as Git says again"]),
         (&post, "/freeze", r#"{"reason":"night"}"#, 200, Some("freeze"), &["the fleet is frozen"]),
         (&get, "/status", "", 200, None, &["\"reason\":\"night\""]),
         (&post, "/unfreeze", "{}", 200, Some("unfreeze"), &["not frozen any more"]),

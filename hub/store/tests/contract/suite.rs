@@ -271,7 +271,7 @@ async fn intents(store: &Store) {
     store.put_intent(record(suspend(Some(one)), "r2"), act("suspend")).await.unwrap();
     store.put_intent(record(suspend(None), ""), act("suspend")).await.unwrap();
     store.put_intent(record(Intent::Freeze { cluster: Some(two) }, ""), act("freeze")).await.unwrap();
-    let mode = |mode| Intent::DriftMode { cluster: Some(one), unit: unit.clone(), mode };
+    let mode = |mode| Intent::DriftMode { cluster: Some(one), unit: Some(unit.clone()), mode };
     store.put_intent(record(mode(DriftMode::Warn), ""), act("drift")).await.unwrap();
     store.put_intent(record(mode(DriftMode::Observe), ""), act("drift")).await.unwrap();
     let all = store.intents().await.unwrap();
