@@ -63,21 +63,23 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let mut rival: Option<(String, Instant)> = None;
+    // What the last look said; `None` before the first.
+    let mut led: Option<bool> = None;
     loop {
         let asked = Instant::now();
         match step(&api, &holder, timing, asked, &mut rival).await {
-            Ok(true) => {
-                let until = asked + timing.duration - timing.margin;
-                if !matches!(*state.borrow(), Leadership::Leader { .. }) {
-                    tracing::info!(holder, "this pod leads");
+            Ok(leads) => {
+                match (led.replace(leads), leads) {
+                    (Some(true), false) => tracing::warn!(holder, "another pod leads now"),
+                    (None, false) => tracing::info!(holder, "another pod leads; this one follows"),
+                    (None | Some(false), true) => tracing::info!(holder, "this pod leads"),
+                    _ => {}
                 }
-                state.send_replace(Leadership::Leader { until });
-            }
-            Ok(false) => {
-                if matches!(*state.borrow(), Leadership::Leader { .. }) {
-                    tracing::warn!(holder, "another pod leads now");
-                }
-                state.send_replace(Leadership::Follower);
+                state.send_replace(if leads {
+                    Leadership::Leader { until: asked + timing.duration - timing.margin }
+                } else {
+                    Leadership::Follower
+                });
             }
             // Keep what the last renewal gave: `until` ends it by itself.
             Err(error) => tracing::warn!(%error, lease = LEASE, "cannot renew the lease; trying again"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
+use rustix::process::Signal;
 
 use super::programs::run;
 use super::{World, chart};
@@ -80,11 +81,9 @@ impl Cluster {
         let kubeconfig = folder.join("agent-kubeconfig.yaml");
         crate::certs::write_private(&kubeconfig, &access.kubeconfig())?;
         let join = folder.join("join-token");
-        let [health] = crate::ports::free::<1>().context("find a port")?;
         let launch = Launch::new(format!("agent of {name}"), &world.programs.agent, folder.join("agent.log"))
             .args(["--kubeconfig".to_owned(), kubeconfig.display().to_string()])
             .args(["--join-token-file".to_owned(), join.display().to_string()])
-            .args(["--health-address".to_owned(), format!("127.0.0.1:{health}")])
             .args(["--log-level".to_owned(), log.to_owned()])
             .args(&options.agent_args);
         let mut cluster = Self { options, plane, ready, agent: None, launch, join, restarts: 0 };
@@ -123,11 +122,40 @@ impl Cluster {
     /// # Errors
     /// It cannot be started.
     pub fn start_agent(&mut self) -> Result<()> {
-        let pod = format!("driftless-agent-{}", self.restarts);
-        self.restarts += 1;
-        let launch = self.launch.clone().args(["--pod-name".to_owned(), pod]);
+        let (_, launch) = self.next_pod()?;
         self.agent = Some(Process::start(launch).context("start the agent")?);
         Ok(())
+    }
+
+    /// Starts a pod of the agent beside the one that runs, as a DaemonSet does; its name, and the process, which is the
+    /// caller's to end.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_pod(&mut self) -> Result<(String, Process)> {
+        let (pod, mut launch) = self.next_pod()?;
+        launch.log = launch.log.with_file_name(format!("{pod}.log"));
+        Ok((pod, Process::start(launch).context("start another agent")?))
+    }
+
+    /// What starts the next pod, and its name.
+    fn next_pod(&mut self) -> Result<(String, Launch)> {
+        let pod = format!("driftless-agent-{}", self.restarts);
+        self.restarts += 1;
+        let [health] = crate::ports::free::<1>().context("find a port")?;
+        let launch = self.launch.clone().args(["--pod-name".to_owned(), pod.clone()]);
+        Ok((pod, launch.args(["--health-address".to_owned(), format!("127.0.0.1:{health}")])))
+    }
+
+    /// Sends the agent a signal.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn signal_agent(&mut self, signal: Signal) -> Result<()> {
+        match &mut self.agent {
+            Some(agent) => agent.signal(signal).context("signal the agent"),
+            None => bail!("no agent runs"),
+        }
     }
 
     /// Ends the agent as Kubernetes would: SIGTERM first.
