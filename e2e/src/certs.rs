@@ -3,11 +3,15 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 /// A certificate and its private key, both PEM.
 #[derive(Clone)]
@@ -99,6 +103,23 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+}
+
+/// A TLS server with a certificate for loopback, and the authority behind it, PEM.
+///
+/// # Errors
+/// No randomness.
+pub fn loopback_tls(name: &str) -> anyhow::Result<(TlsAcceptor, String)> {
+    let authority = Authority::new(&format!("{name} authority"))?;
+    let identity = authority.server(name, &["127.0.0.1", "localhost"])?;
+    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)?;
+    Ok((TlsAcceptor::from(Arc::new(config)), authority.certificate().to_owned()))
 }
 
 /// A key pair without certificate (EC P-256), as the API server uses to sign service account tokens.

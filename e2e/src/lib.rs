@@ -3,6 +3,7 @@
 //! - [`controlplane`]: real Kubernetes API servers as plain processes on loopback, several side by side;
 //! - [`readymaker`]: plays scheduler and kubelet, so that workloads become Available;
 //! - [`git`]: a real Git server over HTTP, and repositories made of commits;
+//! - [`webhook`]: a real admission webhook that does as a test says;
 //! - [`tools`]: finds the programs all this needs, or builds them once;
 //! - [`process`], [`ports`], [`certs`], [`wait`]: the small parts;
 //! - [`world`]: a whole fleet on loopback, of the built programs;
@@ -37,5 +38,7 @@ pub mod tools;
 pub mod verify;
 #[cfg(feature = "full")]
 pub mod wait;
+#[cfg(feature = "full")]
+pub mod webhook;
 #[cfg(feature = "full")]
 pub mod world;

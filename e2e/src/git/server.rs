@@ -14,8 +14,6 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::cgi::{self, Body};
 use super::{Repo, program};
-use crate::certs::Authority;
+use crate::certs;
 use crate::ports;
 
 /// Requests that are remembered for tests to look at.
@@ -124,7 +122,7 @@ impl GitServer {
             std::fs::create_dir(made).with_context(|| format!("create {}", made.display()))?;
         }
         let (acceptor, authority) = if options.tls {
-            let (acceptor, authority) = tls().context("set up TLS")?;
+            let (acceptor, authority) = certs::loopback_tls("git server")?;
             (Some(acceptor), Some(authority))
         } else {
             (None, None)
@@ -209,20 +207,6 @@ impl GitServer {
         }
         Ok(())
     }
-}
-
-/// A TLS server with a certificate for loopback, and the authority behind it.
-fn tls() -> Result<(TlsAcceptor, String)> {
-    let authority = Authority::new("git server authority")?;
-    let identity = authority.server("git server", &["127.0.0.1", "localhost"])?;
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)?;
-    Ok((TlsAcceptor::from(Arc::new(config)), authority.certificate().to_owned()))
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, acceptor: Option<TlsAcceptor>) {

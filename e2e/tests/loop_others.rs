@@ -1,0 +1,209 @@
+//! With others at work in the cluster, on a real API server: admission webhooks that change objects, refuse them or are
+//! down, and an account that may not write some kinds.
+
+mod common;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::base;
+use driftless_e2e::wait::{self, Seen};
+use driftless_e2e::webhook::{Kind, Scope, Verdict, Webhook};
+use driftless_e2e::world::{AuditLog, Cluster, ClusterOptions, Content, Options, Steps, World};
+use driftless_protocol::report::UnitReport;
+use serde_json::{Value, json};
+
+const CLUSTER: &str = "one";
+const PATIENCE: Duration = Duration::from_secs(90);
+/// What a cluster's mirror of an image registry is called.
+const MIRROR: &str = "mirror.example.com/";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let base = base(&[CLUSTER]);
+    base.write(&folder.path().join("content"))?;
+    let audit = AuditLog::in_folder(folder.path())?;
+    let mut cluster = ClusterOptions::new(CLUSTER);
+    cluster.impersonate = vec![("flux-system".into(), "narrow".into())];
+    cluster.api_server_args = audit.api_server_args();
+    let mut options = Options::new(vec![cluster]);
+    options.content = folder.path().join("content");
+    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut steps = Steps::new();
+    let w = &mut world;
+    steps.run("the first commit is applied", reset(w, &base)).await;
+    steps.run("what a mutating webhook does to an object is no drift", mutated(w, &base, &audit)).await;
+    steps.run("a webhook's refusal is told and holds up nothing else", denied(w, &base)).await;
+    steps.run("a webhook that is down is told, and waited for", webhook_down(w, &base)).await;
+    steps.run("a kind the account may not write is told, the rest is applied", forbidden(w, &base)).await;
+    steps.finish(world).await
+}
+
+async fn reset(world: &mut World, base: &Content) -> Result<()> {
+    let commit = base.commit(world, "as in the beginning").await?;
+    world.wait_at(&commit).await
+}
+
+async fn report(world: &World, unit: &str) -> Result<UnitReport> {
+    world.detail(CLUSTER, unit).await?.report.context("no report")
+}
+
+async fn wait_message(world: &World, unit: &str, words: &[&str]) -> Result<()> {
+    wait::until(PATIENCE, format!("the report of {unit} to say {words:?}"), || async move {
+        match report(world, unit).await {
+            Ok(report) => {
+                let said: Vec<&str> = report.objects.iter().map(|o| o.message.as_str()).collect();
+                let said = format!("{} {}", report.message, said.join(" "));
+                if words.iter().all(|word| said.contains(word)) { Seen::Done(()) } else { Seen::NotYet(said) }
+            }
+            Err(error) => Seen::NotYet(format!("{error:#}")),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+/// Installs a webhook configuration, and waits until the API server minds it: it learns of it through a watch.
+async fn install(there: &Cluster, hook: &Webhook, configuration: &Value, probe: &[&str]) -> Result<()> {
+    there.kubectl_with(&["apply", "-f", "-"], Some(&configuration.to_string())).await?;
+    wait::until(PATIENCE, "the API server to ask the webhook", || async {
+        let before = hook.calls();
+        drop(there.kubectl(probe).await);
+        hook.calls() > before
+    })
+    .await?;
+    Ok(())
+}
+
+/// A sidecar that is not declared, and a declared field that the cluster wants otherwise.
+fn mirror_and_sidecar(request: &Value) -> Verdict {
+    let containers = request.pointer("/object/spec/template/spec/containers").and_then(Value::as_array);
+    let mut operations = Vec::new();
+    for (at, container) in containers.into_iter().flatten().enumerate() {
+        match container.get("image").and_then(Value::as_str) {
+            Some(image) if !image.starts_with(MIRROR) => operations.push(json!({
+                "op": "replace",
+                "path": format!("/spec/template/spec/containers/{at}/image"),
+                "value": format!("{MIRROR}{image}"),
+            })),
+            _ => {}
+        }
+    }
+    let named =
+        |name: &str| containers.into_iter().flatten().any(|c| c.get("name").and_then(Value::as_str) == Some(name));
+    if !named("proxy") {
+        operations.push(json!({
+            "op": "add",
+            "path": "/spec/template/spec/containers/-",
+            "value": {"name": "proxy", "image": format!("{MIRROR}proxy:1")},
+        }));
+    }
+    if operations.is_empty() { Verdict::Allow } else { Verdict::Patch(operations.into()) }
+}
+
+async fn mutated(world: &mut World, base: &Content, audit: &AuditLog) -> Result<()> {
+    let hook = Webhook::start(mirror_and_sidecar).await?;
+    let scope = Scope { group: "apps", resource: "deployments", namespace: "web" };
+    let there = world.cluster(CLUSTER);
+    let probe =
+        ["-n", "web", "annotate", "deployment", "web", "--overwrite", "example.com/probe=1", "--dry-run=server"];
+    install(there, &hook, &hook.configuration(Kind::Mutating, "mirror", scope), &probe).await?;
+    let writes = || -> Result<usize> {
+        let all = audit.writes()?;
+        Ok(all.iter().filter(|e| !e.own_record() && e.uri.contains("/namespaces/web/deployments/web")).count())
+    };
+    let before = writes()?;
+    let content = base.clone().replace("web/deployment.yaml", "nginx:1.29.3", "nginx:1.29.4");
+    let commit = content.commit(world, "an image from a registry that has a mirror").await?;
+    world.wait_at(&commit).await?;
+    let image = ".spec.template.spec.containers[0].image";
+    let there = world.cluster(CLUSTER);
+    let got = there.field("web", "deployment/web", image).await?;
+    ensure!(got == "mirror.example.com/nginx:1.29.4", "{got}");
+    // A person's change of another field is healed, and with it nothing else moves.
+    let patch = r#"{"spec":{"minReadySeconds":3}}"#;
+    there.kubectl(&["-n", "web", "patch", "deployment", "web", "--type", "merge", "-p", patch]).await?;
+    wait::until(PATIENCE, "the edit to be healed", || async {
+        let seen = there.field("web", "deployment/web", ".spec.minReadySeconds").await;
+        seen.is_ok_and(|seen| seen.is_empty() || seen == "0")
+    })
+    .await?;
+    let names = there.field("web", "deployment/web", ".spec.template.spec.containers[*].name").await?;
+    ensure!(names == "web proxy", "the sidecar is gone: {names}");
+    ensure!(there.field("web", "deployment/web", image).await? == "mirror.example.com/nginx:1.29.4", "the mirror");
+    let report = report(world, "web").await?;
+    ensure!(report.drift.is_empty() && report.contests.is_empty(), "{report:#?}");
+    let there = world.cluster(CLUSTER);
+    // One for the commit, one that heals, and before it the take-over of the person's fields.
+    let new = writes()? - before;
+    ensure!((2..=3).contains(&new), "the agent wrote {new} times to the Deployment");
+    there.kubectl(&["delete", "mutatingwebhookconfiguration", "mirror"]).await?;
+    reset(world, base).await?;
+    world.wait_field(CLUSTER, "web", "deployment/web", image, "nginx:1.29.3").await
+}
+
+async fn denied(world: &mut World, base: &Content) -> Result<()> {
+    let hook = Webhook::start(|request| match request.pointer("/object/data/commit").and_then(Value::as_str) {
+        Some("forbidden") => Verdict::Deny("policy no-forbidden: data.commit must not be \"forbidden\"".to_owned()),
+        _ => Verdict::Allow,
+    })
+    .await?;
+    let scope = Scope { group: "", resource: "configmaps", namespace: "subject" };
+    let there = world.cluster(CLUSTER);
+    let probe =
+        ["-n", "subject", "annotate", "configmap", "config", "--overwrite", "example.com/p=1", "--dry-run=server"];
+    install(there, &hook, &hook.configuration(Kind::Validating, "policy", scope), &probe).await?;
+    let content = base
+        .clone()
+        .replace("subject/config.yaml", "first", "forbidden")
+        .replace("subject/service.yaml", "port: 80", "port: 81")
+        .replace("steady/config.yaml", "first", "second");
+    content.commit(world, "what a policy forbids").await?;
+    wait_message(world, "subject", &["ConfigMap subject/config", "policy no-forbidden"]).await?;
+    world.wait_field(CLUSTER, "steady", "configmap/config", ".data.commit", "second").await?;
+    world.wait_field(CLUSTER, "subject", "service/api", ".spec.ports[0].port", "81").await?;
+    let there = world.cluster(CLUSTER);
+    ensure!(there.field("subject", "configmap/config", ".data.commit").await? == "first", "it was changed");
+    let why = world.text(&["why", "subject", "--cluster", CLUSTER]).await?;
+    ensure!(why.contains("policy no-forbidden"), "{why}");
+    there.kubectl(&["delete", "validatingwebhookconfiguration", "policy"]).await?;
+    reset(world, base).await
+}
+
+async fn webhook_down(world: &mut World, base: &Content) -> Result<()> {
+    let hook = Webhook::start(|_| Verdict::Allow).await?;
+    let scope = Scope { group: "", resource: "configmaps", namespace: "subject" };
+    let there = world.cluster(CLUSTER);
+    let probe =
+        ["-n", "subject", "annotate", "configmap", "config", "--overwrite", "example.com/p=2", "--dry-run=server"];
+    install(there, &hook, &hook.configuration(Kind::Validating, "gate", scope), &probe).await?;
+    drop(hook);
+    let content = base.clone().replace("subject/config.yaml", "first", "second");
+    let commit = content.commit(world, "while the webhook is down").await?;
+    wait_message(world, "subject", &["ConfigMap subject/config", "gate.example.com"]).await?;
+    let there = world.cluster(CLUSTER);
+    there.kubectl(&["delete", "validatingwebhookconfiguration", "gate"]).await?;
+    // Tried again by itself, without a new commit.
+    world.wait_at(&commit).await?;
+    reset(world, base).await
+}
+
+async fn forbidden(world: &mut World, base: &Content) -> Result<()> {
+    let there = world.cluster(CLUSTER);
+    there.kubectl(&["-n", "flux-system", "create", "serviceaccount", "narrow"]).await?;
+    let create = ["-n", "subject", "create", "role", "narrow", "--verb=*", "--resource=configmaps"];
+    there.kubectl(&create).await?;
+    let bind =
+        ["-n", "subject", "create", "rolebinding", "narrow", "--role=narrow", "--serviceaccount=flux-system:narrow"];
+    there.kubectl(&bind).await?;
+    let content = base
+        .clone()
+        .append("clusters/one/subject.yaml", "  serviceAccountName: narrow\n")
+        .replace("subject/config.yaml", "first", "second")
+        .replace("subject/service.yaml", "port: 80", "port: 82");
+    content.commit(world, "as an account that may write ConfigMaps only").await?;
+    wait_message(world, "subject", &["Service subject/api", "narrow", "services"]).await?;
+    world.wait_field(CLUSTER, "subject", "configmap/config", ".data.commit", "second").await?;
+    reset(world, base).await
+}
