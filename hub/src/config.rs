@@ -243,7 +243,7 @@ pub struct VerifyConfig {
     /// Which Git object.
     #[serde(default)]
     pub mode: VerifyModeConfig,
-    /// Public keys of SSH: `*.sshpub` with lines as in `authorized_keys`. PGP keys cannot be used yet.
+    /// Public keys: `*.sshpub` with lines as in `authorized_keys`, any other file with armoured PGP keys.
     pub key_files: Vec<PathBuf>,
 }
 

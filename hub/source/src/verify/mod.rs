@@ -1,15 +1,17 @@
 //! Signatures of commits and tags, checked in process: no `gpg`, no `ssh-keygen`, no key ring of this machine.
 //!
 //! [`TrustedKeys`] are the public keys of people whose work may be used. What is checked is what Git signs: the bytes of the
-//! commit or tag object without the signature in it. SSH signatures are checked; PGP signatures cannot be yet, so a commit that
-//! carries one is refused, never passed over. Beyond Flux, a signed tag counts only under the name it was signed for: else whoever can
-//! push could put an old, signed version in the place of a new one.
+//! commit or tag object without the signature in it. SSH and PGP signatures are checked, others refused, never passed over.
+//! Beyond Flux, a signed tag counts only under the name it was signed for: else whoever can push could put an old, signed
+//! version in the place of a new one.
 
 mod object;
+mod pgpsig;
 mod sshsig;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::SystemTime;
 
 pub(crate) use object::{Signed, split_commit, split_tag, tag_name};
 
@@ -49,6 +51,7 @@ pub struct Verification {
 #[derive(Clone, Default)]
 pub struct TrustedKeys {
     ssh: Vec<sshsig::PublicKey>,
+    pgp: Vec<pgpsig::PublicKey>,
     /// Entries that could not be read, and why.
     unreadable: Vec<String>,
     digest: String,
@@ -61,8 +64,8 @@ impl fmt::Debug for TrustedKeys {
 }
 
 impl TrustedKeys {
-    /// Reads keys by the names of their files or Secret entries, as Flux does: `*.sshpub` holds lines as `authorized_keys`;
-    /// everything else would be PGP keys, which cannot be used yet. What cannot be read is remembered and told with the next failure.
+    /// Reads keys by the names of their files or Secret entries, as Flux does: `*.sshpub` holds lines as `authorized_keys`,
+    /// everything else armoured PGP keys. What cannot be read is remembered and told with the next failure.
     #[must_use]
     pub fn read(entries: &BTreeMap<String, String>) -> Self {
         let mut keys = TrustedKeys::default();
@@ -75,7 +78,7 @@ impl TrustedKeys {
             let read = if name.ends_with(".sshpub") {
                 sshsig::read(text).map(|found| keys.ssh.extend(found))
             } else {
-                Err("PGP keys cannot be used yet; SSH keys in an entry that ends in .sshpub can".to_owned())
+                pgpsig::read(text).map(|found| keys.pgp.extend(found))
             };
             if let Err(reason) = read {
                 keys.unreadable.push(format!("{name} ({reason})"));
@@ -88,7 +91,7 @@ impl TrustedKeys {
     /// Whether no key could be read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ssh.is_empty()
+        self.ssh.is_empty() && self.pgp.is_empty()
     }
 
     /// Entries that could not be read, with the reason.
@@ -97,10 +100,10 @@ impl TrustedKeys {
         &self.unreadable
     }
 
-    /// Fingerprints, as `ssh-keygen -l` shows them.
+    /// Fingerprints, as `ssh-keygen -l` and `gpg --fingerprint` show them.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.ssh.iter().map(sshsig::name).collect()
+        self.ssh.iter().map(sshsig::name).chain(self.pgp.iter().map(pgpsig::name)).collect()
     }
 
     /// Tells sets of keys apart.
@@ -117,7 +120,9 @@ impl TrustedKeys {
         let result = match (&signed.signature, signed.signature.as_deref().and_then(kind).as_deref()) {
             (None, _) => Err("it is not signed".to_owned()),
             (Some(signature), Some("BEGIN SSH SIGNATURE")) => sshsig::check(signature, &signed.payload, &self.ssh),
-            (_, Some("BEGIN PGP SIGNATURE")) => Err("it has a PGP signature, which cannot be checked yet".to_owned()),
+            (Some(signature), Some("BEGIN PGP SIGNATURE")) => {
+                pgpsig::check(signature, &signed.payload, &self.pgp, SystemTime::now())
+            }
             (_, Some("BEGIN SIGNED MESSAGE")) => Err("it has an X.509 signature, which is not supported".to_owned()),
             _ => Err("it has a signature of an unknown kind".to_owned()),
         };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 pub mod host;
+pub mod signing;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
