@@ -136,7 +136,8 @@ impl Scalar {
 
 /// Whether kustomize must put this text in quotes, or it would be read as something else than text.
 pub(crate) fn needs_quotes(text: &str) -> bool {
-    resolve(text, Dialect::Yaml11) != Kind::Str || is_base60(text)
+    resolve(text, Dialect::Yaml11) != Kind::Str
+        || (text.starts_with(|c: char| c.is_ascii_digit() || c == '+' || c == '-') && is_base60(text))
 }
 
 /// `[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?`: YAML 1.1's numbers to base 60, which go-yaml reads as text and quotes.

@@ -11,7 +11,7 @@ mod shape;
 
 use crate::error::WriteError;
 use crate::limits::Limits;
-use crate::node::{Map, Node, Seq};
+use crate::node::{Entry, Map, Node, Seq};
 use crate::resolve::needs_quotes;
 use crate::text::Value;
 use scalar::Style;
@@ -130,38 +130,45 @@ impl Emitter<'_> {
         }
         let outer = self.indent;
         self.increase_indent(false);
-        let mut entries: Vec<_> = map.iter().collect();
-        // The natural order has cycles (9, 110, 1a); sorting from one fixed order makes the result a function of the map.
-        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        order::sort(&mut entries, |e| &e.key);
-        for entry in entries {
-            self.write_indent();
-            if scalar::is_simple(&entry.key) && entry.key.len() <= SIMPLE_KEY {
-                self.simple(&entry.key, needs_quotes(&entry.key));
-                self.indicator(":", false, false, false);
-                self.node(&entry.value, Context::Mapping, depth + 1)?;
-                continue;
-            }
-            let length = scalar::json_length(&entry.key);
-            if length > LONGEST_KEY {
-                return Err(WriteError::LongKey { length, limit: LONGEST_KEY, line: entry.line });
-            }
-            if entry.key.contains('\u{85}') {
-                return Err(WriteError::Character { code: 0x85, line: entry.line });
-            }
-            if entry.key.len() <= SIMPLE_KEY && !scalar::has_break(&entry.key) {
-                self.text(&entry.key, Context::SimpleKey, entry.line)?;
-                self.indicator(":", false, false, false);
-            } else {
-                self.indicator("?", true, false, true);
-                self.text(&entry.key, Context::Mapping, entry.line)?;
-                self.write_indent();
-                self.indicator(":", true, false, true);
-            }
-            self.node(&entry.value, Context::Mapping, depth + 1)?;
+        let entries = map.iter().as_slice();
+        if order::is_sorted(entries, |e| &e.key) {
+            entries.iter().try_for_each(|entry| self.entry(entry, depth))?;
+        } else {
+            let mut entries: Vec<_> = entries.iter().collect();
+            // The natural order has cycles (9, 110, 1a); sorting from one fixed order makes the result a function of the map.
+            entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            order::sort(&mut entries, |e| &e.key);
+            entries.into_iter().try_for_each(|entry| self.entry(entry, depth))?;
         }
         self.indent = outer;
         Ok(())
+    }
+
+    /// A key and its value.
+    fn entry(&mut self, entry: &Entry, depth: usize) -> Result<(), WriteError> {
+        self.write_indent();
+        if scalar::is_simple(&entry.key) && entry.key.len() <= SIMPLE_KEY {
+            self.simple(&entry.key, needs_quotes(&entry.key));
+            self.indicator(":", false, false, false);
+            return self.node(&entry.value, Context::Mapping, depth + 1);
+        }
+        let length = scalar::json_length(&entry.key);
+        if length > LONGEST_KEY {
+            return Err(WriteError::LongKey { length, limit: LONGEST_KEY, line: entry.line });
+        }
+        if entry.key.contains('\u{85}') {
+            return Err(WriteError::Character { code: 0x85, line: entry.line });
+        }
+        if entry.key.len() <= SIMPLE_KEY && !scalar::has_break(&entry.key) {
+            self.text(&entry.key, Context::SimpleKey, entry.line)?;
+            self.indicator(":", false, false, false);
+        } else {
+            self.indicator("?", true, false, true);
+            self.text(&entry.key, Context::Mapping, entry.line)?;
+            self.write_indent();
+            self.indicator(":", true, false, true);
+        }
+        self.node(&entry.value, Context::Mapping, depth + 1)
     }
 
     fn increase_indent(&mut self, indentless: bool) {
@@ -256,7 +263,8 @@ impl Emitter<'_> {
         if needs_blank && !self.whitespace {
             self.put(' ');
         }
-        text.chars().for_each(|c| self.put(c));
+        self.out.push_str(text);
+        self.column += text.len();
         self.whitespace = is_blank;
         self.indention = self.indention && is_indention;
     }

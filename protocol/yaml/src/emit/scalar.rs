@@ -37,8 +37,7 @@ impl Shape {
 /// Whether a text is of letters, digits and signs that mean nothing in the middle of a word, and does not begin or end with
 /// one that does: such a text is written as it is, in quotes or not, and neither folded nor escaped. Most texts are.
 pub(super) fn is_simple(text: &str) -> bool {
-    let plain =
-        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/' | b':' | b'=' | b'@' | b'+');
+    let plain = |b: &u8| PLAIN[usize::from(*b)];
     match text.as_bytes() {
         [first, .., last] => {
             (first.is_ascii_alphanumeric() || matches!(first, b'_' | b'/'))
@@ -49,6 +48,18 @@ pub(super) fn is_simple(text: &str) -> bool {
         [] => false,
     }
 }
+
+/// What may stand anywhere in a simple text.
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':' | b'=' | b'@' | b'+');
+        byte += 1;
+    }
+    table
+};
 
 /// Whether a text has a line end of any kind YAML 1.1 knows.
 pub(super) fn has_break(text: &str) -> bool {
