@@ -77,16 +77,13 @@ const FILL_IN: &str = "FILL_IN";
 fn template(cluster: &ClusterName, inputs: &[Input]) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out = format!(
-        "# What cluster {cluster} would tell its hub. Put in the values it has, and remove what it has not; then use it with\n\
+        "# What cluster {cluster} would tell its hub. Put in the values it has, and remove what it has not (a variable that\n\
+         # several sources may hold stands under each); then use it with\n\
          # `driftless check repo`, `validate`, `plan` or `build`: --facts FILE.\nkubernetesVersion: \"\" # such as v1.36.1\nconfigMaps:\n"
     );
-    for input in inputs.iter().filter(|i| i.kind == "ConfigMap" && i.clusters.contains(cluster)) {
-        let units: Vec<String> = input.units.iter().take(4).map(ToString::to_string).collect();
-        let more = input.units.len().saturating_sub(units.len());
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let optional = if input.optional { "; may be absent" } else { "" };
-        let at = input.at.get(cluster).map(|at| format!(" ({at})")).unwrap_or_default();
-        out.push_str(&format!("  # for unit {}{more}{at}{optional}\n", units.join(", ")));
+    let of_kind = |kind: &'static str| inputs.iter().filter(move |i| i.kind == kind && i.clusters.contains(cluster));
+    for input in of_kind("ConfigMap") {
+        out.push_str(&format!("  # {}\n", read_by(cluster, input)));
         if input.variables.is_empty() {
             out.push_str(&format!("  {}: {{}}\n", quoted(&input.name)));
             continue;
@@ -96,7 +93,26 @@ fn template(cluster: &ClusterName, inputs: &[Input]) -> String {
             out.push_str(&format!("    {}: {FILL_IN}\n", quoted(variable)));
         }
     }
+    for input in of_kind("Secret").filter(|input| !input.variables.is_empty()) {
+        let variables: Vec<&str> = input.variables.iter().map(String::as_str).collect();
+        out.push_str(&format!(
+            "# Secret {}, {}; may hold {}: the agent reads it, it is no fact.\n",
+            input.name,
+            read_by(cluster, input),
+            variables.join(", ")
+        ));
+    }
     out
+}
+
+/// Which units read an input, and where that is written.
+fn read_by(cluster: &ClusterName, input: &Input) -> String {
+    let units: Vec<String> = input.units.iter().take(4).map(ToString::to_string).collect();
+    let more = input.units.len().saturating_sub(units.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let optional = if input.optional { "; may be absent" } else { "" };
+    let at = input.at.get(cluster).map(|at| format!(" ({at})")).unwrap_or_default();
+    format!("for unit {}{more}{at}{optional}", units.join(", "))
 }
 
 /// Reads the facts of clusters: from one file for all, or, where `pattern` has `{name}` in it, from one file each. A

@@ -217,15 +217,19 @@ fn inputs_that_only_a_cluster_has_are_named_and_come_from_a_facts_file() {
     assert!(code(&again) == 1 && err(&again).contains("facts/a.yaml"), "{}", err(&again));
     let file = dir.path().join("facts/a.yaml");
     let template = std::fs::read_to_string(&file).unwrap();
-    assert!(template.contains("\"flux-system/cluster\": {}\n") && !template.contains("keys"), "{template}");
-    std::fs::write(&file, template.replace("{}", "{REGION: FILL_IN}")).unwrap();
+    for part in [
+        "  # for unit flux-system/apps (clusters/a/apps.yaml:11)\n  \"flux-system/cluster\":\n    \"REGION\": FILL_IN\n",
+        "# Secret flux-system/keys, for unit flux-system/apps (clusters/a/apps.yaml:12); may be absent; may hold REGION: ",
+    ] {
+        assert!(template.contains(part), "{part:?} not in:\n{template}");
+    }
     let unfilled = run(&["--facts", "facts/{name}.yaml"]);
     assert!(
         code(&unfilled) == 2 && err(&unfilled).contains("REGION of ConfigMap flux-system/cluster is not filled in"),
         "{}",
         err(&unfilled)
     );
-    std::fs::write(&file, template.replace("{}", "{REGION: north}")).unwrap();
+    std::fs::write(&file, template.replace("FILL_IN", "north")).unwrap();
     let told = out(&run(&["--facts", "facts/{name}.yaml"]));
     assert!(!told.contains("ConfigMap flux-system/cluster") && told.contains("Secret flux-system/keys"), "{told}");
 }

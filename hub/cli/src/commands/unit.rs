@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use driftless_protocol::api::{List, Place, Stage, StepState, UnitDetail, UnitRow, Why, delete_list_id};
 use driftless_protocol::bundle::Reason;
 use driftless_protocol::id::UnitId;
-use driftless_protocol::report::{ObjectState, UnitReport};
+use driftless_protocol::report::{InputReport, InputStatus, ObjectState, UnitReport};
 
 use super::get::short_revision;
 use crate::args::{Output, UnitRef};
@@ -152,6 +152,7 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
     if let Some(waiting) = &report.waiting {
         text.push_str(&format!("Waits on:   {} ({})\n", line(&waiting.on), ago(now, waiting.since)));
     }
+    text.push_str(&inputs_text(&report.unit.namespace, &report.inputs));
     for object in &report.objects {
         let state = match object.state {
             ObjectState::Pending => "pending",
@@ -233,6 +234,23 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
     }
 }
 
+/// Where the values come from that the agent fills in, weakest first.
+fn inputs_text(namespace: &str, inputs: &[InputReport]) -> String {
+    let mut text = String::new();
+    for (at, input) in inputs.iter().enumerate() {
+        let label = if at == 0 { "Filled from:" } else { "" };
+        let status = match input.status {
+            InputStatus::Unread => "not read yet",
+            InputStatus::Found => "found",
+            InputStatus::Missing => "MISSING",
+            InputStatus::Failed => "UNREADABLE",
+        };
+        let why = if input.message.is_empty() { String::new() } else { format!(": {}", line(&input.message)) };
+        text.push_str(&format!("{label:<12} {} {namespace}/{}  {status}{why}\n", input.kind, line(&input.name)));
+    }
+    text
+}
+
 fn reason(reason: &Reason) -> String {
     let at = match (&reason.file, reason.line) {
         (Some(file), Some(line)) => format!("{file}:{line}: "),
@@ -266,5 +284,25 @@ mod tests {
         for bad in ["", "/a", "a/", "a/b/c", "a b", "../x"] {
             assert!(parse_unit(bad).is_err(), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn inputs_are_shown_with_how_they_stand() {
+        use driftless_protocol::bundle::LateKind;
+        let input = |kind, name: &str, status, message: &str| InputReport {
+            kind,
+            name: name.into(),
+            status,
+            message: message.into(),
+        };
+        let inputs = [
+            input(LateKind::ConfigMap, "cluster", InputStatus::Found, ""),
+            input(LateKind::Secret, "keys", InputStatus::Failed, "forbidden:\nask the platform team"),
+        ];
+        assert_eq!(
+            inputs_text("apps", &inputs),
+            "Filled from: ConfigMap apps/cluster  found\n             Secret apps/keys  UNREADABLE: forbidden: ask the platform team\n"
+        );
+        assert_eq!(inputs_text("apps", &[]), "");
     }
 }

@@ -19,7 +19,7 @@ pub struct Input {
     pub name: String,
     /// Whether every reference to it says that it may be absent.
     pub optional: bool,
-    /// Variables that the units which read it leave open, where they are known.
+    /// Variables that the units which read it leave open: of several sources any may hold one of them.
     pub variables: BTreeSet<String>,
     /// The units that read it.
     pub units: BTreeSet<UnitId>,
@@ -47,6 +47,7 @@ pub(super) fn of(rendered: &[(ClusterName, RenderedCluster)]) -> Vec<Input> {
             if let Some(at) = at {
                 entry.at.entry(cluster.clone()).or_insert_with(|| at.clone());
             }
+            entry.variables.extend(unit.open.iter().cloned());
             entry.units.insert(unit.id.clone());
             entry.clusters.insert(cluster.clone());
         }

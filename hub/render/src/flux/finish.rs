@@ -281,9 +281,12 @@ fn unit_of(
     };
     let reads = output.reads.clone();
     let late = output.late.clone().filter(|_| items.is_some());
+    let open = output.open.clone();
     let definition = None;
     let spec = unit_spec;
-    (RenderedUnit { id, defined_at, parent, source, path, spec, definition, state, problems, reads, late }, items)
+    let unit =
+        RenderedUnit { id, defined_at, parent, source, path, spec, definition, state, problems, reads, late, open };
+    (unit, items)
 }
 
 fn state(

@@ -1,6 +1,6 @@
 //! What a rendered cluster consists of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{Late, ObjectOptions, UnitSpec};
@@ -71,6 +71,8 @@ pub struct RenderedUnit {
     pub reads: Arc<ReadSet>,
     /// Inputs that only the cluster has.
     pub late: Option<Late>,
+    /// The variables in its objects that these must give, those of objects that cannot be sent for it included.
+    pub open: BTreeSet<String>,
 }
 
 impl RenderedUnit {

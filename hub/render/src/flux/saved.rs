@@ -94,6 +94,7 @@ impl Out {
             variables,
             total,
             late,
+            open,
             unknown_child,
         } = output;
         self.list(items.iter(), Self::item);
@@ -132,6 +133,7 @@ impl Out {
         self.list(variables.iter(), |out, name| out.text(name));
         self.number(*total as u64);
         self.maybe(late.as_ref(), Self::json);
+        self.list(open.iter(), |out, name| out.text(name));
         self.byte(u8::from(*unknown_child));
     }
 
@@ -332,6 +334,7 @@ impl<'a> In<'a> {
             variables: self.list::<_, BTreeSet<_>>(Self::owned)?,
             total: usize::try_from(self.number()?).ok()?,
             late: self.maybe(Self::json)?,
+            open: self.list(Self::owned)?,
             unknown_child: self.flag()?,
         })
     }
@@ -514,6 +517,7 @@ mod tests {
             variables: ["v".to_owned()].into(),
             total: 70_000,
             late: Some(Late { always: true, ..Late::default() }),
+            open: BTreeSet::from(["REGION".to_owned()]),
             unknown_child: true,
         }
     }

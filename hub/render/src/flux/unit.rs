@@ -64,6 +64,8 @@ pub(crate) struct UnitOutput {
     pub(crate) total: usize,
     /// What the agent needs to finish the objects that have holes.
     pub(crate) late: Option<Late>,
+    /// Variables in its texts whose value only the cluster can give.
+    pub(crate) open: BTreeSet<String>,
     /// It defines a Kustomization whose name only the cluster can tell.
     pub(crate) unknown_child: bool,
 }
@@ -399,6 +401,7 @@ fn open_item(
 ) -> Result<Option<Item>, Note> {
     let unit = inputs.kustomization;
     let Open { text, holes, uses, head, node } = open;
+    output.open.extend(holes.iter().cloned());
     let shown: Vec<String> = holes.iter().map(|name| format!("${{{name}}}")).collect();
     let shown = shown.join(", ");
     let child = |key: &ObjectKey| key.group == spec::GROUP && key.kind == "Kustomization";
