@@ -74,6 +74,11 @@ pub(crate) fn default_config() -> Arc<Config> {
     DEFAULT.clone()
 }
 
+/// The same, for what is made of them once.
+pub(crate) fn defaults() -> &'static Config {
+    &DEFAULT
+}
+
 /// Adds a field spec unless an equal or narrower one is there already; refuses one that differs only in `create`.
 pub(crate) fn merge_spec(list: &mut Vec<FieldSpec>, spec: &FieldSpec) -> Result<(), String> {
     match list.iter().find(|x| spec.matches(&x.group, &x.version, &x.kind) && x.path == spec.path) {

@@ -16,7 +16,7 @@ pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpe
         if &*kind == "CustomResourceDefinition" {
             continue;
         }
-        if any_container(&res.node) {
+        if meets(&res.node, &matcher) {
             walk(&mut res.node, &matcher, image, &mut made).map_err(|why| (at, why))?;
         }
         let api = res.api();
@@ -35,12 +35,28 @@ pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpe
     Ok(())
 }
 
-/// Whether a walk would meet a container list: most objects have none, and stay shared.
-fn any_container(node: &Node) -> bool {
+/// Whether a walk would change something or trip over it: most objects have no such image, and stay shared.
+fn meets(node: &Node, matcher: &Matcher<'_>) -> bool {
     match node {
-        Node::Map(map) => map.iter().any(|e| is_container_key(&e.key) || any_container(&e.value)),
-        Node::Seq(seq) => seq.iter().any(any_container),
+        Node::Map(map) => map.iter().any(|entry| {
+            (is_container_key(&entry.key)
+                && entry.value.as_seq().is_some_and(|list| list.iter().any(|c| is_due(c, matcher))))
+                || meets(&entry.value, matcher)
+        }),
+        Node::Seq(seq) => seq.iter().any(|item| meets(item, matcher)),
         Node::Scalar(_) => false,
+    }
+}
+
+/// Whether an item of a list of containers has an image to change, or is none.
+fn is_due(container: &Node, matcher: &Matcher<'_>) -> bool {
+    match container {
+        Node::Map(map) => match map.get("image") {
+            Some(Node::Scalar(s)) => matcher.is_match(&s.text).unwrap_or(true),
+            Some(_) => true,
+            None => false,
+        },
+        other => !other.is_null(),
     }
 }
 
@@ -52,11 +68,12 @@ fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image, made: &mut Made) 
     match node {
         Node::Map(map) => {
             for entry in map.entries_mut() {
-                if any_container(&entry.value) {
+                if meets(&entry.value, matcher) {
                     walk(&mut entry.value, matcher, image, made)?;
                 }
                 if is_container_key(&entry.key)
                     && let Node::Seq(list) = &mut entry.value
+                    && list.iter().any(|container| is_due(container, matcher))
                 {
                     for container in list.items_mut() {
                         match container {
@@ -73,7 +90,14 @@ fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image, made: &mut Made) 
             }
             Ok(())
         }
-        Node::Seq(seq) => seq.items_mut().iter_mut().try_for_each(|item| walk(item, matcher, image, made)),
+        Node::Seq(seq) => {
+            for item in seq.items_mut() {
+                if meets(item, matcher) {
+                    walk(item, matcher, image, made)?;
+                }
+            }
+            Ok(())
+        }
         Node::Scalar(_) => Ok(()),
     }
 }

@@ -28,6 +28,7 @@ mod order;
 mod patch;
 mod plugin;
 mod provenance;
+mod referrers;
 mod refs;
 mod replace;
 mod replicas;

@@ -1,8 +1,9 @@
 //! Names of objects in the fields of other objects, made to follow when an object is renamed.
 
-use super::config::{Config, NameReference};
+use super::config::Config;
 use super::error::{BuildError, ErrorKind};
 use super::fieldspec::{Create, rewrite, set_text, visit, wrong_shape};
+use super::referrers::{DEFAULT, Field, References};
 use super::res::{Id, NO_NAMESPACE, Objects, Res};
 use driftless_yaml::Node;
 use std::collections::{HashMap, HashSet};
@@ -24,62 +25,42 @@ struct Candidates {
     by_original_namespace: HashMap<Arc<str>, Vec<usize>>,
 }
 
-/// One field that may hold a name.
-struct Field<'c> {
-    path: &'c [String],
-    group: &'c str,
-    version: &'c str,
-    target: &'c NameReference,
-    role_reference: bool,
-}
-
 /// Follows all names.
 pub(crate) fn follow(objects: &mut Objects, config: &Config) -> Result<(), BuildError> {
-    let candidates = Candidates::new(objects);
-    let mut by_kind: HashMap<&str, Vec<Field<'_>>> = HashMap::new();
-    for target in &config.name_references {
-        for spec in &target.referrers {
-            by_kind.entry(&spec.kind).or_default().push(Field {
-                path: spec.path.parts(),
-                group: &spec.group,
-                version: &spec.version,
-                target,
-                role_reference: spec.path.ends_with("roleRef/name"),
-            });
-        }
+    if std::ptr::eq(config, super::config::defaults()) {
+        return follow_by(objects, &DEFAULT);
     }
-    let anywhere = by_kind.remove("").unwrap_or_default();
+    follow_by(objects, &References::new(config))
+}
+
+fn follow_by(objects: &mut Objects, references: &References<'_>) -> Result<(), BuildError> {
+    let candidates = Candidates::new(objects);
     for at in 0..objects.len() {
         let res = objects.get(at);
         // The field specs are matched against what the object was when it was read.
         let original = res.original_id();
-        let fields = by_kind.get(&*original.kind).map_or(&[][..], Vec::as_slice);
-        if fields.is_empty() && anywhere.is_empty() {
+        let test = |value: &Node| candidates.may_mean(value);
+        let due = |node: &Node, from: usize| references.due(node, &original, from, &test);
+        let mut next = due(&res.node, 0);
+        // A binding is looked at in any case: its subjects may be wrong.
+        let binding = &*candidates.all[at].now.kind == "RoleBinding" && references.any_for(&original.kind);
+        if next.is_none() && !binding {
             continue;
         }
         let referrer = Referrer::new(res, at, &candidates)
             .map_err(|why| BuildError::new(ErrorKind::Target, res.origin.clone(), format!("{}: {why}", res.id())))?;
         let mut node: Option<Node> = None;
-        for field in fields.iter().chain(&anywhere) {
-            let fits = (field.group.is_empty() || field.group == original.group())
-                && (field.version.is_empty() || field.version == original.version());
-            if !fits {
-                continue;
-            }
-            let here = node.as_ref().unwrap_or(&res.node);
-            if !super::fieldspec::any(here, field.path, &mut |value| candidates.may_mean(value)) {
-                continue;
-            }
-            visit(node.get_or_insert_with(|| res.node.clone()), field.path, Create::Nothing, &mut |value| {
-                referrer.update(value, field)
-            })
-            .map_err(|why| {
+        while let Some((place, field)) = next {
+            let here = node.get_or_insert_with(|| res.node.clone());
+            visit(here, field.path, Create::Nothing, &mut |value| referrer.update(value, field)).map_err(|why| {
                 BuildError::new(
                     ErrorKind::Target,
                     res.origin.clone(),
                     format!("the name in {} of {}: {why}", field.path.join("/"), referrer.now),
                 )
             })?;
+            // What has changed may be what a later field looks at.
+            next = due(here, place + 1);
         }
         if let Some(node) = node {
             objects.get_mut_same_id(at).node = node;
@@ -93,10 +74,10 @@ impl Candidates {
         let mut out = Self { all: Vec::new(), by_former_name: HashMap::new(), by_original_namespace: HashMap::new() };
         for (at, res) in objects.iter().enumerate() {
             let former: Vec<Id> = res.former_ids().collect();
-            let mut seen: HashSet<Arc<str>> = HashSet::new();
             for id in &former {
-                if seen.insert(id.name.clone()) {
-                    out.by_former_name.entry(id.name.clone()).or_default().push(at);
+                let named = out.by_former_name.entry(id.name.clone()).or_default();
+                if named.last() != Some(&at) {
+                    named.push(at);
                 }
             }
             let now = res.id();
