@@ -201,3 +201,25 @@ fn a_chain_of_a_thousand_units_ends() {
     assert_eq!(rendered.units.len(), 1001);
     assert!(rendered.units.iter().all(|u| u.held().is_some() || u.id.name == "flux-system"));
 }
+
+/// Each defined by the one before: 32 with the root, and not one more.
+#[test]
+fn units_define_each_other_so_deep_and_no_deeper() {
+    let unit = |n: usize| {
+        format!(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: u{n}, namespace: flux-system}}\n\
+             spec: {{interval: 1m, prune: true, path: ./u/{n}, sourceRef: {{kind: GitRepository, name: flux-system}}}}\n"
+        )
+    };
+    let held = |deepest: usize| {
+        let mut files = vec![("clusters/c/u1.yaml".to_owned(), unit(1))];
+        files.extend((1..deepest).map(|n| (format!("u/{n}/next.yaml"), unit(n + 1))));
+        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n";
+        files.push((format!("u/{deepest}/map.yaml"), map.to_owned()));
+        let rendered = render(&files);
+        assert_eq!(rendered.units.len(), deepest + 1);
+        rendered.units.iter().filter_map(|u| Some((u.id.name.clone(), u.held()?.code.as_str()))).collect::<Vec<_>>()
+    };
+    assert_eq!(held(31), []);
+    assert_eq!(held(32), [("u32".to_owned(), "UnitCycle")]);
+}

@@ -94,12 +94,64 @@ fn a_long_text_for_every_object_is_bounded() {
         let beyond = failure(&tree, Limits { made_bytes: made - 1, ..base });
         assert_eq!(beyond, Some(ErrorKind::Limit), "{what} beyond the limit");
     }
+    // `{op: add, path: /data, value: {l: xxx}}` puts a map, a key and a text into each object.
+    let tree = amplified(&patch, &[]);
+    let made = 10 * (64 + 1 + 64 + 1000);
+    assert_eq!(failure(&tree, Limits { made_bytes: made, ..base }), None, "JSON patch at the limit");
+    let beyond = failure(&tree, Limits { made_bytes: made - 1, ..base });
+    assert_eq!(beyond, Some(ErrorKind::Limit), "JSON patch beyond the limit");
     // `apiVersion: v1`, `kind: ConfigMap`, `metadata: {name: cN}`, `data: {l: xxx}`.
     let each = "apiVersionv1kindConfigMapmetadatanamec0datal".len() as u64 + 1000;
     let tree = amplified(&patch, &[]);
     assert_eq!(failure(&tree, Limits { output_bytes: 10 * each, ..base }), None, "output at the limit");
     let beyond = failure(&tree, Limits { output_bytes: 10 * each - 1, ..base });
     assert_eq!(beyond, Some(ErrorKind::Limit), "output beyond the limit");
+}
+
+#[test]
+fn a_merge_patch_counts_for_every_object_it_selects() {
+    let texts: String = (0..100).map(|i| format!("k{i:02}: v, ")).collect();
+    let patch = format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: any}}, data: {{{texts}}}}}");
+    let file = format!("patches:\n- target: {{kind: ConfigMap}}\n  patch: '{patch}'\n");
+    // Three maps, their keys and texts; a hundred keys and texts.
+    let fixed = 3 * 64 + "apiVersionv1kindConfigMapmetadatanameanydata".len() as u64 + 3 * 64;
+    let made = 10 * (fixed + 100 * ("k00v".len() as u64 + 64));
+    let tree = amplified(&file, &[]);
+    let base = Limits::default();
+    assert_eq!(failure(&tree, Limits { made_bytes: made, ..base }), None, "at the limit");
+    let beyond = failure(&tree, Limits { made_bytes: made - 1, ..base });
+    assert_eq!(beyond, Some(ErrorKind::Limit), "beyond the limit");
+}
+
+#[test]
+fn variables_and_texts_inside_texts_count() {
+    let long = "x".repeat(1000);
+    let holder = |name: &str, data: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c, args: [{data}]}}]}}\n"
+        )
+    };
+    let pods: Vec<String> = (0..10).map(|i| holder(&format!("p{i}"), "a-$(LONG)")).collect();
+    let source = format!("{}data: {{l: {long}}}\n", config_map("source"));
+    let files = [source, pods.join("---\n")].join("---\n");
+    let vars = "resources: [a.yaml]\nvars:\n- {name: LONG, objref: {apiVersion: v1, kind: ConfigMap, name: source}, \
+                fieldref: {fieldPath: data.l}}\n";
+    let variables = tree(&[("kustomization.yaml", vars), ("a.yaml", &files)]);
+    let inside: Vec<String> =
+        (0..10).map(|i| format!("{}data: {{f: '{{\"a\":\"b\"}}'}}\n", config_map(&format!("c{i}")))).collect();
+    let replacement = format!(
+        "resources: [a.yaml]\nreplacements:\n- sourceValue: {long}\n  targets:\n  - select: {{kind: ConfigMap}}\n    fieldPaths: [data.f.a]\n"
+    );
+    let inside = tree(&[("kustomization.yaml", &replacement), ("a.yaml", &inside.join("---\n"))]);
+    let base = Limits::default();
+    for (what, tree, made) in [
+        ("variables", &variables, 10 * ("a-".len() as u64 + 1064)),
+        ("JSON in a text", &inside, 10 * ("{\"a\":\"\"}".len() as u64 + 1064)),
+    ] {
+        assert_eq!(failure(tree, Limits { made_bytes: made, ..base }), None, "{what} at the limit");
+        let beyond = failure(tree, Limits { made_bytes: made - 1, ..base });
+        assert_eq!(beyond, Some(ErrorKind::Limit), "{what} beyond the limit");
+    }
 }
 
 #[test]
@@ -162,6 +214,68 @@ fn nothing_leaves_the_tree() {
         assert_eq!(error.kind, kind, "{resource} {extra:?}: {error}");
         assert_eq!(error.place, Origin::new("d/kustomization.yaml", 2), "{resource}");
     }
+}
+
+#[test]
+fn a_path_leads_through_so_many_links_and_no_more() {
+    let chain = |count: usize| {
+        let mut tree = tree(&[("kustomization.yaml", "resources: [l0]\n"), ("a.yaml", &config_map("a"))]);
+        for at in 0..count {
+            let next = if at + 1 == count { "a.yaml".to_owned() } else { format!("l{}", at + 1) };
+            tree.insert_link(format!("l{at}"), next);
+        }
+        tree
+    };
+    assert_eq!(failure(&chain(32), Limits::default()), None);
+    assert_eq!(failure(&chain(33), Limits::default()), Some(ErrorKind::Refused));
+}
+
+#[test]
+fn bases_that_lead_back_to_themselves_end_in_an_error() {
+    for files in [
+        &[("a/kustomization.yaml", "resources: [.]\n")][..],
+        &[("a/kustomization.yaml", "resources: [..]\n"), ("kustomization.yaml", "resources: [a]\n")],
+        &[("a/kustomization.yaml", "resources: [../b]\n"), ("b/kustomization.yaml", "resources: [../a]\n")],
+        &[("a/kustomization.yaml", "resources: [../b]\n"), ("b/kustomization.yaml", "components: [../a]\n")],
+    ] {
+        let error = build(&tree(files), "a", &Options::default()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Target, "{files:?}: {error}");
+        assert!(error.attempt.contains("never end"), "{files:?}: {error}");
+    }
+}
+
+/// A text becomes at most 16 MiB long, an object holds at most a million values: at it, and one beyond.
+#[test]
+fn what_copies_make_of_one_object_is_bounded() {
+    let object = "apiVersion: x.org/v1\nkind: Any\nmetadata: {name: a}\nspec: {}\n";
+    // The object, four at its top, the name, annotations that are there for a while, and the list.
+    let values = |count: usize| {
+        let list = format!("[{}]", vec!["1"; count - 8].join(","));
+        let patch = format!(
+            "[{{\"op\":\"add\",\"path\":\"/spec/l\",\"value\":{list}}},{{\"op\":\"copy\",\"from\":\"/kind\",\"path\":\"/kind\"}}]"
+        );
+        let file = "resources: [a.yaml]\npatches: [{path: p.json, target: {kind: Any}}]\n";
+        let files = [("kustomization.yaml", file), ("a.yaml", object), ("p.json", patch.as_str())];
+        build(&tree(&files), "", &Options::default()).err().map(|e| e.attempt)
+    };
+    assert_eq!(values(1_000_000), None);
+    assert!(values(1_000_001).is_some_and(|why| why.contains("more than 1000000 values")));
+    let text = |len: usize| {
+        let (long, object) = ("x".repeat(len - 2), object.replace("{}", "{t: a-b}"));
+        let file = format!(
+            "resources: [a.yaml]\nreplacements:\n- source: {{kind: ConfigMap, fieldPath: data.l}}\n  targets:\n  - select: {{kind: Any}}\n    \
+             fieldPaths: [spec.t]\n    options: {{delimiter: \"-\", index: 0}}\n"
+        );
+        let (half, files) = (long, [("kustomization.yaml", file.as_str()), ("a.yaml", object.as_str())]);
+        let mut tree = tree(&files);
+        tree.insert("kustomization.yaml", file.replace("[a.yaml]", "[a.yaml, c.yaml]").as_bytes());
+        tree.insert("c.yaml", format!("{}data: {{l: {half}}}\n", config_map("c")).as_bytes());
+        let limits = Limits { file_bytes: 32 << 20, ..Limits::default() };
+        build(&tree, "", &Options { limits, ..Options::default() }).err().map(|e| e.attempt)
+    };
+    // A delimiter counts for each part.
+    assert_eq!(text((16 << 20) - 1), None);
+    assert!(text(16 << 20).is_some_and(|why| why.contains("16777216 is the most")));
 }
 
 #[test]

@@ -445,6 +445,5 @@ pub(crate) fn transform_error(objects: &Objects, place: &Origin, what: &str, (at
         Some(res) => format!(" on {} ({})", res.id(), res.origin),
         None => String::new(),
     };
-    let kind = if why.contains(super::res::OVERGROWN) { ErrorKind::Limit } else { ErrorKind::Field };
-    BuildError::new(kind, place.clone(), format!("{what}{object}: {why}"))
+    BuildError::new(super::res::kind_of(&why, ErrorKind::Field), place.clone(), format!("{what}{object}: {why}"))
 }

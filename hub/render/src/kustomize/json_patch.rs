@@ -37,6 +37,11 @@ pub(crate) fn operations(node: &Node) -> Result<Vec<Operation>, String> {
         .collect()
 }
 
+/// What applying them once may put into an object.
+pub(crate) fn weight_of(operations: &[Operation]) -> u64 {
+    operations.iter().filter_map(|op| op.value.as_ref()).map(super::res::weight).sum()
+}
+
 /// Applies operations in order.
 pub(crate) fn apply(doc: &mut Node, operations: &[Operation]) -> Result<(), String> {
     let mut grown = 0usize;

@@ -2,10 +2,10 @@
 
 use super::error::{BuildError, ErrorKind, Origin};
 use super::file::File;
-use super::json_patch::{Operation, apply, operations};
+use super::json_patch::{Operation, apply, operations, weight_of};
 use super::load::Files;
 use super::merge::merge;
-use super::res::{Id, Objects, Res, metadata_mut};
+use super::res::{Id, Objects, Res, kind_of, metadata_mut, weight};
 use super::selector::Matcher;
 use super::smp_schema::{Schemas, TOO_LONG};
 use super::{Patch, Selector};
@@ -254,6 +254,18 @@ fn prepared(patch: &Res, target: &Res, copy_kind: bool) -> Res {
     out
 }
 
+/// Counts what a patch puts into so many objects.
+fn claim(objects: &mut Objects, times: usize, weight: u64) -> std::result::Result<(), String> {
+    let mut made = objects.made();
+    made.copy(weight.saturating_mul(times as u64))?;
+    objects.set_made(made);
+    Ok(())
+}
+
+fn overgrown(place: &Origin, why: String) -> BuildError {
+    BuildError::new(kind_of(&why, ErrorKind::Target), place.clone(), format!("patching so many objects: {why}"))
+}
+
 fn merge_selected(
     objects: &mut Objects,
     patch: &Res,
@@ -269,6 +281,7 @@ fn merge_selected(
             selected.insert(at);
         }
     }
+    claim(objects, selected.len(), weight(&patch.node)).map_err(|why| overgrown(place, why))?;
     for at in 0..objects.len() {
         if selected.contains(&at) {
             let patch = prepared(patch, objects.get(at), true);
@@ -336,10 +349,12 @@ fn json_selected(
     place: &Origin,
 ) -> Result<()> {
     let mut changed = false;
+    let weight = weight_of(operations);
     for at in 0..objects.len() {
         if !target.selects(objects.get(at)).map_err(|why| field(place, why))? {
             continue;
         }
+        claim(objects, 1, weight).map_err(|why| overgrown(place, why))?;
         let res = objects.get_mut_same_id(at);
         let before = res.id();
         if remember {

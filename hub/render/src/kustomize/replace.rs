@@ -152,8 +152,7 @@ pub(crate) fn apply(objects: &mut Objects, list: &[Replacement]) -> Result<()> {
     for replacement in list {
         let place = &replacement.place;
         let target = |why: String| {
-            let kind = if why.contains(super::res::OVERGROWN) { ErrorKind::Limit } else { ErrorKind::Target };
-            BuildError::new(kind, place.clone(), format!("replacement: {why}"))
+            BuildError::new(super::res::kind_of(&why, ErrorKind::Target), place.clone(), format!("replacement: {why}"))
         };
         if replacement.targets.is_empty() {
             return Err(field(place, "a replacement has no targets"));
@@ -285,8 +284,8 @@ fn copy_to(
         Node::Seq(_) => Make::Seq,
     });
     {
-        if super::structured::set(&mut res.node, parts, value, make) {
-            return Ok(());
+        if let Some(written) = super::structured::set(&mut res.node, parts, value, make) {
+            return made.text(written);
         }
         let shared = res.shared.clone();
         let mut overwritten: Vec<(Arc<str>, Scalar)> = Vec::new();

@@ -392,11 +392,35 @@ impl Made {
     pub(crate) fn text(&mut self, len: usize) -> Result<(), String> {
         // What a text costs beside its bytes.
         self.bytes = self.bytes.saturating_add(len as u64 + 64);
+        self.check()
+    }
+
+    /// Counts a copy of a value: what is put into many objects need not stay shared by them.
+    pub(crate) fn copy(&mut self, weight: u64) -> Result<(), String> {
+        self.bytes = self.bytes.saturating_add(weight);
+        self.check()
+    }
+
+    fn check(self) -> Result<(), String> {
         if self.bytes > self.limit {
             return Err(format!("{OVERGROWN} more than {} bytes of text", self.limit));
         }
         Ok(())
     }
+}
+
+/// What a copy of a value counts: the bytes of its texts and keys, and what each value costs beside them.
+pub(crate) fn weight(node: &Node) -> u64 {
+    64 + match node {
+        Node::Scalar(s) => s.text.len() as u64,
+        Node::Seq(seq) => seq.iter().map(weight).sum(),
+        Node::Map(map) => map.iter().map(|entry| entry.key.len() as u64 + weight(&entry.value)).sum(),
+    }
+}
+
+/// The kind of a failure that a transformer tells in words.
+pub(crate) fn kind_of(why: &str, otherwise: ErrorKind) -> ErrorKind {
+    if why.contains(OVERGROWN) { ErrorKind::Limit } else { otherwise }
 }
 
 /// How a message begins that says that transformers made too much.

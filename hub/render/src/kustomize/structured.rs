@@ -2,26 +2,23 @@
 
 use super::fieldpath::{Make, each, lookup};
 use driftless_yaml::{Dialect, Kind, Limits, Node, Scalar};
+use std::sync::Arc;
 
-/// Sets a value inside the text that stands somewhere along the path. `false` when no part of the path holds such text, or
-/// the rest of the path is not in it: then the path means the object itself.
-pub(crate) fn set(node: &mut Node, path: &[String], value: &Node, make: Option<Make>) -> bool {
+/// Sets a value inside the text that stands somewhere along the path; the length of the new text. `None` when no part of
+/// the path holds such text, or the rest of the path is not in it: then the path means the object itself.
+pub(crate) fn set(node: &mut Node, path: &[String], value: &Node, make: Option<Make>) -> Option<usize> {
     if path.len() < 2 {
-        return false;
+        return None;
     }
     let text = (1..path.len()).find_map(|i| match lookup(node, &path[..i]) {
         Ok(Some(Node::Scalar(s))) if s.kind == Kind::Str => Some((i, s.text.clone())),
         _ => None,
     });
-    let Some((at, text)) = text else { return false };
-    let first = text.trim_start().chars().next();
-    let Some(first) = first else { return false };
-    let Ok(document) = driftless_yaml::parse_one(text.as_bytes(), Dialect::Resource, &Limits::default()) else {
-        return false;
-    };
-    let mut data = document.node;
+    let (at, text) = text?;
+    let first = text.trim_start().chars().next()?;
+    let mut data = driftless_yaml::parse_one(text.as_bytes(), Dialect::Resource, &Limits::default()).ok()?.node;
     if matches!(data, Node::Scalar(_)) {
-        return false;
+        return None;
     }
     let mut put = |node: &mut Node, fresh: bool| {
         match (&mut *node, value) {
@@ -37,18 +34,15 @@ pub(crate) fn set(node: &mut Node, path: &[String], value: &Node, make: Option<M
         }
         Ok(())
     };
-    if !matches!(each(&mut data, &path[at..], make, &mut put), Ok(n) if n > 0) {
-        return false;
-    }
-    let written = if first == '{' || first == '[' { json(&data, &text) } else { yaml(&data, &text) };
-    let Some(written) = written else { return false };
+    each(&mut data, &path[at..], make, &mut put).ok().filter(|n| *n > 0)?;
+    let written: Arc<str> = if first == '{' || first == '[' { json(&data, &text) } else { yaml(&data, &text) }?.into();
     let mut place = |node: &mut Node, _: bool| {
         if let Node::Scalar(s) = node {
-            *s = Scalar { text: written.as_str().into(), ..s.clone() };
+            *s = Scalar { text: written.clone(), ..s.clone() };
         }
         Ok(())
     };
-    each(node, &path[..at], None, &mut place).is_ok()
+    each(node, &path[..at], None, &mut place).ok().map(|_| written.len())
 }
 
 /// JSON as Go writes it: keys sorted, indented when the old text was.

@@ -6,7 +6,7 @@ use super::error::{BuildError, ErrorKind, Warning};
 use super::fieldpath::{lookup, split};
 use super::fieldspec::{Create, any, visit};
 use super::file::Var;
-use super::res::{Objects, Res, is_shared, split_api};
+use super::res::{Made, Objects, Res, is_shared, kind_of, split_api};
 use driftless_yaml::{Kind, Node, Number, Scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(crate) fn note(objects: &mut Objects, var: &Var) -> Result<()> {
 /// A value that can be put into text.
 #[derive(Clone, Debug)]
 enum Value {
-    Text(String),
+    Text(Arc<str>),
     Typed(Scalar),
     /// A map or a list: left as it stands.
     Unfit,
@@ -77,12 +77,13 @@ pub(crate) fn resolve(objects: &mut Objects, vars: &[Var], config: &Config, warn
             .ok_or_else(|| error(format!("{} has no field {:?}", res.id(), var.field_path)))?;
         let value = match value {
             Node::Scalar(s) if matches!(s.kind, Kind::Int | Kind::Float | Kind::Bool) => Value::Typed(s.clone()),
-            Node::Scalar(s) => Value::Text(s.text.to_string()),
+            Node::Scalar(s) => Value::Text(Arc::from(&*s.text)),
             _ => Value::Unfit,
         };
         values.insert(var.name.as_str(), value);
     }
     let mut used = BTreeSet::new();
+    let mut made = objects.made();
     for res in objects.list_mut() {
         let (api, kind) = (res.api(), res.kind());
         let (group, version) = split_api(&api);
@@ -95,7 +96,7 @@ pub(crate) fn resolve(objects: &mut Objects, vars: &[Var], config: &Config, warn
             let mut overwritten: Vec<(Arc<str>, Scalar)> = Vec::new();
             let mut replaced = |s: &mut Scalar| {
                 let old = s.text.clone();
-                replace(s, &values, &mut used)?;
+                replace(s, &values, &mut used, &mut made)?;
                 if is_shared(&shared, &old) && !Arc::ptr_eq(&old, &s.text) {
                     overwritten.push((old, s.clone()));
                 }
@@ -103,7 +104,7 @@ pub(crate) fn resolve(objects: &mut Objects, vars: &[Var], config: &Config, warn
             };
             visit(&mut res.node, path, Create::Nothing, &mut |node| set(node, &mut replaced)).map_err(|why| {
                 BuildError::new(
-                    ErrorKind::Target,
+                    kind_of(&why, ErrorKind::Target),
                     res.origin.clone(),
                     format!("variables in {} of {} {:?}: {why}", spec.path, kind, &*res.name()),
                 )
@@ -113,6 +114,7 @@ pub(crate) fn resolve(objects: &mut Objects, vars: &[Var], config: &Config, warn
             }
         }
     }
+    objects.set_made(made);
     for var in vars.iter().filter(|v| !used.contains(&v.name)) {
         warnings.push(Warning {
             place: var.place.clone(),
@@ -190,6 +192,7 @@ fn replace(
     s: &mut Scalar,
     values: &BTreeMap<&str, Value>,
     used: &mut BTreeSet<String>,
+    made: &mut Made,
 ) -> std::result::Result<(), String> {
     if !s.text.contains('$') {
         return Ok(());
@@ -206,14 +209,14 @@ fn replace(
             }
             Value::Text(text) => {
                 used.insert(name.to_owned());
-                *s = Scalar::string(text.as_str());
+                *s = Scalar::string(text.clone());
                 return Ok(());
             }
             Value::Unfit => return Ok(()),
         }
     }
     *s = Scalar::string(expand(&s.text, values, used)?);
-    Ok(())
+    made.text(s.text.len())
 }
 
 /// Replaces `$(NAME)`; `$$` stands for one `$`; what is unknown or not closed stays.
@@ -278,7 +281,7 @@ mod tests {
 
     #[test]
     fn references_expand() {
-        let values = BTreeMap::from([("A", Value::Text("x".to_owned())), ("N", Value::Typed(Scalar::int(3)))]);
+        let values = BTreeMap::from([("A", Value::Text("x".into())), ("N", Value::Typed(Scalar::int(3)))]);
         for (text, expected) in [
             ("$(A)-$(A)", "x-x"),
             ("$$(A)_$(A)", "$(A)_x"),
