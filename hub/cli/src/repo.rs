@@ -432,20 +432,27 @@ impl Sources for State {
     }
 }
 
-/// A name for each root: the folder below `clusters/`, else the last folder; where that is not one name each, the whole
-/// way.
+/// A name for each root: the folder below `clusters/`, else the last folder; where that is not one name each, the way below
+/// `clusters/`, else the whole way.
 fn names_of<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Result<Vec<ClusterName>, CliError> {
-    let short = |path: &'a str| {
-        let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
-        let below = segments.iter().position(|s| *s == "clusters").and_then(|at| segments.get(at + 1));
-        below.or(segments.last()).copied().unwrap_or("cluster").to_owned()
+    let below = |path: &'a str| -> Option<&'a str> {
+        path.strip_prefix("clusters/").or_else(|| path.split_once("/clusters/").map(|(_, below)| below))
     };
-    let all: Vec<String> = paths.clone().map(|p| label(&short(p))).collect();
+    let short = |path: &'a str| {
+        let first = below(path).and_then(|below| below.split('/').find(|s| !s.is_empty()));
+        label(first.or_else(|| path.rsplit('/').find(|s| !s.is_empty())).unwrap_or("cluster"))
+    };
+    let all: Vec<String> = paths.clone().map(short).collect();
+    let longer: Vec<String> = paths.clone().map(|path| label(below(path).unwrap_or(path))).collect();
+    let alone = |names: &[String], name: &String| names.iter().filter(|other| *other == name).count() == 1;
     paths
-        .zip(&all)
-        .map(|(path, name)| {
-            let alone = all.iter().filter(|other| *other == name).count() == 1;
-            let name = if alone { name.clone() } else { label(path) };
+        .zip(all.iter().zip(&longer))
+        .map(|(path, (name, long))| {
+            let name = match (alone(&all, name), alone(&longer, long)) {
+                (true, _) => name.clone(),
+                (false, true) => long.clone(),
+                _ => label(path),
+            };
             name.parse().map_err(|e| {
                 CliError::new(Kind::Usage, format!("no name can be made for the cluster in {path:?}: {e}"))
                     .hint("name it: --cluster NAME --path FOLDER")
@@ -489,6 +496,8 @@ mod tests {
             (&["k8s/clusters/prod/flux"], &["prod"]),
             (&["kubernetes/main/flux", "kubernetes/test/flux"], &["kubernetes-main-flux", "kubernetes-test-flux"]),
             (&["cluster/Base_1"], &["base-1"]),
+            (&["clusters/prod/00", "clusters/prod/01", "clusters/ptl/00"], &["prod-00", "prod-01", "ptl"]),
+            (&["a/clusters/prod/00", "b/clusters/prod/00"], &["a-clusters-prod-00", "b-clusters-prod-00"]),
             (&[""], &["cluster"]),
         ] {
             assert_eq!(names(paths), expected, "of {paths:?}");

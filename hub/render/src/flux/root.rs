@@ -72,6 +72,13 @@ pub fn find_roots(source: &str, tree: &dyn Tree) -> Result<Vec<RootCandidate>, T
             }
         }
     }
+    let is_folder = |candidate: &RootCandidate| Ok(matches!(tree.entry(&candidate.path)?, Some(Entry::Folder { .. })));
+    let sure = if other.bootstrap.is_empty() { other.itself } else { other.bootstrap };
+    for candidate in sure {
+        if is_folder(&candidate)? {
+            found.push(candidate);
+        }
+    }
     for candidate in other.clusters {
         // A folder inside a root is part of it.
         if !found.iter().any(|root| within(&candidate.path, &root.path)) {
@@ -92,9 +99,16 @@ pub fn find_roots(source: &str, tree: &dyn Tree) -> Result<Vec<RootCandidate>, T
     Ok(found)
 }
 
+/// The name and namespace of what `flux bootstrap` makes.
+const BOOTSTRAP: &str = "flux-system";
+
 /// What may be a root when no sync says so.
 #[derive(Default)]
 struct Others {
+    /// What Kustomizations named as bootstrap names them say.
+    bootstrap: Vec<RootCandidate>,
+    /// Folders whose Kustomization leads to themselves.
+    itself: Vec<RootCandidate>,
     clusters: Vec<RootCandidate>,
     folders: Vec<RootCandidate>,
     /// Paths that Kustomizations name.
@@ -129,8 +143,16 @@ fn look(
                 let Some(wanted) = text(&["spec", "path"]).and_then(path::normal) else { continue };
                 let names_itself = !wanted.is_empty() && within(folder, &wanted);
                 let sync = file.ends_with("gotk-sync.yaml");
-                if sync || names_itself {
+                // Bootstrap calls the root's own Kustomization so, in whatever file it or a patch of it stands now.
+                let bootstrap = key.name == BOOTSTRAP && matches!(&*key.namespace, "" | BOOTSTRAP);
+                if sync {
                     (RootKind::SyncKustomization, Some(wanted))
+                } else if bootstrap && !wanted.is_empty() {
+                    other.bootstrap.push(RootCandidate { path: wanted, kind: RootKind::SyncKustomization, at });
+                    continue;
+                } else if names_itself {
+                    other.itself.push(RootCandidate { path: wanted, kind: RootKind::SyncKustomization, at });
+                    continue;
                 } else {
                     other.folders.push(RootCandidate {
                         path: folder.to_owned(),

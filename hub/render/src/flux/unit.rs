@@ -306,9 +306,15 @@ fn item(
         && let (Some(variables), Some(_)) = (inputs.variables, &unit.post_build)
         && !substitution_disabled(&node)
     {
-        match substitute::object(node, variables, inputs.strict, at, &mut output.variables)? {
-            Substituted::Done(done) => node = done,
-            Substituted::Open(open) => {
+        match substitute::object(node.clone(), variables, inputs.strict, at, &mut output.variables) {
+            Ok(Substituted::Done(done)) => node = done,
+            // Flux's own controllers and definitions are not sent: what stands in them holds nobody up.
+            Err(note) if key_of(&node).is_some_and(|key| key.kind != "Namespace" && is_flux_component(&node, &key)) => {
+                let message = format!("{}; it is part of Flux and not sent, so its unit goes on", note.message);
+                output.notes.push(Note { code: Code::BuildWarning, at: note.at, message });
+            }
+            Err(note) => return Err(note),
+            Ok(Substituted::Open(open)) => {
                 let mut item = open_item(inputs, open, at, unknown_names, output, asked)?;
                 if let Some(Item::Object(object)) = &mut item {
                     object.generated_name = hashed_base_name;
