@@ -89,17 +89,13 @@ fn announce(first: bool, absent: &[Tool]) {
 fn build(folder: &Path) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.arg("build").args([
-        "-p",
-        "driftless-hub",
-        "-p",
-        "driftless-agent",
-        "-p",
-        "driftless-cli",
-        "-p",
-        "driftless-e2e",
-    ]);
-    command.arg("--bins");
+    // The whole workspace, as `cargo verify` builds it: with fewer packages the crates they share would be given other
+    // features, and be compiled twice.
+    command.args(["build", "--workspace", "--bins"]);
+    // Where this program was built to, also when it is run by itself.
+    if let Some(target) = folder.parent() {
+        command.arg("--target-dir").arg(target);
+    }
     if folder.file_name().is_some_and(|n| n == "release") {
         command.arg("--release");
     }
