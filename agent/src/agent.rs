@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! always:          leader (Lease), health (/healthz, /readyz)
-//! while leading:   identity -> ledger -> { link, driver, kinds }, ended in the order driver, link, kinds
+//! while leading:   identity -> ledger -> { link, driver, kinds, status }, ended in the order driver, link, kinds
 //! ```
 //!
 //! A vital task that ends ends its scope: the leading tasks end the leading, which begins again; leader or health end
@@ -26,6 +26,7 @@ use crate::identity::{self, IdentityError};
 use crate::leader::{self, Leadership, Timing};
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::{self, FromHub, ToHub};
+use crate::status::{self, Board};
 use crate::{driver, kinds};
 
 /// Bundles and hints that wait for the driver, which takes them at once.
@@ -202,6 +203,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
     let (to_hub, from_driver) = mpsc::channel::<ToHub>(TO_HUB);
     let (changed, kinds_changed) = watch::channel(0);
 
+    let board = Board::new(parts.args.shadow, unix_millis());
     let mut tasks = JoinSet::new();
     // Each ends before the next when the scope ends: first who writes to the cluster, then who tells of it.
     let (driver_stop, link_stop) = (scope.child_token(), CancellationToken::new());
@@ -217,6 +219,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
         to_hub,
         kinds_changed,
         pod: parts.args.pod_name.clone(),
+        board: board.clone(),
         fact_config_maps: parts.args.fact_config_maps.clone(),
         clock: unix_millis,
     };
@@ -229,6 +232,18 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
     );
     tasks.spawn(async move {
         link.await;
+        Ok(())
+    });
+    let shown = status::Setup {
+        api: parts.api.clone(),
+        board,
+        leadership: parts.leadership.clone(),
+        pod: parts.args.pod_name.clone(),
+        clock: unix_millis,
+    };
+    let showing = status::run(shown, scope.child_token());
+    tasks.spawn(async move {
+        showing.await;
         Ok(())
     });
     let watching = kinds::run(parts.applier_client.clone(), changed);

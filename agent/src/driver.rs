@@ -32,7 +32,9 @@ use crate::inputs::{InputSeen, Inputs};
 use crate::leader::Leadership;
 use crate::ledger::Stored;
 use crate::link::{FromHub, ToHub};
+use crate::pauses::PauseWatch;
 use crate::records::Records;
+use crate::status::Board;
 
 /// Watch events waiting for the engine. When full the watches wait, and the API server buffers for them.
 const SEEN_DEPTH: usize = 256;
@@ -67,6 +69,8 @@ pub struct Setup {
     pub kinds_changed: watch::Receiver<u64>,
     /// The pod, for the cluster report.
     pub pod: String,
+    /// What people with kubectl see.
+    pub board: Board,
     /// ConfigMaps the hub may know.
     pub fact_config_maps: Vec<ConfigMapName>,
     /// The clock, in Unix milliseconds.
@@ -85,6 +89,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     let facts = FactBook::new(kubernetes.clone(), &setup.fact_config_maps);
     let mut fact_inputs = Inputs::new(setup.config.clone(), setup.applier.clone(), fact_sender);
     let unread = fact_inputs.set(&facts.wanted());
+    let pauses = PauseWatch::new(setup.api.clone(), setup.leadership.clone());
     let mut driver = Driver {
         engine: Engine::new(setup.rules.clone()),
         rules: Arc::new(setup.rules),
@@ -96,6 +101,9 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         fact_inputs,
         facts_seen,
         facts_due: None,
+        pauses,
+        board: setup.board,
+        unusable: BTreeSet::new(),
         steps: JoinSet::new(),
         records: Arc::new(Mutex::new(records)),
         served,
@@ -125,6 +133,9 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     let now = driver.now();
     driver.engine.set_inventory(&shards, now);
     driver.engine.set_discovery(&served_kinds(&driver.served), true, now);
+    driver.engine.await_pauses();
+    driver.pauses.served(&driver.served);
+    driver.board.served(&driver.served);
     for seen in unread {
         driver.facts.set(&seen.input, seen.state);
     }
@@ -135,6 +146,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     driver.watches.stop().await;
     driver.inputs.stop().await;
     driver.fact_inputs.stop().await;
+    driver.pauses.stop().await;
     // Steps in flight have deadlines; what they did is found by the next leader through watches and intents.
     driver.steps.shutdown().await;
     result
@@ -153,6 +165,10 @@ struct Driver {
     facts_seen: mpsc::Receiver<InputSeen>,
     /// Facts that wait for the link.
     facts_due: Option<Box<Facts>>,
+    pauses: PauseWatch,
+    board: Board,
+    /// Pauses that were told as unusable.
+    unusable: BTreeSet<String>,
     steps: JoinSet<(StepId, Answer)>,
     records: Arc<Mutex<Records>>,
     served: Arc<Served>,
@@ -190,7 +206,9 @@ impl Driver {
 
     async fn drive(&mut self, cancel: &CancellationToken) -> Result<(), ApiError> {
         loop {
+            self.take_pauses();
             self.start_steps();
+            self.tell_pauses();
             if std::mem::take(&mut self.watches_due) {
                 self.set_watches();
             }
@@ -214,6 +232,7 @@ impl Driver {
                     }
                 }
                 Some(seen) = self.inputs_seen.recv() => self.take_input(seen),
+                () = self.pauses.next() => {}
                 Some(seen) = self.facts_seen.recv() => self.facts.set(&seen.input, seen.state),
                 Some(done) = self.steps.join_next() => {
                     let owned = self.engine.inventory_len();
@@ -309,12 +328,18 @@ impl Driver {
             Seen::ListBegins(r) => {
                 self.engine.observe(Observation::ListBegin(&group_kind(&r.group, &r.kind)), blobs, now);
             }
-            Seen::Object { object, .. } => self.engine.observe(Observation::Object(&object), blobs, now),
+            Seen::Object { object, resource } => {
+                if resource.kind == "Namespace" && resource.group.is_empty() {
+                    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+                    self.board.namespace(name.unwrap_or_default());
+                }
+                self.engine.observe(Observation::Object(&object), blobs, now);
+            }
             Seen::ListEnds(r) => {
                 self.engine.observe(Observation::ListEnd(&group_kind(&r.group, &r.kind)), blobs, now);
             }
             Seen::Gone { object, .. } => self.engine.observe(Observation::Gone(&object), blobs, now),
-            Seen::Failing { resource, message } => {
+            Seen::Failing { resource, message, .. } => {
                 tracing::warn!(
                     kind = resource.kind,
                     group = resource.group,
@@ -362,6 +387,37 @@ impl Driver {
         self.engine.set_input(&input, state, blobs(stored.as_deref()), now);
     }
 
+    fn take_pauses(&mut self) {
+        let Some(all) = self.pauses.take() else { return };
+        let now = self.now();
+        for pause in self.engine.set_pauses(all, now) {
+            let (covers, reason) = (pause.covers.to_string(), &pause.reason);
+            tracing::warn!(pause = pause.id(), covers, reason, "paused: nothing of it is written until this ends");
+            self.board.paused(&pause, now);
+        }
+        for pause in self.engine.pauses().unusable() {
+            if self.unusable.insert(pause.uid.clone()) {
+                tracing::warn!(namespace = pause.namespace, name = pause.name, why = pause.why, "a Pause is ignored");
+                self.board.unusable(pause, now);
+            }
+        }
+        let still: BTreeSet<&String> = self.engine.pauses().unusable().iter().map(|pause| &pause.uid).collect();
+        self.unusable.retain(|uid| still.contains(uid));
+    }
+
+    /// What people see of pauses: logs of those that ended, and the status of each.
+    fn tell_pauses(&mut self) {
+        let now = self.now();
+        for ended in self.engine.take_ended_pauses() {
+            self.board.pause_ended(&ended, now);
+            let (pause, covers) = (ended.pause.id(), ended.pause.covers.to_string());
+            let (expired, count, held) = (ended.expired, ended.count, ended.held.join("; "));
+            tracing::warn!(pause, covers, expired, count, held, "a pause ended; what it held back is done now");
+        }
+        let engine = &self.engine;
+        self.pauses.tell(engine.pauses(), &|pause| engine.covers_nothing(pause), now);
+    }
+
     fn set_watches(&mut self) {
         let mut resources = Vec::new();
         for wanted in self.engine.wanted() {
@@ -392,6 +448,8 @@ impl Driver {
                 self.facts.discovered(version.map(str::to_owned));
                 let now = self.now();
                 self.engine.set_discovery(&served_kinds(&self.served), true, now);
+                self.pauses.served(&self.served);
+                self.board.served(&self.served);
                 self.watches_due = true;
             }
             Err(error) => {
@@ -406,18 +464,27 @@ impl Driver {
         for report in self.engine.take_reports(now) {
             self.known.insert(report.unit.clone());
             self.gone.remove(&report.unit);
+            self.board.unit(&report, now);
             self.pending.insert(report.unit.clone(), report);
         }
         let current: BTreeSet<UnitId> = self.engine.units().into_iter().collect();
-        for unit in self.known.difference(&current).cloned().collect::<Vec<_>>() {
+        let left: Vec<UnitId> = self.known.difference(&current).cloned().collect();
+        self.board.gone(&left);
+        for unit in left {
             self.known.remove(&unit);
             self.pending.remove(&unit);
             self.gone.insert(unit);
+        }
+        self.board.happened(&self.engine.take_happened(), now);
+        if self.stored.is_some() {
+            self.board.complete();
         }
         if let Some(facts) = self.facts.news(&self.served) {
             self.facts_due = Some(Box::new(facts));
         }
         self.report.problems = self.engine.problems();
+        self.report.problems.extend(self.pauses.problem().cloned());
+        self.report.pauses = self.engine.pause_reports();
         self.report.inventory = self.engine.inventory_len() as u64;
         if self.told.as_ref() != Some(&self.report) {
             self.told = Some(self.report.clone());

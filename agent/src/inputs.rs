@@ -14,12 +14,13 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, watch_object};
+use kube::runtime::watcher::watch_object;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cluster::api::{account_user, chain, connect};
+use crate::cluster::watch::refused;
 
 /// Inputs watched at once; what is beyond is not read, and its units say so. Each is a request the API server holds open.
 const MOST: usize = 512;
@@ -152,17 +153,6 @@ where
             return;
         }
     }
-}
-
-/// The API server answered, and said no.
-fn refused(error: &watcher::Error) -> bool {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
-        watcher::Error::WatchError(status) => status.code,
-        _ => return false,
-    };
-    matches!(status, 401 | 403)
 }
 
 fn of_config_map(map: ConfigMap) -> InputData {

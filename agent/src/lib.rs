@@ -13,4 +13,6 @@ pub mod kinds;
 pub mod leader;
 pub mod ledger;
 pub mod link;
+pub mod pauses;
 pub mod records;
+pub mod status;

@@ -21,6 +21,7 @@
 //! | `POST /api/v1/unfreeze` | [`FreezeRequest`] | [`Done`] |
 //! | `GET /api/v1/deletes?cluster=` | | [`List`] of [`DeleteList`]: what waits for approval |
 //! | `POST /api/v1/approve` | [`ApproveRequest`] | [`Done`] |
+//! | `GET /api/v1/history?cluster=&namespace=&name=&kind=&since=&limit=` | | [`List`] of [`HistoryEntry`], newest first |
 //! | `GET /api/v1/audit?after=&limit=` | | [`List`] of [`AuditEntry`] |
 //!
 //! A unit is a Flux Kustomization; `?kind=HelmRelease` on the unit paths asks for the other kind. Errors are
@@ -34,7 +35,7 @@ use crate::bundle::{DriftMode, Reason, Withheld};
 use crate::head::SourceRevision;
 use crate::id::{ClusterId, ClusterName, Digest, Generation, UnitId};
 use crate::object::ObjectKey;
-use crate::report::{ClusterReport, Ready, UnitReport};
+use crate::report::{ClusterReport, PauseReport, Ready, RecentEvent, UnitReport};
 
 /// Where every path begins.
 pub const PREFIX: &str = "/api/v1";
@@ -155,6 +156,9 @@ pub struct ClusterRow {
     pub agent_version: String,
     /// The cluster's version; empty before its first report.
     pub kubernetes_version: String,
+    /// `Pause` objects in it: those in force, and those that do nothing, with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<PauseReport>,
 }
 
 /// Counts over units.
@@ -175,6 +179,8 @@ pub struct UnitCounts {
     pub drifted: u32,
     /// Deletes waiting for approval.
     pub held_deletes: u32,
+    /// Held back by a `Pause`, whole or in part.
+    pub paused: u32,
 }
 
 /// Everything about a cluster.
@@ -304,6 +310,9 @@ pub struct UnitRow {
     pub objects: u32,
     /// Deletes waiting for approval.
     pub held_deletes: u32,
+    /// A `Pause` in the cluster that holds back it, or objects of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PauseReport>,
     /// The agent's report is older than the connection: what is shown may have changed.
     pub stale: bool,
 }
@@ -566,6 +575,18 @@ pub struct ApproveRequest {
     /// Why.
     #[serde(default)]
     pub reason: String,
+}
+
+/// Something an agent did to an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// Where.
+    pub cluster: ClusterName,
+    /// Of which unit.
+    pub unit: UnitId,
+    /// What, when and to which object.
+    pub event: RecentEvent,
 }
 
 /// A row of the audit log.

@@ -1,5 +1,6 @@
 //! What guards deletion: the rules that an agent enforces and that a plan foretells (decisions.md, "In the cluster").
 
+use crate::marks::DOMAIN;
 use crate::object::ObjectKey;
 
 /// Deletes within a rolling hour without approval: at least this many ...
@@ -38,6 +39,10 @@ pub fn part_of_agent(key: &ObjectKey, agent_namespace: &str) -> Option<&'static 
     if key.namespace == agent_namespace || (is_namespace(key) && key.name == agent_namespace) {
         return Some("it belongs to the agent");
     }
+    let own_kind = key.group == "apiextensions.k8s.io" && key.name.ends_with(&format!(".{DOMAIN}"));
+    if own_kind && key.kind == "CustomResourceDefinition" {
+        return Some("it is a kind of the agent's");
+    }
     // The chart's cluster-wide names all begin so; without them the agent could not even report.
     let cluster_wide = key.namespace.is_empty() && key.group == "rbac.authorization.k8s.io";
     (cluster_wide && (key.name == "driftless" || key.name.starts_with("driftless-")))
@@ -73,6 +78,8 @@ mod tests {
             (key(rbac, "ClusterRole", "", "driftlessly"), false),
             (key(rbac, "Role", "apps", "driftless-agent"), false),
             (key("apps", "Deployment", "", "driftless-agent"), false),
+            (key("apiextensions.k8s.io", "CustomResourceDefinition", "", "pauses.driftless.dev"), true),
+            (key("apiextensions.k8s.io", "CustomResourceDefinition", "", "pauses.notdriftless.dev"), false),
         ] {
             assert_eq!(part_of_agent(&key, "driftless-system").is_some(), expected, "{key}");
         }

@@ -6,6 +6,8 @@ pub const DOMAIN: &str = "driftless.dev";
 pub const UNIT_LABEL: &str = "driftless.dev/unit";
 /// The field manager of every apply, always the same.
 pub const FIELD_MANAGER: &str = "driftless-agent";
+/// The field manager of what the agent writes into its own kinds (`Unit`, the status of `Pause`).
+pub const STATUS_MANAGER: &str = "driftless-agent-status";
 /// Where the agent lives and keeps its records.
 pub const AGENT_NAMESPACE: &str = "driftless-system";
 /// Flux's owner label: the Kustomization's name.

@@ -33,8 +33,51 @@ pub struct ClusterReport {
     pub inventory: u64,
     /// Troubles of the agent itself: a refused generation, an unreadable inventory, no right to impersonate, ...
     pub problems: Vec<Reason>,
+    /// `Pause` objects that hold something back now, and those that cannot be used; at most [`LIST_LIMIT`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<PauseReport>,
     /// Unix milliseconds, the agent's clock.
     pub observed_at: u64,
+}
+
+/// A `Pause` object in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PauseReport {
+    /// `namespace/name`.
+    pub name: String,
+    /// What it covers, for people: `the whole cluster`, `unit flux-system/shop`, `Deployment.apps shop/web`.
+    pub covers: String,
+    /// Why, as whoever made it says.
+    pub reason: String,
+    /// When it was made, Unix milliseconds.
+    pub since: u64,
+    /// When it ends by itself, Unix milliseconds.
+    pub expires: u64,
+    /// Why it is ignored, or has nothing to hold back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A pause that ended: what it had held back of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PauseEnd {
+    /// `namespace/name` of the `Pause`.
+    pub name: String,
+    /// When it ended, Unix milliseconds.
+    pub at: u64,
+    /// Its time was over; else somebody removed or changed it.
+    pub expired: bool,
+    /// How many objects it had held back.
+    pub count: u32,
+    /// The first of them, with what was done to them from then on; at most [`PauseEnd::LINES`].
+    pub held: Vec<String>,
+}
+
+impl PauseEnd {
+    /// Most objects that are named.
+    pub const LINES: usize = 20;
 }
 
 /// Ready, as a Kubernetes condition says it.
@@ -101,6 +144,12 @@ pub struct UnitReport {
     /// object has holes, or none is filled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filled: Option<String>,
+    /// Pauses that hold back the unit, or objects of it; at most [`LIST_LIMIT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<PauseReport>,
+    /// The last pause that ended, where it had held something back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ended: Option<PauseEnd>,
     /// Unix milliseconds, the agent's clock.
     pub observed_at: u64,
 }
@@ -154,6 +203,9 @@ pub struct Counts {
     /// Left alone, since a mark on them says so.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub left_alone: u32,
+    /// Of which a write is held back by a `Pause`.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub paused: u32,
     /// Deletes waiting for approval.
     pub held_deletes: u32,
     /// Approved deletes whose object is still there.
@@ -338,6 +390,8 @@ pub mod reason {
     pub const HELD: &str = "Held";
     /// Suspended.
     pub const SUSPENDED: &str = "Suspended";
+    /// New content is held back by a `Pause`.
+    pub const PAUSED: &str = "Paused";
     /// The hub cannot read the agent's report.
     pub const UNREADABLE: &str = "UnreadableReport";
     /// Left Git; what remains is being pruned, or held.
@@ -360,6 +414,7 @@ impl ClusterReport {
             for problem in &mut self.problems {
                 cut(&mut problem.message, text);
             }
+            cut_pauses(&mut self.pauses, most, text);
             for field in [&mut self.agent_version, &mut self.leader, &mut self.kubernetes_version] {
                 cut(field, 253);
             }
@@ -399,6 +454,8 @@ impl UnitReport {
             approved_deletes: Vec::new(),
             inputs: Vec::new(),
             filled: None,
+            pauses: Vec::new(),
+            pause_ended: None,
             observed_at: 0,
         }
     }
@@ -456,6 +513,13 @@ impl UnitReport {
         if let Some(waiting) = &mut self.waiting {
             cut(&mut waiting.on, text);
         }
+        cut_pauses(&mut self.pauses, most, text);
+        if let Some(ended) = &mut self.pause_ended {
+            ended.held.truncate(most.min(PauseEnd::LINES));
+            for line in &mut ended.held {
+                cut(line, text);
+            }
+        }
         self.inputs.truncate(most);
         for input in &mut self.inputs {
             cut(&mut input.message, text);
@@ -471,6 +535,15 @@ fn unreadable(what: &str, error: &str) -> Reason {
         ),
         file: None,
         line: None,
+    }
+}
+
+fn cut_pauses(pauses: &mut Vec<PauseReport>, most: usize, text: usize) {
+    pauses.truncate(most);
+    for pause in pauses {
+        for value in [&mut pause.name, &mut pause.covers, &mut pause.reason].into_iter().chain(&mut pause.problem) {
+            cut(value, text);
+        }
     }
 }
 

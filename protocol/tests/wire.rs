@@ -15,7 +15,7 @@ use driftless_protocol::id::{Digest, Generation, KeyId, TokenId, TransferId, Uni
 use driftless_protocol::message::{
     AgentToHub, Hello, Hint, HubToAgent, Need, Offer, RefusalCode, Refused, RejectCode, Welcome,
 };
-use driftless_protocol::report::{ClusterReport, ObjectReport, ObjectState, UnitReport, reason};
+use driftless_protocol::report::{ClusterReport, ObjectReport, ObjectState, PauseEnd, PauseReport, UnitReport, reason};
 use driftless_protocol::session::Ratchet;
 use driftless_protocol::signing::{KeySignature, Signed};
 use driftless_protocol::token::TokenSecret;
@@ -94,6 +94,33 @@ fn agent_messages() -> Vec<(&'static str, AgentToHub)> {
         ),
         ("snapshot-complete", AgentToHub::SnapshotComplete { n: 10 }),
         ("renew", AgentToHub::Renew { csr: vec![0x30, 0x82] }),
+    ]
+}
+
+/// Fields that came after version 1 was released: the layout is the old one, the JSON inside has more.
+fn grown_messages() -> Vec<(&'static str, AgentToHub)> {
+    let pause = PauseReport {
+        name: "driftless-system/incident".into(),
+        covers: "unit flux-system/apps".into(),
+        reason: "by hand".into(),
+        since: 1_795_260_000_000,
+        expires: 1_795_263_600_000,
+        problem: None,
+    };
+    let mut unit = unit_report("apps");
+    (unit.pauses, unit.counts.paused) = (vec![pause.clone()], 2);
+    unit.pause_ended = Some(PauseEnd {
+        name: "shop/old".into(),
+        at: 1_795_250_000_000,
+        expired: true,
+        count: 1,
+        held: vec!["ConfigMap shop/x: data.k 2 -> 1 (manager kubectl)".into()],
+    });
+    let unusable = PauseReport { name: "shop/x".into(), problem: Some("ignored".into()), ..PauseReport::default() };
+    let cluster = ClusterReport { pauses: vec![unusable, pause], ..ClusterReport::default() };
+    vec![
+        ("unit-reports-paused", AgentToHub::UnitReports { n: 12, reports: vec![unit] }),
+        ("cluster-report-paused", AgentToHub::ClusterReport { n: 13, report: Box::new(cluster) }),
     ]
 }
 
@@ -189,7 +216,7 @@ fn golden_bytes(version: &str, name: &str, encoded: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_message_has_the_bytes_of_its_vector() {
-    for (name, message) in agent_messages() {
+    for (name, message) in agent_messages().into_iter().chain(grown_messages()) {
         golden(name, &message);
     }
     for (name, message) in hub_messages() {

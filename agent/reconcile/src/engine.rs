@@ -13,6 +13,7 @@ mod judge;
 mod late;
 mod need;
 mod observe;
+mod pauses;
 mod recheck;
 mod recreate;
 mod report;
@@ -25,15 +26,33 @@ use std::sync::Arc;
 use driftless_protocol::bundle::{HealthExpr, Reason};
 use driftless_protocol::id::{Generation, UnitId};
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::UnitReport;
+use driftless_protocol::report::{EventKind, UnitReport};
 
+pub use self::pauses::Ended;
 use self::state::{Ix, Kind, Obj, Slot, UnitIx};
 use crate::fill::InputState;
 use crate::health::Asked;
 use crate::input::{GroupKind, InputRef, Millis, Wanted};
 use crate::inventory::{Inventory, InventoryError};
+use crate::pause::Pauses;
 use crate::rules::Rules;
 use crate::step::{Step, StepId};
+
+/// Objects that are named where many may be meant.
+const FIRST: usize = 3;
+
+/// Something that was done to objects of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// Which unit.
+    pub unit: UnitId,
+    /// What.
+    pub what: EventKind,
+    /// To how many objects.
+    pub count: u32,
+    /// The first of them, each with what was done.
+    pub first: Vec<String>,
+}
 
 /// See the module.
 ///
@@ -64,6 +83,12 @@ pub struct Engine {
     discovered: bool,
     /// What is known of the ConfigMaps and Secrets units take variables from.
     inputs: BTreeMap<InputRef, InputState>,
+    /// What people hold back for a while.
+    pauses: Pauses,
+    pauses_known: bool,
+    ended_pauses: Vec<Ended>,
+    /// Done since the caller was told, by unit and kind of deed.
+    happened: BTreeMap<(UnitIx, u8), Happened>,
     /// Workloads an autoscaler targets, by the autoscaler.
     autoscalers: BTreeMap<ObjectKey, ObjectKey>,
     /// The workloads in [`Self::autoscalers`].
@@ -128,6 +153,10 @@ impl Engine {
             kinds: BTreeMap::new(),
             discovered: false,
             inputs: BTreeMap::new(),
+            pauses: Pauses::default(),
+            pauses_known: true,
+            ended_pauses: Vec::new(),
+            happened: BTreeMap::new(),
             autoscalers: BTreeMap::new(),
             scaled: BTreeSet::new(),
             unstored: BTreeSet::new(),
@@ -183,7 +212,7 @@ impl Engine {
         let timer = self.timers.first().map(|(at, _)| *at);
         let write = (!self.writing && self.inventory.is_dirty(&self.frozen) && self.can_write())
             .then(|| self.unwritten_since.unwrap_or(0).saturating_add(run::WRITE_DELAY).max(self.write_after));
-        [timer, write, self.budget_due].into_iter().flatten().min()
+        [timer, write, self.budget_due, self.pauses.next_end()].into_iter().flatten().min()
     }
 
     /// The watches that are needed now: kinds that the cluster serves and the bundle or the inventory names, and
@@ -265,6 +294,7 @@ impl Engine {
                 });
             }
         }
+        problems.extend(self.pauses.problem());
         if self.write_tries > 0 {
             problems.push(Reason {
                 code: "InventoryNotWritten".to_owned(),

@@ -22,6 +22,7 @@
 //! | [`health`] | is the object doing what it is for |
 //! | [`order`] | what comes before what |
 //! | [`inventory`] | what do we own, and how is that written down |
+//! | [`pause`] | what does a `Pause` in the cluster hold back |
 //! | [`prune`] | may this object be deleted, and if not, why not |
 //! | [`retry`] | a request failed: when again |
 //! | [`plan`], [`engine`] | what happens next |
@@ -40,6 +41,7 @@ pub mod inventory;
 pub mod mark;
 pub mod order;
 pub mod ownership;
+pub mod pause;
 pub mod plan;
 pub mod prune;
 pub mod retry;

@@ -90,6 +90,21 @@ pub enum Need {
     Later(Option<Millis>),
     /// Nothing, whatever differs: a mark says so.
     Alone(Alone),
+    /// A write, and a `Pause` holds it back.
+    Paused(Purpose),
+}
+
+impl Need {
+    /// The same while a `Pause` covers the object: nothing is sent but reads.
+    #[must_use]
+    pub const fn paused(self) -> Self {
+        match self {
+            Self::Apply(purpose, _) => Self::Paused(purpose),
+            // A dry run writes nothing, but admission webhooks would see it; what it would settle is drift until then.
+            Self::DryRun | Self::Later(_) => Self::Paused(Purpose::Heal),
+            other => other,
+        }
+    }
 }
 
 /// The mark by which an object is left alone.

@@ -13,6 +13,7 @@ use driftless_protocol::object::ObjectKey;
 
 use crate::fold::Folded;
 use crate::inventory::{Entry, UnitRecord};
+use crate::pause::Pause;
 use crate::rules::Rules;
 
 /// Everything the filters look at, for one object.
@@ -32,6 +33,8 @@ pub struct Candidate<'a> {
     pub inventory_whole: bool,
     /// Units the hub could not build that may declare it now: they became unbuildable as it left its own.
     pub suspects: &'a BTreeSet<UnitId>,
+    /// Somebody holds back everything that would be done to it.
+    pub paused: Option<&'a Pause>,
     /// The operator approved this key and UID.
     pub approved: bool,
 }
@@ -93,10 +96,11 @@ pub enum Verdict {
 type Filter = fn(&Candidate<'_>, &Rules) -> Option<Verdict>;
 
 /// The rules, in the order they are asked. The first half is about what is certain, the second about what is allowed.
-pub const FILTERS: [(&str, Filter); 15] = [
+pub const FILTERS: [(&str, Filter); 16] = [
     ("inventory whole", inventory_whole),
     ("unit held", unit_held),
     ("unit suspended", unit_suspended),
+    ("paused", paused),
     ("index whole", index_whole),
     ("perhaps moved", perhaps_moved),
     ("live known", live_known),
@@ -139,6 +143,10 @@ fn unit_held(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 
 fn unit_suspended(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     matches!(c.standing, Standing::Suspended).then(|| keep("Suspended", "its unit is suspended"))?
+}
+
+fn paused(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    keep("Paused", format!("held back by {}", c.paused?.shown()))
 }
 
 fn index_whole(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {

@@ -31,6 +31,24 @@ pub fn parse(text: &str) -> Option<Millis> {
     u64::try_from(((days * 24 + hour) * 60 + minute) * 60 + second).ok()?.checked_mul(1000)?.checked_add_signed(millis)
 }
 
+/// The same with any zone: `2026-11-21T13:23:58+02:00` too.
+#[must_use]
+pub fn parse_any_zone(text: &str) -> Option<Millis> {
+    let Some(at) = text.len().checked_sub(6).filter(|at| text.is_char_boundary(*at)) else { return parse(text) };
+    let (local, zone) = text.split_at(at);
+    let Some(ahead) = zone.strip_prefix('+').map(|zone| (zone, -1)).or(zone.strip_prefix('-').map(|zone| (zone, 1)))
+    else {
+        return parse(text);
+    };
+    let (hours, minutes) = ahead.0.split_once(':')?;
+    let number = |text: &str, most: i64| {
+        let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse::<i64>().ok().filter(|n| digits && *n <= most)
+    };
+    let minutes = number(hours, 23)? * 60 + number(minutes, 59)?;
+    parse(&format!("{local}Z"))?.checked_add_signed(ahead.1 * minutes * 60_000)
+}
+
 /// How long, for people: `12s`, `3m`, `2h5m`, `4d`.
 #[must_use]
 pub fn span(millis: Millis) -> String {
@@ -46,6 +64,23 @@ pub fn span(millis: Millis) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zones_are_read_and_nothing_else_is_taken_for_one() {
+        for (text, want) in [
+            ("1970-01-01T02:00:00+02:00", Some(0)),
+            ("1970-01-01T00:00:00-00:30", Some(1_800_000)),
+            ("1970-01-01T00:00:00+00:30", None),
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("1970-01-01T02:00:00+2:00", None),
+            ("1970-01-01T02:00:00+24:00", None),
+            ("1970-01-01", None),
+            ("+02:00", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_any_zone(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn times_of_the_api_server_read_as_unix_milliseconds() {

@@ -97,6 +97,18 @@ pub fn leases() -> Resource {
     }
 }
 
+/// The Event resource.
+#[must_use]
+pub fn events() -> Resource {
+    Resource {
+        group: "events.k8s.io".into(),
+        version: "v1".into(),
+        kind: "Event".into(),
+        plural: "events".into(),
+        namespaced: true,
+    }
+}
+
 fn core(kind: &str, plural: &str, namespaced: bool) -> Resource {
     Resource { group: String::new(), version: "v1".into(), kind: kind.into(), plural: plural.into(), namespaced }
 }
@@ -224,6 +236,21 @@ impl Api {
             marks::FIELD_MANAGER
         );
         self.call(actor, Method::PATCH, &uri, Some("application/apply-patch+yaml"), body.to_vec()).await
+    }
+
+    /// Server-side apply of one of the agent's own objects, as the agent: of the object (an empty `part`), or of its `status`.
+    pub async fn apply_own(
+        &self,
+        at: &Resource,
+        namespace: &str,
+        name: &str,
+        part: &str,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let part = if part.is_empty() { String::new() } else { format!("/{part}") };
+        let path = at.path(namespace, name);
+        let uri = format!("{path}{part}?fieldManager={}&force=true", marks::STATUS_MANAGER);
+        self.call(&Actor::Agent, Method::PATCH, &uri, Some("application/apply-patch+yaml"), to_bytes(body)).await
     }
 
     /// A JSON patch (RFC 6902), which carries its own `test` on `metadata.resourceVersion` where a race matters.

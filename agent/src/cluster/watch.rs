@@ -47,6 +47,8 @@ pub enum Seen {
         resource: Resource,
         /// What the API server says.
         message: String,
+        /// It said no: no right to.
+        refused: bool,
     },
 }
 
@@ -132,13 +134,24 @@ async fn run(client: kube::Client, resource: Resource, selection: Selection, see
                 Some(object) => Seen::Gone { resource: resource.clone(), object },
                 None => continue,
             },
-            Err(e) => Seen::Failing { resource: resource.clone(), message: chain(&e) },
+            Err(e) => Seen::Failing { resource: resource.clone(), message: chain(&e), refused: refused(&e) },
         };
         // A full channel makes the watch wait: the API server buffers, and at worst cuts it off, which lists anew.
         if seen.send(message).await.is_err() {
             return;
         }
     }
+}
+
+/// The API server answered, and said no.
+pub(crate) fn refused(error: &watcher::Error) -> bool {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
+        watcher::Error::WatchError(status) => status.code,
+        _ => return false,
+    };
+    matches!(status, 401 | 403)
 }
 
 /// List items come without `apiVersion` and `kind`: the resource knows them.

@@ -102,6 +102,8 @@ pub enum Command {
     },
     /// Let deletes happen that wait for a person: everything on one list, as `get deletes` shows it.
     Approve(Approve),
+    /// What agents did to objects, newest first: applied, healed, pruned; kept 30 days, 1000 entries a unit.
+    History(History),
     /// Who did what, newest last: the hub's audit log.
     Audit {
         /// Only rows after this number.
@@ -133,6 +135,23 @@ pub enum Command {
     /// What a cluster told its hub: versions, ConfigMaps it is allowed to tell.
     #[command(subcommand)]
     Facts(Facts),
+}
+
+/// `history`.
+#[derive(Args, Clone, Debug)]
+pub struct History {
+    /// Only this unit: `name`, `namespace/name` (flux-system when left out).
+    #[arg(value_name = "[NAMESPACE/]UNIT")]
+    pub unit: Option<String>,
+    /// Only in this cluster.
+    #[arg(long)]
+    pub cluster: Option<String>,
+    /// How far back, such as 30m or 24h.
+    #[arg(long, default_value = "24h")]
+    pub since: String,
+    /// At most so many, at most 1000.
+    #[arg(long, default_value_t = 100)]
+    pub limit: u64,
 }
 
 /// What a cluster told.

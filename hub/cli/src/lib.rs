@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use args::{Check, Cli, Cluster, Command, Facts, Get};
 use client::Client;
-use commands::{approve, build, check, get, plan as plan_command, steer, unit, validate};
+use commands::{approve, build, check, get, history, plan as plan_command, steer, unit, validate};
 use error::{CliError, Kind};
 
 /// Runs one command.
@@ -55,6 +55,7 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
         }
         Command::Unfreeze { cluster } => steer::freeze(client, output, "unfreeze", cluster.as_deref(), "").await,
         Command::Get(Get::Deletes { cluster }) => approve::deletes(client, output, cluster.as_deref()).await,
+        Command::History(args) => history::history(client, output, args, now).await,
         Command::Audit { after } => get::audit(client, output, *after, now).await,
         Command::Approve(which) => approve::approve(client, output, which).await,
         Command::Cluster(Cluster::List) => get::clusters(client, output, now).await,

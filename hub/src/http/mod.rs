@@ -89,6 +89,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/unfreeze", post(change::unfreeze))
         .route("/deletes", get(approve::deletes))
         .route("/approve", post(approve::approve))
+        .route("/history", get(read::history))
         .route("/audit", get(read::audit));
     Router::new().nest(PREFIX, api)
 }

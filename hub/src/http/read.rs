@@ -1,14 +1,16 @@
 //! What can be asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use driftless_protocol::api::{
-    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, List, SourceRow, UnitDetail, UnitRow, Why,
+    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, HistoryEntry, List, SourceRow, UnitDetail, UnitRow, Why,
 };
 use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{UnitId, UnitKind};
+use driftless_store::HistoryQuery;
 use serde::Deserialize;
 
 use crate::http::error::{Answer, Refusal};
@@ -20,6 +22,8 @@ type Hub = State<Arc<Shared>>;
 
 /// Rows of the audit log in one answer.
 const AUDIT_ROWS: u64 = 1000;
+/// Entries of the history in one answer.
+const HISTORY_ROWS: u64 = 1000;
 
 pub(crate) async fn status(State(shared): Hub) -> Answer<FleetStatus> {
     let fleet = Fleet::load(&shared).await?;
@@ -127,6 +131,36 @@ fn no_unit(fleet: &Fleet<'_>, cluster: &driftless_store::Cluster, unit: &UnitId)
         format!("it has {}", namesakes.join(", "))
     };
     Refusal::not_found(format!("cluster {} has no unit {unit}; {hint}", cluster.name))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HistoryParams {
+    cluster: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+    kind: Option<UnitKind>,
+    since: u64,
+    limit: Option<u64>,
+}
+
+pub(crate) async fn history(State(shared): Hub, Query(query): Query<HistoryParams>) -> Answer<List<HistoryEntry>> {
+    let fleet = Fleet::load(&shared).await?;
+    let cluster = query.cluster.as_deref().map(|name| fleet.cluster(name)).transpose()?.map(|cluster| cluster.id);
+    let unit = match (query.namespace, query.name) {
+        (Some(namespace), Some(name)) => Some(unit_id(namespace, name, &KindQuery { kind: query.kind })),
+        (None, None) => None,
+        _ => return Err(Refusal::bad("a unit has a namespace and a name; give both or neither")),
+    };
+    let limit = query.limit.unwrap_or(HISTORY_ROWS).min(HISTORY_ROWS);
+    let rows = shared.store.history(HistoryQuery { cluster, unit, since: query.since, limit }).await?;
+    let names: BTreeMap<_, _> = fleet.clusters.iter().map(|cluster| (cluster.id, &cluster.name)).collect();
+    // Of clusters that were removed nothing is shown.
+    let items = rows.into_iter().filter_map(|row| {
+        let cluster = (*names.get(&row.cluster)?).clone();
+        Some(HistoryEntry { cluster, unit: row.unit, event: row.event })
+    });
+    Ok(Json(List { items: items.collect() }))
 }
 
 #[derive(Debug, Deserialize)]

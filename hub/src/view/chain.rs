@@ -126,6 +126,22 @@ fn apply(known: &Known<'_>, report: &UnitReport) -> Step {
     if report.ready == Ready::False && report.reason == reason::FAILED {
         return step(Stage::Apply, StepState::Failed, report.message.clone()).code(&*report.reason);
     }
+    if let Some(pause) = report.pauses.first() {
+        let held = match report.counts.paused {
+            0 => "nothing is held back so far".to_owned(),
+            1 => "1 object is held back".to_owned(),
+            count => format!("{count} objects are held back"),
+        };
+        let message = format!(
+            "Pause {} covers {}: {}; {held}. Delete it to go on (kubectl -n {} delete pause {})",
+            pause.name,
+            pause.covers,
+            pause.reason,
+            pause.name.split('/').next().unwrap_or_default(),
+            pause.name.split('/').nth(1).unwrap_or_default(),
+        );
+        return step(Stage::Apply, StepState::Waiting, message).code(reason::PAUSED).since(Some(pause.since));
+    }
     if report.counts.held_deletes > 0 {
         let first = report.held_deletes.first().map(|h| format!(", first {} ({})", h.key, h.why)).unwrap_or_default();
         let count = report.counts.held_deletes;
@@ -204,6 +220,7 @@ fn drift(known: &Known<'_>, report: &UnitReport) -> Step {
     let more = report.drift.len() - 1;
     let more = if more > 0 { format!(" (and {more} more fields)") } else { String::new() };
     let (mode, stays) = match report.drift_mode {
+        DriftMode::Correct if !report.pauses.is_empty() => ("correct", "it stays while a Pause covers it"),
         DriftMode::Correct => ("correct", "it is healed, as the unit's settings allow"),
         DriftMode::Warn => ("warn", "it stays, since the drift mode is warn"),
         DriftMode::Observe => ("observe", "it stays, since the drift mode is observe"),

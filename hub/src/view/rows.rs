@@ -65,6 +65,7 @@ pub(crate) fn cluster(fleet: &Fleet<'_>, cluster: &Cluster) -> ClusterRow {
         units: counts,
         agent_version: agent.map(|a| a.report.agent_version.clone()).unwrap_or_default(),
         kubernetes_version: agent.map(|a| a.report.kubernetes_version.clone()).unwrap_or_default(),
+        pauses: agent.map(|a| a.report.pauses.clone()).unwrap_or_default(),
     }
 }
 
@@ -109,7 +110,8 @@ fn summary(
     if let Some(waiting) = units.iter().find(|u| u.ready == Ready::Unknown && !u.suspended) {
         return (Ready::Unknown, format!("{}: {}", waiting.unit, waiting.message));
     }
-    (Ready::True, format!("{} units ready", counts.ready))
+    let paused = if counts.paused > 0 { format!(", {} paused", counts.paused) } else { String::new() };
+    (Ready::True, format!("{} units ready{paused}", counts.ready))
 }
 
 pub(crate) fn count(units: &[UnitRow]) -> UnitCounts {
@@ -124,6 +126,7 @@ pub(crate) fn count(units: &[UnitRow]) -> UnitCounts {
         }
         counts.drifted += u32::from(unit.drifted > 0);
         counts.held_deletes += unit.held_deletes;
+        counts.paused += u32::from(unit.paused.is_some());
     }
     counts
 }
@@ -214,6 +217,7 @@ fn unit_row(cluster: &ClusterName, id: &UnitId, facts: &UnitFacts<'_>) -> UnitRo
             _ => report.map_or(0, |r| r.counts.objects),
         },
         held_deletes: report.map_or(0, |r| r.counts.held_deletes),
+        paused: report.and_then(|r| r.pauses.first().cloned()),
         stale: report.is_some() && !facts.connected,
     };
     if let Some(ViewState::Held(why)) = state {

@@ -11,6 +11,7 @@ mod clusters;
 mod db;
 mod error;
 mod heads;
+mod history;
 mod intents;
 mod mem;
 mod meta;
@@ -251,6 +252,11 @@ operations! {
     read "read a cluster's facts" fn facts(cluster: ClusterId) -> Option<StoredFacts> = reports::facts;
     /// The newest report of every unit, of one cluster or of all, in order.
     read "read unit reports" fn unit_reports(cluster: Option<ClusterId>) -> Vec<StoredUnitReport> = reports::units;
+
+    /// What was done to objects, newest first.
+    read "read the history" fn history(query: HistoryQuery) -> Vec<StoredEvent> = history::list;
+    /// Drops history before this time (Unix milliseconds); how many entries.
+    write "drop old history" fn forget_history(before: u64) -> u64 = history::forget;
 
     /// Appends to the audit log something that changes nothing else here.
     write "append to the audit log" fn audit(act: Act) -> () = audit::act;

@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftless_protocol::id::{ClusterId, Digest, Generation, TokenId, UnitId};
+use driftless_protocol::report::{RecentEvent, UnitReport};
 use driftless_protocol::signing::Signed;
 
 use crate::audit::{follows, link};
 use crate::error::StoreError;
+use crate::history;
 use crate::model::*;
 
 type Answer<T> = Result<T, StoreError>;
@@ -35,6 +37,8 @@ pub(crate) struct Model {
     cluster_reports: BTreeMap<ClusterId, StoredClusterReport>,
     facts: BTreeMap<ClusterId, StoredFacts>,
     unit_reports: BTreeMap<(ClusterId, UnitId), StoredUnitReport>,
+    /// By time and digest.
+    history: BTreeMap<(ClusterId, UnitId), BTreeMap<(u64, String), RecentEvent>>,
     audit: Vec<AuditRow>,
 }
 
@@ -53,6 +57,7 @@ impl Model {
             cluster_reports: BTreeMap::new(),
             facts: BTreeMap::new(),
             unit_reports: BTreeMap::new(),
+            history: BTreeMap::new(),
             audit: Vec::new(),
         }
     }
@@ -392,6 +397,7 @@ impl Model {
                 ReportContent::Units(reports) => {
                     for report in reports {
                         let key = (cluster, report.unit.clone());
+                        self.keep(&key, &report, received)?;
                         self.unit_reports.insert(key, StoredUnitReport { cluster, received, report });
                     }
                 }
@@ -427,6 +433,53 @@ impl Model {
     pub(crate) fn unit_reports(&self, cluster: Option<ClusterId>) -> Answer<Vec<StoredUnitReport>> {
         let wanted = |c: ClusterId| cluster.is_none_or(|cluster| cluster == c);
         Ok(self.unit_reports.iter().filter(|((c, _), _)| wanted(*c)).map(|(_, r)| r.clone()).collect())
+    }
+
+    fn keep(&mut self, key: &(ClusterId, UnitId), report: &UnitReport, received: u64) -> Answer<()> {
+        if history::plausible(report, received).next().is_none() {
+            return Ok(());
+        }
+        let of = self.history.entry(key.clone()).or_default();
+        let known = of.keys().map(|(at, _)| *at).max().unwrap_or_default();
+        for event in history::plausible(report, received).filter(|event| event.at >= known) {
+            let (_, digest) = history::entry(event)?;
+            of.insert((event.at, digest), event.clone());
+        }
+        let times: Vec<u64> = of.keys().rev().map(|(at, _)| *at).collect();
+        if let Some(oldest) = times.get(history::PER_UNIT as usize - 1) {
+            of.retain(|(at, _), _| at >= oldest);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn history(&self, query: HistoryQuery) -> Answer<Vec<StoredEvent>> {
+        let wanted = |cluster: &ClusterId, unit: &UnitId| {
+            query.cluster.is_none_or(|c| c == *cluster) && query.unit.as_ref().is_none_or(|u| u == unit)
+        };
+        let mut all: Vec<(u64, String, StoredEvent)> = Vec::new();
+        for ((cluster, unit), events) in self.history.iter().filter(|((c, u), _)| wanted(c, u)) {
+            for ((at, digest), event) in events.iter().filter(|((at, _), _)| *at >= query.since) {
+                let stored = StoredEvent { cluster: *cluster, unit: unit.clone(), event: event.clone() };
+                all.push((*at, digest.clone(), stored));
+            }
+        }
+        let order = |(at, digest, event): &(u64, String, StoredEvent)| {
+            let UnitId { namespace, name, kind } = event.unit.clone();
+            (std::cmp::Reverse(*at), event.cluster.to_string(), namespace, name, kind.to_string(), digest.clone())
+        };
+        all.sort_by_key(order);
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        Ok(all.into_iter().take(limit).map(|(_, _, event)| event).collect())
+    }
+
+    pub(crate) fn forget_history(&mut self, before: u64) -> Answer<u64> {
+        let mut dropped = 0;
+        for events in self.history.values_mut() {
+            let all = events.len();
+            events.retain(|(at, _), _| *at >= before);
+            dropped += (all - events.len()) as u64;
+        }
+        Ok(dropped)
     }
 
     pub(crate) fn audit(&mut self, act: Act) -> Answer<()> {

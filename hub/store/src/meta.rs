@@ -6,8 +6,11 @@ use crate::error::StoreError;
 use crate::model::Act;
 
 /// Every migration, in order; its number is its place, counted from 1. A published one is never changed.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_facts.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_facts.sql"),
+    include_str!("../migrations/0003_history.sql"),
+];
 
 const SCHEMA: &str = "schema";
 const EPOCH: &str = "epoch";

@@ -8,7 +8,7 @@ use driftless_protocol::facts::Facts;
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{ClusterId, ClusterName, Digest, Generation, Revision, TokenId, UnitId};
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{ClusterReport, UnitReport};
+use driftless_protocol::report::{ClusterReport, RecentEvent, UnitReport};
 use driftless_protocol::signing::Signed;
 use serde::{Deserialize, Serialize};
 
@@ -374,6 +374,41 @@ pub struct StoredUnitReport {
     pub received: u64,
     /// What it says.
     pub report: UnitReport,
+}
+
+/// Something that was done to an object of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Where.
+    pub cluster: ClusterId,
+    /// Of which unit.
+    pub unit: UnitId,
+    /// What.
+    pub event: RecentEvent,
+}
+
+/// Which part of the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Only of this cluster.
+    pub cluster: Option<ClusterId>,
+    /// Only of this unit.
+    pub unit: Option<UnitId>,
+    /// Not before this time, Unix milliseconds.
+    pub since: u64,
+    /// At most so many.
+    pub limit: u64,
+}
+
+impl HistoryQuery {
+    /// Cluster, namespace, name and kind as they stand in columns; empty for all.
+    pub(crate) fn columns(&self) -> (String, String, String, String) {
+        let cluster = self.cluster.map(|cluster| cluster.to_string()).unwrap_or_default();
+        match &self.unit {
+            Some(unit) => (cluster, unit.namespace.clone(), unit.name.clone(), unit.kind.to_string()),
+            None => (cluster, String::new(), String::new(), String::new()),
+        }
+    }
 }
 
 /// Something somebody did, to be written to the audit log in the same transaction.

@@ -3,6 +3,7 @@
 use driftless_protocol::id::{ClusterId, Digest, UnitId};
 
 use crate::db::{Conn, Outcome, Row, args, to_json};
+use crate::history;
 use crate::model::{ReportContent, ReportWrite, StoredClusterReport, StoredFacts, StoredUnitReport};
 
 /// Writes a batch; for each entry whether it was newer than what was there. One that was not changes nothing.
@@ -51,6 +52,7 @@ async fn write_one(
         }
         ReportContent::Units(reports) => {
             for report in reports {
+                history::keep(conn, &cluster, &report, received).await?;
                 conn.execute(
                     "INSERT INTO unit_report (cluster, namespace, name, kind, received, report) \
                      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (cluster, namespace, name, kind) \

@@ -360,6 +360,8 @@ impl Run {
                 contests: vec![],
                 inputs: vec![],
                 filled: None,
+                pauses: vec![],
+                pause_ended: None,
                 observed_at: self.now().unix_ms,
             };
             match &unit.state {

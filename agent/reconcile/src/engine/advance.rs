@@ -15,6 +15,7 @@ use crate::inventory::Entry;
 use crate::order::Stage;
 use crate::plan::Need;
 use crate::retry;
+use crate::step::Purpose;
 
 /// Where an object stands, as far as its unit is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) enum Progress {
     Started(String),
     /// Its dry run is queued or on its way, before anything of the unit is written.
     Unvalidated(String),
+    /// A pause holds back new content of it.
+    Paused(String),
     /// The last request failed.
     Failed,
     /// The cluster does not serve its kind.
@@ -180,6 +183,12 @@ impl Engine {
                         gate = Some(format!("{} to be applied", obj.key));
                     }
                 }
+                Progress::Paused(by) => {
+                    tally.paused += 1;
+                    if tally.first_paused.is_none() {
+                        tally.first_paused = Some(by.clone());
+                    }
+                }
                 Progress::Failed => {
                     tally.failed += 1;
                     if let Some(trouble) = &obj.trouble {
@@ -202,6 +211,7 @@ impl Engine {
         }
         if unvalidated == 0
             && tally.failed == 0
+            && tally.paused == 0
             && blocked.is_none()
             && let Some(slot) = self.unit_mut(unit)
             && slot.validating()
@@ -255,6 +265,11 @@ impl Engine {
             Need::Nothing | Need::Alone(_) => (Progress::InSync, None),
             Need::Leave => (Progress::Drifted, None),
             Need::Later(at) => (Progress::Drifted, at),
+            Need::Paused(Purpose::Heal) => (Progress::Drifted, None),
+            Need::Paused(_) => {
+                let by = self.paused(ix).map(|pause| pause.shown()).unwrap_or_default();
+                (Progress::Paused(by), None)
+            }
             Need::Input => {
                 let why = match obj.want.as_ref().and_then(|want| want.open.as_ref()) {
                     Some(Open::Waits(why)) => why.to_string(),
@@ -344,7 +359,7 @@ impl Engine {
 
     /// Puts an object into the run queue, with its intent into the inventory first where there is none.
     fn enqueue(&mut self, ix: Ix, now: Millis) {
-        if !self.inventory_read || !self.discovered {
+        if !self.inventory_read || !self.discovered || !self.pauses_known {
             return;
         }
         let Some(obj) = self.obj(ix) else { return };

@@ -13,6 +13,7 @@ use super::state::{Ix, Live, Slot, State, UnitIx};
 use crate::input::{GroupKind, Millis};
 use crate::mark::Mark;
 use crate::order;
+use crate::pause::Pause;
 use crate::prune::{self, Candidate, Seen, Standing, Verdict};
 use crate::step::{Action, Delete, Outcome, Step};
 
@@ -135,6 +136,15 @@ impl Engine {
 
     /// The prune rules' word on an object; `None` while a request about it is in flight.
     pub(super) fn verdict(&self, ix: Ix) -> Option<(Verdict, bool)> {
+        self.verdict_while(ix, self.paused(ix))
+    }
+
+    /// The same if no pause held it back.
+    pub(super) fn verdict_without_pause(&self, ix: Ix) -> Option<(Verdict, bool)> {
+        self.verdict_while(ix, None)
+    }
+
+    fn verdict_while(&self, ix: Ix, paused: Option<&Pause>) -> Option<(Verdict, bool)> {
         let obj = self.obj(ix)?;
         if obj.busy.is_some() || obj.want.is_some() || obj.delete_sent {
             return None;
@@ -155,6 +165,7 @@ impl Engine {
             standing: slot.map_or(Standing::Unclear, |slot| self.standing(slot)),
             inventory_whole: self.inventory_errors.is_empty(),
             suspects: self.suspects.get(&ix).unwrap_or(&none),
+            paused,
             approved,
         };
         Some((prune::judge(&candidate, &self.rules), approved))

@@ -8,6 +8,7 @@ use driftless_protocol::bundle::{
     ApplyMode, Blobs, DriftMode, HealthExpr, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation,
 };
 use driftless_protocol::id::{Digest, UnitId};
+use driftless_protocol::marks;
 use driftless_protocol::object::ObjectKey;
 
 use super::Engine;
@@ -191,6 +192,11 @@ impl Engine {
         let mut unusable = Vec::new();
         for entry in &body.objects {
             let key = Arc::new(self.placed(&entry.key));
+            if key.group == marks::DOMAIN && key.kind == "Unit" {
+                let message = "Unit objects are written by the agent, one for each unit; remove it from Git".to_owned();
+                unusable.push((entry.key.clone(), "ReservedKind", message));
+                continue;
+            }
             let ix = self.object_of(&key, now);
             if let Some(other) = self.obj(ix).and_then(|obj| obj.want.as_ref()) {
                 let other = self.unit(other.unit).map(|slot| slot.id.to_string()).unwrap_or_default();

@@ -16,6 +16,9 @@ use crate::input::Millis;
 pub(super) struct Tally {
     pub(super) pending: usize,
     pub(super) failed: usize,
+    /// New content held back by a pause.
+    pub(super) paused: usize,
+    pub(super) first_paused: Option<String>,
     pub(super) not_served: usize,
     /// Not served, and not handed through: the unit cannot be ready.
     pub(super) missing_kinds: usize,
@@ -194,6 +197,15 @@ impl Engine {
                 message.push_str(&format!("; and {more} more"));
             }
             return status(Ready::False, reason::FAILED, message, gate.and_then(waiting));
+        }
+        if tally.paused > 0 && (tally.pending == 0 || slot.validating()) {
+            slot.settled = None;
+            let by = tally.first_paused.clone().unwrap_or_default();
+            let message = format!(
+                "{shown_revision} is held back by {by}: {} objects to go when it ends",
+                tally.paused + tally.pending
+            );
+            return status(Ready::Unknown, reason::PAUSED, message, waiting(format!("the end of {by}")));
         }
         if tally.pending > 0 {
             slot.settled = None;

@@ -45,6 +45,11 @@ impl Engine {
 
     /// What an object needs by itself, without regard to its unit's stages.
     pub(super) fn need(&self, ix: Ix, now: Millis) -> Need {
+        let need = self.need_unpaused(ix, now);
+        if self.paused(ix).is_some() { need.paused() } else { need }
+    }
+
+    fn need_unpaused(&self, ix: Ix, now: Millis) -> Need {
         let Some(obj) = self.obj(ix) else { return Need::Nothing };
         let Some(want) = &obj.want else { return Need::Nothing };
         let Some(slot) = self.unit(want.unit) else { return Need::Nothing };

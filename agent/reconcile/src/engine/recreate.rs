@@ -70,7 +70,7 @@ impl Engine {
             let (Some(want), Some(live)) = (&obj.want, obj.live.folded()) else { continue };
             let Some(slot) = self.unit(want.unit) else { continue };
             let Some(full) = slot.full() else { continue };
-            if obj.busy.is_some() || obj.delete_sent || !self.is_approved(ix) {
+            if obj.busy.is_some() || obj.delete_sent || !self.is_approved(ix) || self.paused(ix).is_some() {
                 continue;
             }
             let delete = Delete {

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use driftless_protocol::id::UnitId;
-use driftless_protocol::report::{Contest, Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport};
+use driftless_protocol::report::{
+    Contest, Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport, reason,
+};
 
-use super::Engine;
 use super::state::{Ix, Live, Obj, Open, Slot, State, UnitIx};
+use super::{Engine, FIRST, Happened};
 use crate::contest;
 use crate::health::Health;
 use crate::input::Millis;
@@ -14,12 +16,14 @@ use crate::mark::Mark;
 use crate::plan::Need;
 use crate::prune::Verdict;
 use crate::retry;
+use crate::step::Purpose;
 
 impl Engine {
     /// Reports of the units whose state changed since the last call, whole and bounded.
     pub fn take_reports(&mut self, now: Millis) -> Vec<UnitReport> {
         let mut out = Vec::new();
         for unit in std::mem::take(&mut self.report_dirty) {
+            self.gather(unit);
             let Some(report) = self.report_of(unit, now) else { continue };
             let mut timeless = report.clone();
             timeless.observed_at = 0;
@@ -33,6 +37,26 @@ impl Engine {
             }
         }
         out
+    }
+
+    /// What was done since the last call, in few words. Ask after [`Engine::take_reports`].
+    pub fn take_happened(&mut self) -> Vec<Happened> {
+        std::mem::take(&mut self.happened).into_values().collect()
+    }
+
+    fn gather(&mut self, unit: UnitIx) {
+        let Some(slot) = self.units.get_mut(unit as usize) else { return };
+        for gathered in std::mem::take(&mut slot.gathered) {
+            let happened = self.happened.entry((unit, gathered.what as u8)).or_insert_with(|| Happened {
+                unit: (*slot.id).clone(),
+                what: gathered.what,
+                count: 0,
+                first: Vec::new(),
+            });
+            happened.count = happened.count.saturating_add(gathered.count);
+            let room = FIRST.saturating_sub(happened.first.len());
+            happened.first.extend(gathered.first.into_iter().take(room));
+        }
     }
 
     /// The units that are in the index or still own something. One that is no longer here is gone for good.
@@ -74,6 +98,8 @@ impl Engine {
             approved_deletes: self.open_approvals(unit),
             inputs: slot.full().map(|full| self.input_reports(full)).unwrap_or_default(),
             filled: slot.full().and_then(|full| self.filled_mark(full)),
+            pauses: self.pauses_of(unit),
+            pause_ended: slot.pause_ended.clone(),
             observed_at: now,
         };
         report.counts.held_deletes = slot.held_deletes.len() as u32;
@@ -154,13 +180,14 @@ impl Engine {
         let need = self.need(ix, now);
         if let Some(drift) = Self::drift_of(obj) {
             report.drift.extend(drift.fields.iter().cloned());
-            let stays = matches!(need, Need::Leave | Need::Later(_));
+            let stays = matches!(need, Need::Leave | Need::Later(_) | Need::Paused(Purpose::Heal));
             if stays {
                 report.counts.drifted += 1;
                 let fields: Vec<&str> = drift.fields.iter().take(3).map(|field| field.path.as_str()).collect();
                 let why = match need {
                     Need::Later(Some(_)) => "healed after its pause",
                     Need::Later(None) => "healed once the unit is healthy",
+                    Need::Paused(_) => "healed when the pause ends",
                     _ => "left alone by its drift mode",
                 };
                 let message =
@@ -168,7 +195,12 @@ impl Engine {
                 say(ObjectState::Drifted, "Drifted", message, drift.since);
             }
         }
-        if matches!(obj.live, Live::Absent) && matches!(need, Need::Leave | Need::Later(_)) {
+        if matches!(need, Need::Paused(_)) {
+            report.counts.paused += 1;
+        }
+        if matches!(obj.live, Live::Absent)
+            && matches!(need, Need::Leave | Need::Later(_) | Need::Paused(Purpose::Heal))
+        {
             report.counts.drifted += 1;
             report.drift.push(gone(obj));
             say(
@@ -181,7 +213,13 @@ impl Engine {
         }
         match need {
             Need::Nothing => report.counts.in_sync += 1,
-            Need::Leave | Need::Later(_) => {}
+            Need::Leave | Need::Later(_) | Need::Paused(Purpose::Heal) => {}
+            Need::Paused(purpose) => {
+                let by = self.paused(ix).map(|pause| pause.shown()).unwrap_or_default();
+                let what = if purpose == Purpose::Create { "created" } else { "changed" };
+                say(ObjectState::Pending, reason::PAUSED, format!("to be {what} when {by} ends"), obj.since);
+                return;
+            }
             Need::Alone(alone) => {
                 report.counts.left_alone += 1;
                 let (reason, text) = alone.shown();

@@ -89,6 +89,7 @@ impl Engine {
     /// [`Rules::in_flight`](crate::rules::Rules::in_flight). Call it after every input and at
     /// [`Engine::next_deadline`].
     pub fn poll(&mut self, now: Millis) -> Vec<Step> {
+        self.end_pauses(now);
         while let Some((at, unit)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -108,7 +109,8 @@ impl Engine {
             }
         }
         let mut steps = Vec::new();
-        if !self.inventory_read || !self.discovered || self.generation.is_none() || self.rules.shadow {
+        let known = self.inventory_read && self.discovered && self.pauses_known && self.generation.is_some();
+        if !known || self.rules.shadow {
             return steps;
         }
         if self.budget_due.is_some_and(|due| due <= now) {
@@ -219,7 +221,7 @@ impl Engine {
     }
 
     /// `spec.replicas 5 -> 3 (manager kubectl)`.
-    fn detail(&self, ix: Ix, purpose: Purpose) -> String {
+    pub(super) fn detail(&self, ix: Ix, purpose: Purpose) -> String {
         let Some(obj) = self.obj(ix) else { return String::new() };
         match (purpose, Self::drift_of(obj)) {
             (Purpose::Create, _) => "created".to_owned(),

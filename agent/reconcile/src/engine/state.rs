@@ -7,7 +7,7 @@ use driftless_cel::{CelError, Question};
 use driftless_protocol::bundle::{ApplyMode, BlobRef, DriftMode, Late, ObjectOptions, Reason, SuspendedBy, UnitSpec};
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{FieldDrift, HeldDelete, Ready, RecentEvent, Waiting};
+use driftless_protocol::report::{EventKind, FieldDrift, HeldDelete, PauseEnd, Ready, RecentEvent, Waiting};
 use serde_json::Value;
 
 use crate::contest::Contests;
@@ -198,6 +198,10 @@ pub(super) struct Slot {
     pub(super) status: Status,
     pub(super) held_deletes: Vec<HeldDelete>,
     pub(super) recent: VecDeque<RecentEvent>,
+    /// What happened since the caller was told.
+    pub(super) gathered: Vec<Gathered>,
+    /// The last pause that had held something of it back.
+    pub(super) pause_ended: Option<PauseEnd>,
     /// Mark of the last report handed out.
     pub(super) reported: Mark,
     pub(super) wake: Option<Millis>,
@@ -211,6 +215,14 @@ pub(super) struct Slot {
     pub(super) checked: Millis,
     /// Objects of its health checks that are not declared anywhere: last verdict and when to look again.
     pub(super) looks: Vec<Look>,
+}
+
+/// What was done to objects of a unit, by what it was.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) what: EventKind,
+    pub(super) count: u32,
+    pub(super) first: Vec<String>,
 }
 
 /// What the index says of a unit.
@@ -305,6 +317,8 @@ impl Slot {
             status: Status::default(),
             held_deletes: Vec::new(),
             recent: VecDeque::new(),
+            gathered: Vec::new(),
+            pause_ended: None,
             reported: Mark::NONE,
             wake: None,
             work: 0,
@@ -348,6 +362,17 @@ impl Slot {
     }
 
     pub(super) fn remember(&mut self, event: RecentEvent) {
+        let at = self.gathered.iter().position(|gathered| gathered.what == event.what);
+        let at = at.unwrap_or_else(|| {
+            self.gathered.push(Gathered { what: event.what, count: 0, first: Vec::new() });
+            self.gathered.len() - 1
+        });
+        if let Some(gathered) = self.gathered.get_mut(at) {
+            gathered.count = gathered.count.saturating_add(1);
+            if gathered.first.len() < super::FIRST {
+                gathered.first.push(format!("{}: {}", event.key, event.detail));
+            }
+        }
         self.recent.push_front(event);
         self.recent.truncate(20);
     }

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use driftless_protocol::api::{AuditEntry, ClusterRow, FleetStatus, List, SourceRow, UnitCounts, UnitRow};
-use driftless_protocol::report::Ready;
+use driftless_protocol::report::{PauseReport, Ready};
 
+use super::unit::line;
 use crate::args::Output;
 use crate::client::{Client, escape};
 use crate::error::CliError;
@@ -39,6 +40,7 @@ fn status_text(fleet: &FleetStatus) -> String {
         u.suspended += counts.suspended;
         u.drifted += counts.drifted;
         u.held_deletes += counts.held_deletes;
+        u.paused += counts.paused;
     }
     let mut text = format!(
         "{} clusters, {connected} connected; {} units: {} ready, {} failed, {} in progress, {} suspended, {} drifted\n",
@@ -52,6 +54,14 @@ fn status_text(fleet: &FleetStatus) -> String {
     );
     if u.held_deletes > 0 {
         text.push_str(&format!("{} deletes wait for approval (driftless get deletes)\n", u.held_deletes));
+    }
+    if u.paused > 0 {
+        text.push_str(&format!("{} units are paused in their clusters\n", u.paused));
+    }
+    for cluster in &fleet.clusters {
+        for pause in &cluster.pauses {
+            text.push_str(&format!("{}\n", line(&format!("{}: {}", cluster.name, pause_text(pause, fleet.now)))));
+        }
     }
     if let Some(frozen) = &fleet.frozen {
         text.push_str(&format!(
@@ -198,8 +208,23 @@ pub async fn audit(client: &Client, output: Output, after: u64, now: u64) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
+/// `PAUSED shop/web by shop/incident (by hand), ends in 2h5m`, or why it holds back nothing.
+pub(super) fn pause_text(pause: &PauseReport, now: u64) -> String {
+    let PauseReport { name, covers, reason, expires, .. } = pause;
+    match &pause.problem {
+        Some(problem) => format!("Pause {name} holds back nothing: {problem}"),
+        None if *expires > now => {
+            format!("PAUSED {covers} by Pause {name} ({reason}), ends in {}", ago(*expires, now))
+        }
+        None => format!("PAUSED {covers} by Pause {name} ({reason}), as last heard; its time is over"),
+    }
+}
+
 fn units_message(unit: &UnitRow) -> String {
     let mut text = if unit.stale { format!("(as last heard) {}", unit.message) } else { unit.message.clone() };
+    if let Some(pause) = &unit.paused {
+        text.push_str(&format!("; PAUSED by {}", pause.name));
+    }
     if unit.held_deletes > 0 {
         text.push_str(&format!("; {} deletes wait for approval (driftless get deletes)", unit.held_deletes));
     }

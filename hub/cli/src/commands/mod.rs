@@ -4,6 +4,7 @@ pub mod approve;
 pub mod build;
 pub mod check;
 pub mod get;
+pub mod history;
 pub mod plan;
 pub mod steer;
 pub mod unit;

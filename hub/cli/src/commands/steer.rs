@@ -83,7 +83,7 @@ pub async fn join_token(
     let request = JoinTokenRequest {
         name: cluster_name(name)?,
         labels: parse_labels(labels)?,
-        ttl_seconds: Some(parse_ttl(ttl)?),
+        ttl_seconds: Some(parse_span("ttl", ttl)?),
     };
     let created: JoinTokenCreated = client.post("/join-tokens", &request).await?;
     ui::print(output, &created, || format!("{}\n", created.token))?;
@@ -113,8 +113,8 @@ fn parse_labels(labels: &[String]) -> Result<BTreeMap<String, String>, CliError>
 }
 
 /// `90s`, `30m`, `24h` in seconds.
-fn parse_ttl(text: &str) -> Result<u64, CliError> {
-    let wrong = || CliError::new(Kind::Usage, format!("--ttl {text:?}: expected a time such as 90s, 30m or 24h"));
+pub(super) fn parse_span(flag: &str, text: &str) -> Result<u64, CliError> {
+    let wrong = || CliError::new(Kind::Usage, format!("--{flag} {text:?}: expected a time such as 90s, 30m or 24h"));
     let unit = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
@@ -132,10 +132,10 @@ mod tests {
     #[test]
     fn lifetimes_are_read_with_their_unit() {
         for (text, seconds) in [("90s", 90), ("30m", 1800), ("24h", 86_400)] {
-            assert_eq!(parse_ttl(text).unwrap(), seconds);
+            assert_eq!(parse_span("ttl", text).unwrap(), seconds);
         }
         for bad in ["", "5", "h", "0s", "-1h", "1d", "1é", "99999999999999999999h"] {
-            assert!(parse_ttl(bad).is_err(), "{bad:?} was accepted");
+            assert!(parse_span("ttl", bad).is_err(), "{bad:?} was accepted");
         }
     }
 

@@ -7,7 +7,7 @@ use driftless_protocol::bundle::Reason;
 use driftless_protocol::id::UnitId;
 use driftless_protocol::report::{InputReport, InputStatus, ObjectState, UnitReport};
 
-use super::get::short_revision;
+use super::get::{pause_text, short_revision};
 use crate::args::{Output, UnitRef};
 use crate::client::{Client, escape};
 use crate::error::{CliError, Kind};
@@ -153,6 +153,12 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
         text.push_str(&format!("Waits on:   {} ({})\n", line(&waiting.on), ago(now, waiting.since)));
     }
     text.push_str(&inputs_text(&report.unit.namespace, &report.inputs));
+    for pause in &report.pauses {
+        text.push_str(&format!("Pause:      {}\n", line(&pause_text(pause, now))));
+    }
+    if report.counts.paused > 0 {
+        text.push_str(&format!("            {} objects are held back by it\n", report.counts.paused));
+    }
     for object in &report.objects {
         let state = match object.state {
             ObjectState::Pending => "pending",
@@ -218,6 +224,21 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
     }
     if report.counts.approved_deletes > 0 {
         text.push_str(&format!("\nApproved deletes under way: {}\n", report.counts.approved_deletes));
+    }
+    if let Some(end) = &report.pause_ended {
+        let how = if end.expired { "its time was over" } else { "removed" };
+        let age = ago(now, end.at);
+        text.push_str(&format!(
+            "\nPause {} ended {age} ago ({how}); it had held back {}:\n",
+            line(&end.name),
+            end.count
+        ));
+        for held in &end.held {
+            text.push_str(&format!("  {}\n", line(held)));
+        }
+        if end.count as usize > end.held.len() {
+            text.push_str(&format!("  and {} more\n", end.count as usize - end.held.len()));
+        }
     }
     if !report.recent.is_empty() {
         text.push_str("\nLately:\n");

@@ -7,7 +7,7 @@ use driftless_protocol::api::{AuditEntry, List, UnitRow, delete_list_id};
 use driftless_protocol::bundle::DriftMode;
 use driftless_protocol::id::{ClusterId, Digest, TokenId, UnitId};
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{Counts, HeldDelete, Ready, UnitReport, reason};
+use driftless_protocol::report::{Counts, EventKind, HeldDelete, Ready, RecentEvent, UnitReport, reason};
 use driftless_store::{Act, Enrollment, Location, ReportContent, ReportWrite, Store, Token};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
@@ -42,13 +42,21 @@ fn report() -> UnitReport {
         counts: Counts { objects: 3, in_sync: 3, held_deletes: 1, ..Counts::default() },
         objects: Vec::new(),
         drift: Vec::new(),
-        recent: Vec::new(),
+        recent: vec![RecentEvent {
+            at: 4,
+            what: EventKind::Healed,
+            key: held(),
+            detail: "data.k 2 -> 1 (manager kubectl)".into(),
+            took_ms: None,
+        }],
         waiting: None,
         held_deletes: vec![HeldDelete { key: held(), uid: "u-1".into(), why: "a Namespace".into() }],
         approved_deletes: Vec::new(),
         contests: Vec::new(),
         inputs: vec![],
         filled: None,
+        pauses: vec![],
+        pause_ended: None,
         observed_at: 6,
     }
 }
@@ -170,6 +178,10 @@ async fn every_route_answers_and_every_change_is_audited_once() {
         (&get, "/clusters/prod/units/flux-system/apps", "", 200, None, &["\"what\":\"approveDelete\"", "tidy"]),
         (&post, "/approve", r#"{"list":"0123456789abcdef"}"#, 404, None, &["0123456789abcdef", "nothing was approved"]),
         (&post, "/approve", r#"{"keys":[]}"#, 400, None, &["keys"]),
+        (&get, "/history?cluster=prod&limit=5", "", 200, None, &["\"cluster\":\"prod\"", "data.k 2 -> 1"]),
+        (&get, "/history?namespace=flux-system&name=apps&since=5", "", 200, None, &["\"items\":[]"]),
+        (&get, "/history?name=apps", "", 400, None, &["give both or neither"]),
+        (&get, "/history?cluster=dev", "", 404, None, &["no cluster named dev"]),
         (&delete, "/clusters/prod", "", 200, Some("remove"), &["was removed"]),
         (&delete, "/clusters/prod", "", 404, None, &["prod"]),
         (&get, "/audit?after=0&limit=1", "", 200, None, &["\"n\":1", "\"action\":\"init\""]),

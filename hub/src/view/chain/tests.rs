@@ -2,8 +2,8 @@ use driftless_protocol::api::{Stage, StepState};
 use driftless_protocol::bundle::DriftMode;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::report::{
-    DriftClass, EventKind, FieldDrift, HeldDelete, ObjectReport, ObjectState, Ready, RecentEvent, UnitReport,
-    Waiting as WaitsOn, reason,
+    DriftClass, EventKind, FieldDrift, HeldDelete, ObjectReport, ObjectState, PauseReport, Ready, RecentEvent,
+    UnitReport, Waiting as WaitsOn, reason,
 };
 use driftless_store::{Intent, IntentRecord};
 
@@ -89,6 +89,31 @@ fn each_link_says_how_it_stands() {
         [Ok, Waiting, Ok, Ok],
         1,
         &["2 deletes wait for approval", "a Namespace"],
+    );
+    let pause = |r: &mut UnitReport| {
+        let (name, covers) = ("driftless-system/incident".to_owned(), "the whole cluster".to_owned());
+        let pause = PauseReport { name, covers, reason: "by hand".into(), since: 3, ..PauseReport::default() };
+        r.pauses = vec![pause];
+    };
+    check(
+        "paused, and nothing to hold back",
+        pause,
+        same,
+        [Ok, Waiting, Ok, Ok],
+        1,
+        &["incident", "by hand", "nothing is"],
+    );
+    check(
+        "paused with a new commit and drift",
+        |r| {
+            r.pauses = vec![PauseReport { name: "shop/x".into(), ..PauseReport::default() }];
+            (r.ready, r.reason, r.applied, r.counts.paused) = (Ready::Unknown, reason::PAUSED.into(), None, 2);
+            field(r, DriftMode::Correct);
+        },
+        same,
+        [Ok, Waiting, Unknown, Waiting],
+        1,
+        &["2 objects are held back", "kubectl -n shop delete pause x"],
     );
     check(
         "on the way",

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use driftless_protocol::id::{Generation, UnitId};
+use driftless_protocol::report::UnitReport;
 use driftless_store::*;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::suite::{act, certificate, cluster_id, digest, enrollment, offer, report, token, write};
+use crate::suite::{act, certificate, cluster_id, digest, enrollment, offer, token, told, write};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -91,7 +92,10 @@ async fn play(store: &Store, step: &Step) -> String {
                 0 => ReportContent::Cluster(Box::default()),
                 1 => ReportContent::Gone(vec![unit_id]),
                 2 => ReportContent::Snapshot(BTreeSet::from([unit_id])),
-                _ => ReportContent::Units(vec![report(&format!("u{unit}"), &format!("{session}.{n}"))]),
+                _ => ReportContent::Units(vec![UnitReport {
+                    message: format!("{session}.{n}"),
+                    ..told(&format!("u{unit}"), &[(n % 5, "a"), (n / 2, "b")])
+                }]),
             };
             show(store.write_reports(vec![write(cluster_id(*c), *session, *n, content)]).await)
         }
@@ -113,6 +117,7 @@ async fn everything(store: &Store) -> Vec<String> {
         format!("{:?}", store.cluster_reports().await.unwrap()),
         format!("{:?}", store.unit_reports(None).await.unwrap()),
         format!("{:?}", store.fact_digests().await.unwrap()),
+        format!("{:?}", store.history(HistoryQuery { limit: 100, ..HistoryQuery::default() }).await.unwrap()),
         format!("{:?}", store.audit_rows(0, 10_000).await.unwrap()),
         format!("{:?}", store.verify_audit().await.unwrap()),
     ]

@@ -7,12 +7,13 @@ use driftless_protocol::bundle::{BlobRef, DriftMode};
 use driftless_protocol::facts::Facts;
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{ClusterId, Digest, Generation, KeyId, Revision, TokenId, UnitId};
-use driftless_protocol::report::{ClusterReport, Counts, Ready, UnitReport};
+use driftless_protocol::object::ObjectKey;
+use driftless_protocol::report::{ClusterReport, Counts, EventKind, Ready, RecentEvent, UnitReport};
 use driftless_protocol::signing::{KeySignature, Signed};
 use driftless_store::*;
 
 pub(crate) const CASES: &[&str] =
-    &["tokens", "clusters", "trust", "sources", "offers", "intents", "reports", "audit", "epoch"];
+    &["tokens", "clusters", "trust", "sources", "offers", "intents", "reports", "history", "audit", "epoch"];
 
 pub(crate) async fn run(case: &str, store: Store) {
     match case {
@@ -23,6 +24,7 @@ pub(crate) async fn run(case: &str, store: Store) {
         "offers" => offers(&store).await,
         "intents" => intents(&store).await,
         "reports" => reports(&store).await,
+        "history" => history(&store).await,
         "audit" => audit(&store).await,
         "epoch" => epoch(&store).await,
         other => panic!("no case {other}"),
@@ -306,12 +308,74 @@ pub(crate) fn report(name: &str, message: &str) -> UnitReport {
         contests: vec![],
         inputs: vec![],
         filled: None,
+        pauses: vec![],
+        pause_ended: None,
         observed_at: 9,
     }
 }
 
 pub(crate) fn write(cluster: ClusterId, session: u64, n: u64, content: ReportContent) -> ReportWrite {
     ReportWrite { cluster, session, n, received: n, content }
+}
+
+/// A report that tells of these deeds, as `(time, words)`.
+pub(crate) fn told(name: &str, deeds: &[(u64, &str)]) -> UnitReport {
+    let event = |(at, detail): &(u64, &str)| RecentEvent {
+        at: *at,
+        what: EventKind::Healed,
+        key: ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: "x".into() },
+        detail: (*detail).to_owned(),
+        took_ms: Some(3),
+    };
+    UnitReport { recent: deeds.iter().map(event).collect(), ..report(name, "m") }
+}
+
+async fn history(store: &Store) {
+    let (one, two) = (enrol(store, 1).await, enrol(store, 2).await);
+    let of = async |query: HistoryQuery| -> Vec<(ClusterId, String, u64, String)> {
+        let rows = store.history(query).await.unwrap();
+        rows.into_iter().map(|e| (e.cluster, e.unit.name, e.event.at, e.event.detail)).collect()
+    };
+    let all = HistoryQuery { limit: 5000, ..HistoryQuery::default() };
+    let units = |reports: Vec<UnitReport>| ReportContent::Units(reports);
+    // The last deeds come again with every report; each is kept once. Two in one moment are two.
+    let batch = vec![
+        write(one, 1, 1, units(vec![told("a", &[(5, "first")]), told("b", &[])])),
+        write(one, 1, 2, units(vec![told("a", &[(7, "third"), (7, "second"), (5, "first")])])),
+        write(two, 1, 1, units(vec![told("a", &[(6, "other")])])),
+        write(one, 1, 3, units(vec![told("a", &[(7, "third"), (7, "second"), (5, "first")])])),
+        write(one, 1, 2, units(vec![told("a", &[(9, "of an older report")])])),
+    ];
+    store.write_reports(batch).await.unwrap();
+    let words = |rows: Vec<(ClusterId, String, u64, String)>| -> Vec<String> {
+        let mut rows: Vec<String> = rows.into_iter().map(|(_, _, at, words)| format!("{at} {words}")).collect();
+        let moment = rows.len().min(2);
+        rows[..moment].sort(); // two of one moment have no order
+        rows
+    };
+    assert_eq!(words(of(all.clone()).await), ["7 second", "7 third", "6 other", "5 first"]);
+    assert_eq!(of(HistoryQuery { cluster: Some(two), ..all.clone() }).await.len(), 1);
+    let unit = Some(UnitId::kustomization("ns", "a"));
+    assert_eq!(of(HistoryQuery { unit: unit.clone(), since: 6, ..all.clone() }).await.len(), 3);
+    assert_eq!(of(HistoryQuery { unit: Some(UnitId::kustomization("ns", "b")), ..all.clone() }).await, []);
+    assert_eq!(of(HistoryQuery { limit: 3, ..all.clone() }).await.len(), 3);
+    // One that an agent with a wrong clock tells hides nothing that comes after.
+    store.write_reports(vec![write(two, 1, 2, units(vec![told("a", &[(900_000_000, "future")])]))]).await.unwrap();
+    assert_eq!(of(all.clone()).await.len(), 4);
+    // A unit that is gone keeps its history; time ends it.
+    let gone = ReportContent::Gone(vec![UnitId::kustomization("ns", "a")]);
+    store.write_reports(vec![write(one, 1, 4, gone)]).await.unwrap();
+    assert_eq!(of(all.clone()).await.len(), 4);
+    assert_eq!(store.forget_history(6).await.unwrap(), 1);
+    assert_eq!(of(all.clone()).await.len(), 3);
+    // So many of a unit at most, the newest.
+    for n in 0..60 {
+        let deeds: Vec<(u64, String)> = (0..20).map(|i| (100 + n * 20 + i, format!("deed {i}"))).collect();
+        let deeds: Vec<(u64, &str)> = deeds.iter().map(|(at, words)| (*at, words.as_str())).collect();
+        store.write_reports(vec![write(two, 2, n + 1, units(vec![told("a", &deeds)]))]).await.unwrap();
+    }
+    let rows = of(HistoryQuery { cluster: Some(two), ..all }).await;
+    assert_eq!((rows.len(), rows[0].2, rows[999].2), (1000, 1299, 300));
 }
 
 async fn reports(store: &Store) {
