@@ -163,6 +163,7 @@ async fn wrong_values_are_refused() -> Result<()> {
         ("driftless-agent", r#"impersonate=[{"name":"a","namespace":"*"}]"#, "/impersonate/0/namespace"),
         ("driftless-agent", r#"impersonate=[{"namespace":"a"}]"#, "missing property 'name'"),
         ("driftless-agent", r#"approvedDeleteCap="many""#, "/approvedDeleteCap"),
+        ("driftless-agent", r#"crds.install="yes""#, "/crds/install"),
         ("driftless-agent", "ledgerMiB=1000", "/ledgerMiB"),
         ("driftless-agent", "healthPort=80", "/healthPort"),
         ("driftless-agent", "podSecurityContext.runAsUser=0", "/podSecurityContext/runAsUser"),
@@ -341,6 +342,7 @@ async fn charts_on_a_real_cluster() -> Result<()> {
     ensure!(notes.contains("NO JOIN TOKEN") && notes.contains("cluster-admin"), "{notes}");
     world.pods(AGENT_NAMESPACE, "DaemonSet", 2).await?;
     the_agent_may_do_this_and_no_more(&world).await?;
+    definitions_are_upgraded_and_kept(&world).await?;
     the_agent_is_upgraded(&world).await?;
     the_hub_is_installed_and_upgraded(&world).await?;
     world.plane.stop().await
@@ -403,6 +405,26 @@ async fn the_agent_may_do_this_and_no_more(world: &World) -> Result<()> {
     )
     .await?;
     let mut wanted = everybody.clone();
+    // Its own kinds, everywhere.
+    wanted.extend(
+        [
+            "get driftless.dev/pauses any",
+            "list driftless.dev/pauses any",
+            "watch driftless.dev/pauses any",
+            "patch driftless.dev/pauses/status any",
+            "get driftless.dev/units any",
+            "list driftless.dev/units any",
+            "watch driftless.dev/units any",
+            "create driftless.dev/units any",
+            "patch driftless.dev/units any",
+            "delete driftless.dev/units any",
+            "patch driftless.dev/units/status any",
+            "create events.k8s.io/events any",
+            "patch events.k8s.io/events any",
+        ]
+        .map(str::to_owned),
+    );
+    let everywhere = wanted.clone();
     wanted.extend(
         [
             "get /configmaps any",
@@ -426,7 +448,7 @@ async fn the_agent_may_do_this_and_no_more(world: &World) -> Result<()> {
     ensure!(!found.iter().any(|rule| rule.contains('*')), "a wildcard: {found:?}");
     for namespace in ["kube-system", "default", "team-a"] {
         let found = rules(&agent, namespace).await?;
-        ensure!(found == everybody, "in {namespace}: {:?}", &found - &everybody);
+        ensure!(found == everywhere, "in {namespace}: {:?}", &found - &everywhere);
     }
 
     // The same by deed.
@@ -437,6 +459,10 @@ async fn the_agent_may_do_this_and_no_more(world: &World) -> Result<()> {
         (&[applier, "get", "namespace", "kube-system"], true),
         (&[applier, "get", "secrets", "--all-namespaces"], true),
         (&[applier, "get", "customresourcedefinitions"], true),
+        (&["get", "pauses", "--all-namespaces"], true),
+        (&["delete", "pause", "-n", "driftless-system", "none"], false),
+        (&["create", "-n", "team-a", "configmap", "x"], false),
+        (&["get", "events.v1.events.k8s.io", "-n", "team-a"], false),
         (&["get", "--raw", "/version"], true),
         (&["get", "--raw", "/apis"], true),
         (&["get", "configmaps", "-n", "driftless-system"], true),
@@ -458,6 +484,30 @@ async fn the_agent_may_do_this_and_no_more(world: &World) -> Result<()> {
         ensure!(said.ok == *allowed, "{args:?} should be allowed: {allowed}; {}{}", said.out, said.err);
         ensure!(*allowed || said.err.contains("orbidden"), "{args:?} failed for another reason: {}", said.err);
     }
+    Ok(())
+}
+
+/// A definition that an older chart installed gets what the newer one says, and stays when the release goes.
+async fn definitions_are_upgraded_and_kept(world: &World) -> Result<()> {
+    let admin = world.plane.kubeconfig_file();
+    let patch = r#"[{"op":"remove","path":"/spec/versions/0/additionalPrinterColumns"}]"#;
+    let args = ["patch", "crd", "pauses.driftless.dev", "--type=json", "-p", patch];
+    world.kubectl(admin, &args, "").await?.good("make it older")?;
+    let pause = "apiVersion: driftless.dev/v1alpha1\nkind: Pause\nmetadata: {name: kept, namespace: team-a}\nspec: {reason: test, \
+                 expires: \"2100-01-01T00:00:00Z\", unit: {name: a}}\n";
+    world.kubectl(admin, &["apply", "-f", "-"], pause).await?.good("make a pause")?;
+    // helm sees no difference between its two manifests: only a changed one is sent.
+    world.install("driftless-agent", &["--set", "crds.keep=false"]).await?;
+    world.install("driftless-agent", &["--reset-values"]).await?;
+    let path = "jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}";
+    let columns =
+        world.kubectl(admin, &["get", "crd", "pauses.driftless.dev", "-o", path], "").await?.good("read it")?;
+    ensure!(columns.contains("Expires"), "not upgraded: {columns}");
+    world.install("driftless-agent", &["--set", "crds.install=false"]).await?;
+    let kept = world.kubectl(admin, &["get", "-n", "team-a", "pause", "kept"], "").await?;
+    kept.good("the pause is there without the chart's definitions")?;
+    world.install("driftless-agent", &["--reset-values"]).await?;
+    world.kubectl(admin, &["delete", "-n", "team-a", "pause", "kept"], "").await?.good("delete it")?;
     Ok(())
 }
 
