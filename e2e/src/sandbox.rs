@@ -106,6 +106,7 @@ async fn example(args: &Args) -> Result<ExitCode> {
     options.agent_log.clone_from(&args.log_level);
     options.hub.log_level.clone_from(&args.log_level);
     let mut world = World::start(options, &mut |text| teller.say(text)).await?;
+    unit_namespaces(&world).await?;
     let result = if let Some(tries) = args.measure {
         measure::run(&mut world, &teller, tries).await
     } else if args.once {
@@ -184,6 +185,14 @@ pub(crate) async fn wait_unit(
     Ok(row)
 }
 
+/// The namespace that `Unit` objects are shown in, as it is where Flux was: nothing of the mono-repo makes it.
+async fn unit_namespaces(world: &World) -> Result<()> {
+    for cluster in &world.clusters {
+        cluster.kubectl(&["create", "namespace", "flux-system"]).await?;
+    }
+    Ok(())
+}
+
 /// What to try with a repository we know nothing about.
 fn hints_any(world: &World) -> Result<String> {
     let context = world.hub.context_file().display().to_string();
@@ -195,7 +204,7 @@ fn hints_any(world: &World) -> Result<String> {
     for cluster in &world.clusters {
         let kubectl = world.tools.path(crate::tools::Tool::Kubectl)?.display().to_string();
         let kubeconfig = cluster.plane.kubeconfig_file().display().to_string();
-        text.push_str(&format!("  {kubectl} --kubeconfig {kubeconfig} get all -A      # {}\n", cluster.name()));
+        text.push_str(&format!("  {kubectl} --kubeconfig {kubeconfig} get units -A      # {}\n", cluster.name()));
     }
     text.push_str(&format!(
         "\nThe mono-repo to edit and push: {}\nCtrl-C ends everything.",
@@ -222,6 +231,7 @@ Try, in another terminal:
   driftless get units
   k -n my-app scale deployment my-app --replicas 5     # healed at once
   k -n my-app get deployment my-app
+  k get units -A                                       # the same, with kubectl alone
   k -n observed scale deployment my-app --replicas 5   # stays, and is shown
   driftless describe my-app-observed --cluster production-eu
   driftless why shop --cluster production-eu

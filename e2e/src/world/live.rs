@@ -168,8 +168,13 @@ impl AuditEvent {
     #[must_use]
     pub fn own_record(&self) -> bool {
         let virtual_kinds = ["subjectaccessreviews", "selfsubjectaccessreviews", "selfsubjectreviews"];
-        self.object_ref
-            .as_ref()
-            .is_some_and(|o| o.namespace == marks::AGENT_NAMESPACE || virtual_kinds.contains(&o.resource.as_str()))
+        // What the agent shows to people with kubectl.
+        let shown = ["units", "pauses", "events"];
+        let of = |kinds: &[&str], o: &AuditObject| kinds.contains(&o.resource.as_str());
+        self.object_ref.as_ref().is_some_and(|o| {
+            o.namespace == marks::AGENT_NAMESPACE
+                || of(&virtual_kinds, o)
+                || (of(&shown, o) && self.impersonated_user.is_none())
+        })
     }
 }
