@@ -77,13 +77,19 @@ impl Shown {
         (status, reason, message)
     }
 
-    /// The same, where the object already tells of this content: an agent that has just started does not know when it was
-    /// applied first.
+    /// The same, where the object already says that this content was applied: when that was, and at which revision, an agent
+    /// that has just started does not know. Later commits that do not change it are not written into it.
     pub(super) fn beside(&self, live: &Live) -> Self {
         let mut shown = self.clone();
-        if live.spec == self.spec && live.status.revision == self.status.revision && live.status.last_applied.is_some()
-        {
-            shown.status.last_applied.clone_from(&live.status.last_applied);
+        let applied = live.spec == self.spec && live.status.ready.status == "True" && live.observed == live.generation;
+        if applied && let (Some(now), Some(then)) = (&self.status.revision, &live.status.revision) {
+            let status = &mut shown.status;
+            let all = [Some(&mut status.ready), status.reconciling.as_mut(), status.stalled.as_mut()];
+            for condition in all.into_iter().flatten() {
+                condition.message = condition.message.replace(now, then);
+            }
+            status.revision = Some(then.clone());
+            status.last_applied.clone_from(&live.status.last_applied);
         }
         shown
     }
@@ -358,6 +364,33 @@ mod tests {
             let again = status(&resource(), &name, &Shown::of(&report), &live, 1_795_260_060_000);
             assert_eq!(again["status"]["conditions"][0]["lastTransitionTime"], since, "{report:?}");
         }
+    }
+
+    #[test]
+    fn a_new_agent_does_not_move_the_time_of_what_was_applied_before() {
+        let name = ("flux-system".to_owned(), "shop".to_owned());
+        let mut before = report(Ready::True, reason::SUCCEEDED);
+        before.message = "Applied revision: main@sha1:0123456789abcdef".into();
+        let object = object(&resource(), &name, &Shown::of(&before));
+        let bare = Live::read(&stored(&object, 1, &Value::Null)).expect("an object");
+        let written = status(&resource(), &name, &Shown::of(&before), &bare, 1_795_260_000_000);
+        let live = Live::read(&stored(&object, 1, &written)).expect("an object");
+        let mut after = before.clone();
+        after.applied_revision = Some("main@sha1:fedcba9876543210".into());
+        after.message = "Applied revision: main@sha1:fedcba9876543210".into();
+        after.last_applied = Some(1_795_260_999_000);
+        let shown = Shown::of(&after);
+        assert!(!live.is(&shown) && live.is(&shown.beside(&live)));
+        // New content was applied at another time and revision.
+        after.desired = Some(driftless_protocol::id::Digest::of(b"new"));
+        let shown = Shown::of(&after);
+        assert_eq!(shown.beside(&live), shown);
+        // While it is on its way, nothing is kept of what was before.
+        let moving = Shown::of(&report(Ready::Unknown, reason::PROGRESSING));
+        let written = status(&resource(), &name, &moving, &bare, 0);
+        let live = Live::read(&stored(&object, 1, &written)).expect("an object");
+        after.desired = before.desired;
+        assert_eq!(Shown::of(&after).beside(&live), Shown::of(&after));
     }
 
     #[test]
