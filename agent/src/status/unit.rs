@@ -15,6 +15,8 @@ pub(super) const KIND: &str = "Unit";
 pub(super) const MADE_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "driftless-agent");
 /// Most bytes of a message: it is shown in a table.
 const MESSAGE_BYTES: usize = 1024;
+/// How the message of a unit in order begins; a revision follows, and notes after a semicolon.
+const APPLIED: &str = "Applied revision: ";
 /// Our conditions, as kstatus knows them: the last two are there only while they hold.
 const CONDITIONS: [&str; 3] = ["Ready", "Reconciling", "Stalled"];
 
@@ -105,7 +107,7 @@ impl Shown {
     }
 
     pub(super) fn of(report: &UnitReport) -> Self {
-        let mut message = report.message.clone();
+        let mut message = as_applied(report);
         let mut end = message.len().min(MESSAGE_BYTES);
         while !message.is_char_boundary(end) {
             end -= 1;
@@ -150,6 +152,19 @@ impl Shown {
             },
             moving,
         }
+    }
+}
+
+/// The report's words, with the revision at which this content was applied: a commit that changes nothing of it would be
+/// written into every unit otherwise.
+fn as_applied(report: &UnitReport) -> String {
+    let rest = report.message.strip_prefix(APPLIED).filter(|_| report.ready == Ready::True);
+    match (rest, &report.applied_revision) {
+        (Some(rest), Some(revision)) => {
+            let notes = rest.split_once(';').map(|(_, notes)| format!(";{notes}")).unwrap_or_default();
+            format!("{APPLIED}{revision}{notes}")
+        }
+        _ => report.message.clone(),
     }
 }
 
@@ -364,6 +379,20 @@ mod tests {
             let again = status(&resource(), &name, &Shown::of(&report), &live, 1_795_260_060_000);
             assert_eq!(again["status"]["conditions"][0]["lastTransitionTime"], since, "{report:?}");
         }
+    }
+
+    #[test]
+    fn a_commit_that_changes_nothing_of_a_unit_is_not_written_into_it() {
+        let mut before = report(Ready::True, reason::SUCCEEDED);
+        before.message = "Applied revision: main@sha1:0123456789abcdef; 1 objects withheld".into();
+        let mut after = before.clone();
+        after.message = "Applied revision: main@sha1:fedcba9876543210; 1 objects withheld".into();
+        assert_eq!(Shown::of(&before), Shown::of(&after));
+        assert!(Shown::of(&after).status.ready.message.ends_with("0123456789abcdef; 1 objects withheld"));
+        after.message.push_str("; more");
+        assert_ne!(Shown::of(&before), Shown::of(&after));
+        after.ready = Ready::False;
+        assert!(Shown::of(&after).status.ready.message.contains("fedcba"));
     }
 
     #[test]
