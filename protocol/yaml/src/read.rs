@@ -85,8 +85,8 @@ fn check_size(text: &[u8], limits: &Limits) -> Result<(), Error> {
     if text.len() > limits.bytes {
         return Err(Error::at(1, 0, ErrorKind::TooLong { found: text.len(), limit: limits.bytes }));
     }
-    let directives = text.split(|b| *b == b'\n').filter(|line| line.starts_with(b"%TAG")).count();
-    if directives > TAG_DIRECTIVES {
+    let directives = || text.split(|b| *b == b'\n').filter(|line| line.starts_with(b"%TAG")).count();
+    if text.contains(&b'%') && directives() > TAG_DIRECTIVES {
         return Err(Error::at(1, 0, ErrorKind::TooManyTagDirectives(TAG_DIRECTIVES)));
     }
     Ok(())

@@ -393,9 +393,12 @@ impl Build<'_> {
             }
             self.seen(file, "ReplicaCountTransformer", objects);
         }
-        for entry in &file.images {
-            images::set_images(objects, &entry.value, &config.images)
-                .map_err(|e| transform_error(objects, &file.at(entry.line), "images", e))?;
+        let entries: Vec<&super::Image> = file.images.iter().map(|entry| &entry.value).collect();
+        images::set_images(objects, &entries, &config.images).map_err(|(entry, at, why)| {
+            let line = file.images.get(entry).map_or(0, |entry| entry.line);
+            transform_error(objects, &file.at(line), "images", (at, why))
+        })?;
+        for _ in &entries {
             self.seen(file, "ImageTagTransformer", objects);
         }
         if !file.replacements.is_empty() {

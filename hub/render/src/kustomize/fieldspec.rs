@@ -164,6 +164,20 @@ pub(crate) fn any<P: AsRef<str>>(node: &Node, path: &[P], test: &mut dyn FnMut(&
     }
 }
 
+/// Whether a walk would put an empty list in the place of a null.
+pub(crate) fn fills_null<P: AsRef<str>>(node: &Node, path: &[P]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return false };
+    match node {
+        Node::Scalar(_) => false,
+        Node::Seq(seq) => seq.iter().any(|item| fills_null(item, path)),
+        Node::Map(map) => {
+            let name = first.as_ref();
+            let (name, list) = name.strip_suffix("[]").map_or((name, false), |n| (n, true));
+            map.get(name).is_some_and(|value| (list && value.is_null()) || fills_null(value, rest))
+        }
+    }
+}
+
 /// Whether a walk could find, or trip over, something here.
 fn may_reach<P: AsRef<str>>(node: &Node, path: &[P]) -> bool {
     any(node, path, &mut |_| true)

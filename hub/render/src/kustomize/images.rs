@@ -1,33 +1,49 @@
 //! Image names, tags and digests.
 
 use super::Image;
-use super::fieldspec::{Create, FieldSpec, rewrite, visit, wrong_shape};
+use super::fieldspec::{Create, FieldSpec, any, fills_null, rewrite, visit, wrong_shape};
 use super::res::{Made, Objects, split_api};
 use driftless_yaml::{Node, Scalar};
 use regex::Regex;
 
-/// Rewrites images: first every `image` in a list under a key `containers` or `initContainers`, wherever that is, then the
-/// fields that the specs name. CustomResourceDefinitions are left alone.
-pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpec]) -> Result<(), (usize, String)> {
-    let matcher = Matcher::new(&image.name);
+/// Where a transformer failed: the entry of `images`, the object, and why.
+pub(crate) type Failure = (usize, usize, String);
+
+/// Rewrites images by every entry in turn: first every `image` in a list under a key `containers` or `initContainers`,
+/// wherever that is, then the fields that the specs name. CustomResourceDefinitions are left alone.
+pub(crate) fn set_images(objects: &mut Objects, images: &[&Image], specs: &[FieldSpec]) -> Result<(), Failure> {
+    let matchers: Vec<Matcher<'_>> = images.iter().map(|image| Matcher::new(&image.name)).collect();
     let mut made = objects.made();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         let kind = res.kind();
         if &*kind == "CustomResourceDefinition" {
             continue;
         }
-        if meets(&res.node, &matcher) {
-            walk(&mut res.node, &matcher, image, &mut made).map_err(|why| (at, why))?;
-        }
         let api = res.api();
         let (group, version) = split_api(&api);
-        for spec in specs {
-            if spec.matches(group, version, &kind) {
+        let own: Vec<&FieldSpec> = specs.iter().filter(|spec| spec.matches(group, version, &kind)).collect();
+        // Looked for before anything is touched, for all entries at once: most objects have none of these images.
+        let fields_meet = |node: &Node, spec: &FieldSpec, matchers: &[Matcher<'_>]| {
+            let path = spec.path.parts();
+            any(node, path, &mut |value| is_image_due(value, matchers)) || fills_null(node, path)
+        };
+        if !meets(&res.node, &matchers) && !own.iter().any(|spec| fields_meet(&res.node, spec, &matchers)) {
+            continue;
+        }
+        for (entry, (image, matcher)) in images.iter().zip(&matchers).enumerate() {
+            let only = std::slice::from_ref(matcher);
+            if meets(&res.node, only) {
+                walk(&mut res.node, matcher, image, &mut made).map_err(|why| (entry, at, why))?;
+            }
+            for spec in &own {
+                if !fields_meet(&res.node, spec, only) {
+                    continue;
+                }
                 visit(&mut res.node, spec.path.parts(), Create::Nothing, &mut |node| match node {
-                    Node::Scalar(s) => update(s, &matcher, image, &mut made),
+                    Node::Scalar(s) => update(s, matcher, image, &mut made),
                     other => Err(wrong_shape(other, "the name of an image")),
                 })
-                .map_err(|why| (at, format!("field {}: {why}", spec.path)))?;
+                .map_err(|why| (entry, at, format!("field {}: {why}", spec.path)))?;
             }
         }
     }
@@ -36,27 +52,30 @@ pub(crate) fn set_images(objects: &mut Objects, image: &Image, specs: &[FieldSpe
 }
 
 /// Whether a walk would change something or trip over it: most objects have no such image, and stay shared.
-fn meets(node: &Node, matcher: &Matcher<'_>) -> bool {
+fn meets(node: &Node, matchers: &[Matcher<'_>]) -> bool {
     match node {
         Node::Map(map) => map.iter().any(|entry| {
             (is_container_key(&entry.key)
-                && entry.value.as_seq().is_some_and(|list| list.iter().any(|c| is_due(c, matcher))))
-                || meets(&entry.value, matcher)
+                && entry.value.as_seq().is_some_and(|list| list.iter().any(|c| is_due(c, matchers))))
+                || meets(&entry.value, matchers)
         }),
-        Node::Seq(seq) => seq.iter().any(|item| meets(item, matcher)),
+        Node::Seq(seq) => seq.iter().any(|item| meets(item, matchers)),
         Node::Scalar(_) => false,
     }
 }
 
 /// Whether an item of a list of containers has an image to change, or is none.
-fn is_due(container: &Node, matcher: &Matcher<'_>) -> bool {
+fn is_due(container: &Node, matchers: &[Matcher<'_>]) -> bool {
     match container {
-        Node::Map(map) => match map.get("image") {
-            Some(Node::Scalar(s)) => matcher.is_match(&s.text).unwrap_or(true),
-            Some(_) => true,
-            None => false,
-        },
+        Node::Map(map) => map.get("image").is_some_and(|image| is_image_due(image, matchers)),
         other => !other.is_null(),
+    }
+}
+
+fn is_image_due(image: &Node, matchers: &[Matcher<'_>]) -> bool {
+    match image {
+        Node::Scalar(s) => matchers.iter().any(|matcher| matcher.is_match(&s.text).unwrap_or(true)),
+        _ => true,
     }
 }
 
@@ -65,15 +84,16 @@ fn is_container_key(key: &str) -> bool {
 }
 
 fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image, made: &mut Made) -> Result<(), String> {
+    let only = std::slice::from_ref(matcher);
     match node {
         Node::Map(map) => {
             for entry in map.entries_mut() {
-                if meets(&entry.value, matcher) {
+                if meets(&entry.value, only) {
                     walk(&mut entry.value, matcher, image, made)?;
                 }
                 if is_container_key(&entry.key)
                     && let Node::Seq(list) = &mut entry.value
-                    && list.iter().any(|container| is_due(container, matcher))
+                    && list.iter().any(|container| is_due(container, only))
                 {
                     for container in list.items_mut() {
                         match container {
@@ -92,7 +112,7 @@ fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image, made: &mut Made) 
         }
         Node::Seq(seq) => {
             for item in seq.items_mut() {
-                if meets(item, matcher) {
+                if meets(item, only) {
                     walk(item, matcher, image, made)?;
                 }
             }
@@ -221,6 +241,45 @@ mod tests {
                 let plain = Matcher::new(name);
                 assert!(matches!(plain, Matcher::Plain(_)));
                 assert_eq!(plain.is_match(&text), Ok(expected), "{name:?} on {text:?}");
+            }
+        }
+    }
+
+    /// Objects without the image are not copied; a null list of containers becomes an empty one in any case.
+    #[test]
+    fn objects_without_the_image_stay_shared() {
+        use super::super::config::defaults;
+        use super::super::error::Origin;
+        use super::super::res::{Objects, Res};
+        use driftless_yaml::{Dialect, Limits, Node, parse_one};
+        let node = |spec: &str| {
+            let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec: {spec}\n");
+            parse_one(text.as_bytes(), Dialect::Resource, &Limits::default()).unwrap().node
+        };
+        let entry = |node: &Node| node.as_map().and_then(|m| m.entry("spec")).map(std::ptr::from_ref);
+        let images = [
+            super::Image { name: "a".into(), new_tag: "2".into(), ..super::Image::default() },
+            super::Image { name: "b".into(), new_name: "a".into(), ..super::Image::default() },
+            super::Image { name: "a".into(), new_tag: "3".into(), ..super::Image::default() },
+        ];
+        for (spec, expected) in [
+            ("{containers: [{image: c}], volumes: [{image: {reference: d}}]}", None),
+            ("{containers: [{image: a:1}, {image: c}]}", Some("containers:\n- image: a:3\n- image: c\n")),
+            ("{containers: [{image: b:1}]}", Some("containers:\n- image: a:3\n")),
+            ("{volumes: [{image: {reference: a:1}}]}", Some("volumes:\n- image:\n    reference: a:3\n")),
+            ("{containers: null}", Some("containers: []\n")),
+        ] {
+            let given = node(spec);
+            let mut objects = Objects::new(1 << 20);
+            objects.push(Res::new(given.clone(), Origin::new("f", 1))).unwrap();
+            super::set_images(&mut objects, &images.each_ref(), &defaults().images).unwrap();
+            let after = &objects.get(0).node;
+            match expected {
+                None => assert_eq!(entry(after), entry(&given), "{spec}: a copy was made"),
+                Some(text) => {
+                    let spec_after = after.at(&["spec"]).unwrap();
+                    assert_eq!(driftless_yaml::to_string(spec_after).unwrap(), text, "{spec}");
+                }
             }
         }
     }

@@ -314,7 +314,7 @@ pub(crate) fn syntax(place: &Origin, e: &driftless_yaml::Error) -> BuildError {
 /// Reads objects as the real program does: documents that are empty are dropped, a `List` and everything else whose kind
 /// ends in `List` is taken apart, every object needs a kind and a name.
 fn objects(place: &Origin, bytes: &[u8], limits: &driftless_yaml::Limits) -> Result<Vec<Res>> {
-    let bytes: Cow<'_, [u8]> = if bytes.windows(2).any(|w| w == b"\r\n") {
+    let bytes: Cow<'_, [u8]> = if bytes.contains(&b'\r') && bytes.windows(2).any(|w| w == b"\r\n") {
         let mut out = Vec::with_capacity(bytes.len());
         let mut rest = bytes;
         while let Some(at) = rest.windows(2).position(|w| w == b"\r\n") {

@@ -221,7 +221,8 @@ fn transform(build: &Build<'_>, dir: &str, config: &Res, objects: &mut Objects) 
                 Some(i) => file::image(&i)?,
                 None => super::Image::default(),
             };
-            images::set_images(objects, &image, &field_specs(&f, "fieldSpecs")?).map_err(|e| failed(objects, e))
+            images::set_images(objects, &[&image], &field_specs(&f, "fieldSpecs")?)
+                .map_err(|(_, at, why)| failed(objects, (at, why)))
         }
         "ReplicaCountTransformer" => {
             let Some(f) = fields(&["replica", "fieldSpecs"])? else { return Ok(()) };

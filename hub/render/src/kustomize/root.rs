@@ -220,7 +220,9 @@ pub(crate) fn add_hashes(objects: &mut Objects) -> Result<()> {
 fn drop_local(objects: &mut Objects) -> Result<()> {
     const LOCAL: &str = "config.kubernetes.io/local-config";
     for res in objects.iter() {
-        if res.kind().is_empty() || (res.name().is_empty() && !res.kind().ends_with("List")) {
+        // A kind that is null has a text, by which kustomize remembers it, and is none.
+        let null = res.node.at(&["kind"]).is_some_and(Node::is_null);
+        if null || res.kind().is_empty() || (res.name().is_empty() && !res.kind().ends_with("List")) {
             return Err(BuildError::new(
                 ErrorKind::Target,
                 res.origin.clone(),
