@@ -12,7 +12,9 @@
 //! | `GET /api/v1/sources` | | [`List`] of [`SourceRow`] |
 //! | `GET /api/v1/units?cluster=&namespace=&name=` | | [`List`] of [`UnitRow`] |
 //! | `GET /api/v1/clusters/{name}/units/{namespace}/{unit}` | | [`UnitDetail`] |
-//! | `GET /api/v1/clusters/{name}/units/{namespace}/{unit}/why` | | [`Why`] |
+//! | `GET /api/v1/clusters/{name}/units/{namespace}/{unit}/why?object=&live=` | | [`Why`] |
+//! | `GET /api/v1/clusters/{name}/orphans?namespaces=&kinds=&system=` | | [`OrphansAnswer`](crate::ask::OrphansAnswer) |
+//! | `POST /api/v1/clusters/{name}/dry-run` | [`DryRunRequest`] | [`DryRunAnswer`](crate::ask::DryRunAnswer) |
 //! | `POST /api/v1/reconcile` | [`ReconcileRequest`] | [`Done`] |
 //! | `POST /api/v1/suspend` | [`SuspendRequest`] | [`Done`] |
 //! | `POST /api/v1/resume` | [`SuspendRequest`] | [`Done`] |
@@ -31,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ask::{DryRunObject, WhyObject};
 use crate::bundle::{DriftMode, Reason, Withheld};
 use crate::head::SourceRevision;
 use crate::id::{ClusterId, ClusterName, Digest, Generation, UnitId};
@@ -405,6 +408,35 @@ pub struct Why {
     pub summary: String,
     /// The chain.
     pub steps: Vec<Step>,
+    /// When the agent last reported the unit, Unix milliseconds: the steps in the cluster are as of then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<u64>,
+    /// What the agent saw when it was asked just now; absent where there was nothing to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<WhyLive>,
+}
+
+/// What the agent saw below a unit's objects that are not healthy, down to their pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WhyLive {
+    /// When it was asked, Unix milliseconds.
+    pub asked_at: u64,
+    /// What it saw; empty when it was not asked.
+    pub objects: Vec<WhyObject>,
+    /// Objects that are not healthy either and were not asked about.
+    pub more: u32,
+    /// Why it could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_asked: Option<String>,
+}
+
+/// Objects to be tried by the API server of a cluster, with `dryRun=All` and in no other way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DryRunRequest {
+    /// At most [`DRY_RUN_OBJECTS`](crate::ask::DRY_RUN_OBJECTS).
+    pub objects: Vec<DryRunObject>,
 }
 
 /// One link of the chain.
@@ -423,6 +455,9 @@ pub struct Step {
     pub file: Option<String>,
     /// 1-based line in it.
     pub line: Option<u32>,
+    /// The revision this link is about, as Flux writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Since when, Unix milliseconds.
     pub since: Option<u64>,
 }
@@ -441,14 +476,22 @@ pub enum Stage {
     Offer,
     /// The agent is connected and has taken the generation.
     Transport,
+    /// Nobody suspends or freezes it.
+    Pause,
     /// What it depends on is ready.
     Dependency,
     /// Its objects are applied.
     Apply,
+    /// No delete waits for a person.
+    Approval,
     /// Its objects are healthy.
     Health,
+    /// What they made is well: down to pods, as the agent saw it just now.
+    Pods,
     /// The cluster is as declared.
     Drift,
+    /// Nobody else keeps changing it.
+    Contest,
 }
 
 /// How a link stands.

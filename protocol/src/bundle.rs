@@ -292,8 +292,10 @@ pub enum ApplyMode {
 }
 
 impl ApplyMode {
+    /// As its unit says.
     #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
-    fn is_default(&self) -> bool {
+    #[must_use]
+    pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }

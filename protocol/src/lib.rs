@@ -22,6 +22,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod ask;
 pub mod bundle;
 pub mod canonical;
 pub mod enroll;

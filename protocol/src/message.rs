@@ -7,9 +7,11 @@ use crate::session::Ratchet;
 use crate::signing::Signed;
 
 /// The newest wire version this code speaks.
-pub const WIRE_VERSION: u8 = 2;
+pub const WIRE_VERSION: u8 = 3;
 /// The first version with [`AgentToHub::Facts`].
 pub const FACTS_SINCE: u8 = 2;
+/// The first version in which a hub may ask ([`crate::ask`]).
+pub const ASK_SINCE: u8 = 3;
 
 /// From agent to hub.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{KUBE_UID, cluster, sign_trust, trust_document};
+use driftless_protocol::ask::{ASKS_OPEN, Answer, Question, WhyQuestion, refusal};
 use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused, EnrollRequest};
 use driftless_protocol::id::{ClusterId, Digest, TokenId, TransferId};
 use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RejectCode};
@@ -367,12 +368,42 @@ async fn streams_are_capped_on_both_sides() {
     let _control = stream::open_control(&agent).await.unwrap();
     assert!(tokio::time::timeout(moment, agent.open_bi()).await.is_err(), "a second control stream");
     assert!(tokio::time::timeout(moment, agent.open_uni()).await.is_err(), "agents send no transfers");
-    assert!(tokio::time::timeout(moment, connection.open_bi()).await.is_err(), "the hub opens no control stream");
+    let mut questions = Vec::new();
+    for _ in 0..ASKS_OPEN {
+        questions.push(within(connection.open_bi()).await.unwrap());
+    }
+    assert!(tokio::time::timeout(moment, connection.open_bi()).await.is_err(), "a fifth question");
     let mut transfers = Vec::new();
     for _ in 0..8 {
         transfers.push(within(connection.open_uni()).await.unwrap());
     }
     assert!(tokio::time::timeout(moment, connection.open_uni()).await.is_err(), "a ninth transfer");
+}
+
+#[tokio::test]
+async fn questions_have_streams_of_their_own_and_are_given_up_by_dropping_them() {
+    let hub = start();
+    let (agent, connection) = hub.session().await;
+    let question = Question::Why(WhyQuestion::default()).pack(1000).unwrap();
+    let answer = async {
+        let mut asked = stream::accept_ask(&agent).await.unwrap();
+        assert_eq!(asked.read().await.unwrap(), question);
+        asked.answer(&Answer::refused(refusal::DISABLED, "no").pack()).await.unwrap();
+    };
+    let (answered, ()) = within(async { tokio::join!(stream::ask(&connection, &question), answer) }).await;
+    assert_eq!(Answer::unpack(&answered.unwrap()).unwrap(), Answer::refused(refusal::DISABLED, "no"));
+
+    // A hub that waits no more is heard, and its stream is free for the next question.
+    for _ in 0..2 * ASKS_OPEN {
+        let asking = tokio::time::timeout(Duration::from_millis(50), stream::ask(&connection, &question));
+        let heard = async {
+            let mut asked = stream::accept_ask(&agent).await.unwrap();
+            asked.read().await.unwrap();
+            asked.given_up().await;
+        };
+        let (asked, ()) = within(async { tokio::join!(asking, heard) }).await;
+        assert!(asked.is_err(), "nobody answered");
+    }
 }
 
 #[test]

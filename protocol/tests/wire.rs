@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use common::{cluster, sign_trust, trust_document};
+use driftless_protocol::ask::{Answer, Answered, Ask, Question, WhyQuestion, refusal};
 use driftless_protocol::bundle::Reason;
 use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused, EnrollRequest};
 use driftless_protocol::facts::{FACTS_BYTES, Facts};
@@ -135,6 +136,21 @@ fn newer_messages() -> Vec<(&'static str, AgentToHub)> {
     vec![("facts", AgentToHub::Facts { n: 11, facts: Box::new(facts) })]
 }
 
+/// What wire version 3 added; written as version 1 for ever.
+fn question() -> Ask {
+    let key = driftless_protocol::object::ObjectKey {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+    };
+    Question::Why(WhyQuestion { objects: vec![key] }).pack(8_000).unwrap()
+}
+
+fn answer() -> Answered {
+    Answer::refused(refusal::DISABLED, "no").pack()
+}
+
 fn hub_messages() -> Vec<(&'static str, HubToAgent)> {
     vec![
         (
@@ -237,8 +253,13 @@ fn every_message_has_the_bytes_of_its_vector() {
         assert!(matches!(decode_as::<AgentToHub>(&frame, 1), Err(WireError::Version { found: 2, expected: 1 })));
     }
 
+    let frame = golden_bytes("v3", "ask", &question().encode(3).unwrap());
+    assert_eq!(decode::<Ask>(&frame).unwrap(), question());
+    let frame = golden_bytes("v3", "answered", &answer().encode(3).unwrap());
+    assert_eq!(decode::<Answered>(&frame).unwrap(), answer());
+
     // Every frame type has at least one vector.
-    let mut seen: Vec<u8> = ["v1", "v2"]
+    let mut seen: Vec<u8> = ["v1", "v2", "v3"]
         .iter()
         .flat_map(|v| {
             std::fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(v)).unwrap()
@@ -260,6 +281,8 @@ fn corpus() -> Vec<Vec<u8>> {
     frames.extend(hub_messages().iter().map(|(_, m)| m.encode(1).unwrap()));
     frames.extend(enroll_answers().iter().map(|(_, m)| m.encode(1).unwrap()));
     frames.push(enroll_request().encode(1).unwrap());
+    frames.push(question().encode(1).unwrap());
+    frames.push(answer().encode(1).unwrap());
     frames.push(TransferHeader { transfer: TransferId(9), blobs: 2, raw_length: 1000 }.encode(1).unwrap());
     frames
 }
@@ -273,6 +296,8 @@ fn decode_as_anything(frame: &[u8]) {
     let _ = decode::<EnrollRequest>(frame);
     let _ = decode::<EnrollAnswer>(frame);
     let _ = decode::<TransferHeader>(frame);
+    let _ = decode::<Ask>(frame);
+    let _ = decode::<Answered>(frame);
 }
 
 struct Dice(u64);
@@ -337,6 +362,8 @@ fn huge_claimed_lengths_are_refused_at_once() {
             let _ = HubToAgent::decode(*kind, &payload);
             let _ = EnrollRequest::decode(*kind, &payload);
             let _ = EnrollAnswer::decode(*kind, &payload);
+            let _ = Ask::decode(*kind, &payload);
+            let _ = Answered::decode(*kind, &payload);
         }
     }
     let mut need = vec![1];
@@ -386,6 +413,11 @@ fn each_limit_passes_and_one_more_does_not() {
     };
     check("facts", &facts(FACTS_BYTES), &facts(FACTS_BYTES + 1));
 
+    let ask = |bytes: usize| Ask { deadline_ms: u32::MAX, json: vec![b' '; bytes] };
+    check("question", &ask(limits::ASK_BYTES), &ask(limits::ASK_BYTES + 1));
+    let answered = |bytes: usize| Answered { json: vec![b' '; bytes] };
+    check("answer", &answered(limits::ANSWER_BYTES), &answered(limits::ANSWER_BYTES + 1));
+
     let header = |raw_length| TransferHeader { transfer: TransferId(1), blobs: 1, raw_length };
     check("raw length", &header(limits::TRANSFER_RAW_BYTES), &header(limits::TRANSFER_RAW_BYTES + 1));
 
@@ -408,6 +440,8 @@ fn any_direction(header: &[u8; 8]) -> bool {
         || FrameHeader::parse::<EnrollRequest>(header, 1).is_ok()
         || FrameHeader::parse::<EnrollAnswer>(header, 1).is_ok()
         || FrameHeader::parse::<TransferHeader>(header, 1).is_ok()
+        || FrameHeader::parse::<Ask>(header, 1).is_ok()
+        || FrameHeader::parse::<Answered>(header, 1).is_ok()
 }
 
 /// One at the limit passes, one beyond it is not written or not read.

@@ -37,6 +37,8 @@ const AGENT_WINDOW: u32 = 8 * 1024 * 1024;
 const SEND_WINDOW: u64 = 1024 * 1024;
 /// Bidirectional streams an agent may open: the control stream. One more would be a bug, and is never granted.
 const HUB_BIDI: u32 = 1;
+/// Questions the hub may have open towards an agent ([`crate::ask::ASKS_OPEN`]).
+const AGENT_BIDI: u32 = 4;
 /// Transfers the hub may have open towards an agent.
 const AGENT_UNI: u32 = 8;
 
@@ -57,8 +59,7 @@ pub fn hub_transport() -> Arc<TransportConfig> {
 pub fn agent_transport() -> Arc<TransportConfig> {
     let mut config = common();
     config
-        // The hub opens no bidirectional streams.
-        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_bidi_streams(VarInt::from_u32(AGENT_BIDI))
         .max_concurrent_uni_streams(VarInt::from_u32(AGENT_UNI))
         .receive_window(VarInt::from_u32(AGENT_WINDOW))
         .keep_alive_interval(Some(KEEP_ALIVE));

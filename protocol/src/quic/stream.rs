@@ -9,6 +9,7 @@ use quinn::{Connection, ReadExactError, RecvStream, SendStream};
 use tokio::time::timeout;
 
 use super::{QuicError, limits};
+use crate::ask::{Answered, Ask};
 use crate::enroll::{EnrollAnswer, EnrollRequest};
 use crate::id::TransferId;
 use crate::message::{AgentToHub, HubToAgent, WIRE_VERSION};
@@ -207,6 +208,63 @@ impl EnrollResponder {
             Ok(())
         };
         within(limits::FRAME_TIMEOUT, doing, exchange).await?
+    }
+}
+
+/// Asks on a stream of its own, and waits for the answer without limit: the caller has one. Dropping it gives the question
+/// up, which the agent hears. Only in sessions of version [`ASK_SINCE`](crate::message::ASK_SINCE) and up: older agents grant
+/// no stream.
+pub async fn ask(connection: &Connection, ask: &Ask) -> Result<Answered, QuicError> {
+    let doing = "asking the agent";
+    let (mut send, mut receive) = connection.open_bi().await.map_err(|e| lost(doing, e))?;
+    // What the cluster should run, and what it reports, come first.
+    let _ = send.set_priority(-1);
+    send.write_all(&ask.encode(WIRE_VERSION)?).await.map_err(|e| lost(doing, e))?;
+    send.finish().map_err(|e| lost(doing, e))?;
+    read_message::<Answered>(&mut receive, WIRE_VERSION, doing)
+        .await?
+        .ok_or_else(|| lost(doing, "the agent finished without an answer"))
+}
+
+/// A question that waits to be read and answered.
+#[derive(Debug)]
+pub struct AskStream {
+    send: SendStream,
+    receive: RecvStream,
+}
+
+/// Waits for the next question.
+pub async fn accept_ask(connection: &Connection) -> Result<AskStream, QuicError> {
+    let (send, receive) = connection.accept_bi().await.map_err(|e| lost("waiting for a question", e))?;
+    let _ = send.set_priority(-1);
+    Ok(AskStream { send, receive })
+}
+
+impl AskStream {
+    /// Reads it, within the time of one frame.
+    pub async fn read(&mut self) -> Result<Ask, QuicError> {
+        let doing = "reading a question";
+        within(limits::FRAME_TIMEOUT, doing, read_message::<Ask>(&mut self.receive, WIRE_VERSION, doing))
+            .await??
+            .ok_or_else(|| lost(doing, "the hub finished without a question"))
+    }
+
+    /// Returns when the hub does not wait any more.
+    pub async fn given_up(&self) {
+        // An error says the same: the connection is gone.
+        let _ = self.send.stopped().await;
+    }
+
+    /// Answers; returns when the hub has it, does not want it, or the time of one frame is over.
+    pub async fn answer(mut self, answered: &Answered) -> Result<(), QuicError> {
+        let doing = "answering a question";
+        let write = async {
+            self.send.write_all(&answered.encode(WIRE_VERSION)?).await.map_err(|e| lost(doing, e))?;
+            self.send.finish().map_err(|e| lost(doing, e))?;
+            let _ = self.send.stopped().await;
+            Ok(())
+        };
+        within(limits::FRAME_TIMEOUT, doing, write).await?
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::structs as w;
 use super::{FrameHeader, FrameType, Message, WireError, codec, limits};
+use crate::ask::{Answered, Ask};
 use crate::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused, EnrollRequest};
 use crate::facts::FACTS_BYTES;
 use crate::id::{ClusterId, Digest, Generation, KeyId, TokenId, TransferId, UnitId, UnitKind};
@@ -143,6 +144,13 @@ codes!(EnrollRefusal { UnknownToken Used Expired AlreadyEnrolled RateLimited Bad
 
 fn json<T: serde::Serialize>(what: &'static str, value: &T, limit: usize) -> Result<Vec<u8>, WireError> {
     let bytes = serde_json::to_vec(value).map_err(|e| invalid(what, e.to_string()))?;
+    if bytes.len() > limit {
+        return Err(WireError::TooLong { what, len: bytes.len() as u64, limit: limit as u64 });
+    }
+    Ok(bytes)
+}
+
+fn at_most<'a>(what: &'static str, bytes: &'a [u8], limit: usize) -> Result<&'a [u8], WireError> {
     if bytes.len() > limit {
         return Err(WireError::TooLong { what, len: bytes.len() as u64, limit: limit as u64 });
     }
@@ -524,5 +532,45 @@ impl Message for TransferHeader {
             return Err(WireError::TooLong { what, len: t.raw_length, limit: limits::TRANSFER_RAW_BYTES });
         }
         Ok(Self { transfer: TransferId(t.transfer), blobs: t.blobs, raw_length: t.raw_length })
+    }
+}
+
+impl Message for Ask {
+    fn accepts(kind: FrameType) -> bool {
+        kind == FrameType::Ask
+    }
+
+    fn encode(&self, wire: u8) -> Result<Vec<u8>, WireError> {
+        let json = at_most("question", &self.json, limits::ASK_BYTES)?;
+        frame(FrameType::Ask, wire, &w::Ask { deadline_ms: self.deadline_ms, json: json.to_vec() })
+    }
+
+    fn decode(kind: FrameType, payload: &[u8]) -> Result<Self, WireError> {
+        if kind != FrameType::Ask {
+            return Err(WireError::Misplaced(kind.name()));
+        }
+        let ask: w::Ask = codec::decode(kind.name(), payload)?;
+        at_most("question", &ask.json, limits::ASK_BYTES)?;
+        Ok(Self { deadline_ms: ask.deadline_ms, json: ask.json })
+    }
+}
+
+impl Message for Answered {
+    fn accepts(kind: FrameType) -> bool {
+        kind == FrameType::Answered
+    }
+
+    fn encode(&self, wire: u8) -> Result<Vec<u8>, WireError> {
+        let json = at_most("answer", &self.json, limits::ANSWER_BYTES)?;
+        frame(FrameType::Answered, wire, &w::Answered { json: json.to_vec() })
+    }
+
+    fn decode(kind: FrameType, payload: &[u8]) -> Result<Self, WireError> {
+        if kind != FrameType::Answered {
+            return Err(WireError::Misplaced(kind.name()));
+        }
+        let answered: w::Answered = codec::decode(kind.name(), payload)?;
+        at_most("answer", &answered.json, limits::ANSWER_BYTES)?;
+        Ok(Self { json: answered.json })
     }
 }

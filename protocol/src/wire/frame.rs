@@ -92,12 +92,16 @@ frames! {
     Reject = 0x48, 16 * KIB, frozen true;
     /// Agent: wants an identity.
     EnrollRequest = 0x81, 16 * KIB, frozen true;
+    /// Agent: the answer to a question, since version 3.
+    Answered = 0xA2, 512 * KIB, frozen true;
     /// Hub: an identity.
     EnrollGrant = 0xC1, 1024 * KIB, frozen true;
     /// Hub: no identity.
     EnrollRefused = 0xC2, 16 * KIB, frozen true;
     /// Hub: a transfer's body follows.
     Transfer = 0xE1, 64, frozen true;
+    /// Hub: a question, since version 3.
+    Ask = 0xE2, 1024 * KIB, frozen true;
 }
 
 /// A checked header.

@@ -38,5 +38,9 @@ pub const AUTHORITIES: usize = 4;
 pub const MESSAGE_BYTES: usize = 12 * 1024;
 /// Bytes of a name: version, UID, pod, namespace.
 pub const NAME_BYTES: usize = 253;
+/// JSON bytes of a question: the bodies of a dry run, escaped, and their names.
+pub const ASK_BYTES: usize = 1000 * 1024;
+/// JSON bytes of an answer: a few thousand names.
+pub const ANSWER_BYTES: usize = 500 * 1024;
 /// What the decoder may claim in memory: twice the longest frame.
 pub(super) const DECODE_BYTES: usize = 2 * 1024 * 1024;

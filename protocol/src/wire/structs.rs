@@ -226,3 +226,14 @@ pub(super) struct Transfer {
     pub(super) blobs: u32,
     pub(super) raw_length: u64,
 }
+
+#[derive(Encode, Decode)]
+pub(super) struct Ask {
+    pub(super) deadline_ms: u32,
+    pub(super) json: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+pub(super) struct Answered {
+    pub(super) json: Vec<u8>,
+}
