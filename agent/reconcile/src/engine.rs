@@ -10,6 +10,7 @@ mod contests;
 mod deletes;
 mod input;
 mod judge;
+mod known;
 mod late;
 mod need;
 mod observe;

@@ -25,11 +25,16 @@
 //! | [`pause`] | what does a `Pause` in the cluster hold back |
 //! | [`prune`] | may this object be deleted, and if not, why not |
 //! | [`retry`] | a request failed: when again |
+//! | [`refusal`] | who refused, and over what |
+//! | [`why`] | why is it not healthy, down to its pods |
+//! | [`orphan`] | is an object that nobody declares an orphan, and whose does it seem to be |
+//! | [`dryrun`] | what does an API server's answer to a dry run say |
 //! | [`plan`], [`engine`] | what happens next |
 #![warn(missing_docs)]
 
 pub mod contest;
 pub mod drift;
+pub mod dryrun;
 pub mod edit;
 pub mod engine;
 pub mod fill;
@@ -40,12 +45,15 @@ pub mod input;
 pub mod inventory;
 pub mod mark;
 pub mod order;
+pub mod orphan;
 pub mod ownership;
 pub mod pause;
 pub mod plan;
 pub mod prune;
+pub mod refusal;
 pub mod retry;
 pub mod rules;
 pub mod step;
 pub mod time;
 pub mod walk;
+pub mod why;
