@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! always:          leader (Lease), health (/healthz, /readyz)
-//! while leading:   identity -> ledger -> { link, driver, kinds, status }, ended in the order driver, link, kinds
+//! while leading:   identity -> ledger -> { link, driver, kinds, status, ask }, ended in the order driver and ask, link, kinds
 //! ```
 //!
 //! A vital task that ends ends its scope: the leading tasks end the leading, which begins again; leader or health end
@@ -27,12 +27,14 @@ use crate::leader::{self, Leadership, Timing};
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::{self, FromHub, ToHub};
 use crate::status::{self, Board};
-use crate::{driver, kinds};
+use crate::{ask, driver, kinds};
 
 /// Bundles and hints that wait for the driver, which takes them at once.
 const FROM_HUB: usize = 8;
 /// Reports that wait for the link, which keeps the newest per unit.
 const TO_HUB: usize = 64;
+/// Questions that wait to be answered, and what their answers wait for: as many as may be open.
+const ASKS: usize = driftless_protocol::ask::ASKS_OPEN;
 /// Pause before leading is tried again after an error, so that a broken cluster is not hammered.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Deadline of every request: shorter than the margin of the lease.
@@ -202,6 +204,8 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
     let (to_driver, from_hub) = mpsc::channel::<FromHub>(FROM_HUB);
     let (to_hub, from_driver) = mpsc::channel::<ToHub>(TO_HUB);
     let (changed, kinds_changed) = watch::channel(0);
+    let (asks, asked) = mpsc::channel(ASKS);
+    let (queries, of_driver) = mpsc::channel(ASKS);
 
     let board = Board::new(parts.args.shadow, unix_millis());
     let mut tasks = JoinSet::new();
@@ -217,6 +221,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
         stored,
         from_hub,
         to_hub,
+        queries: of_driver,
         kinds_changed,
         pod: parts.args.pod_name.clone(),
         board: board.clone(),
@@ -225,7 +230,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
     };
     tasks.spawn(async move { driver::run(setup, driver_stop).await.map_err(AgentError::Begin) });
     let link = link::run(
-        link::Setup { api: parts.api.clone(), identity, ledger, kube_uid, pod: parts.args.pod_name.clone() },
+        link::Setup { api: parts.api.clone(), identity, ledger, kube_uid, pod: parts.args.pod_name.clone(), asks },
         from_driver,
         to_driver,
         link_stop.clone(),
@@ -244,6 +249,18 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
     let showing = status::run(shown, scope.child_token());
     tasks.spawn(async move {
         showing.await;
+        Ok(())
+    });
+    let answering = ask::Setup {
+        api: parts.api.clone(),
+        applier: parts.applier.clone(),
+        dry_run: !parts.args.no_dry_run,
+        queries,
+        clock: unix_millis,
+    };
+    let answering_stop = scope.child_token();
+    tasks.spawn(async move {
+        ask::run(answering, asked, answering_stop).await;
         Ok(())
     });
     let watching = kinds::run(parts.applier_client.clone(), changed);

@@ -43,6 +43,11 @@ pub struct Args {
     #[arg(long = "fact-config-map", value_delimiter = ',', env = "DRIFTLESS_FACT_CONFIG_MAPS")]
     pub fact_config_maps: Vec<ConfigMapName>,
 
+    /// Refuse to dry-run objects that the hub proposes (`driftless plan --live`). A dry run stores nothing, and passes
+    /// admission webhooks.
+    #[arg(long, env = "DRIFTLESS_NO_DRY_RUN")]
+    pub no_dry_run: bool,
+
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "0.0.0.0:8080", env = "DRIFTLESS_HEALTH_ADDRESS")]
     pub health_address: SocketAddr,

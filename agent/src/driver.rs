@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::ask::Query;
 use crate::cluster::api::{Actor, Api, ApiError};
 use crate::cluster::discovery::Served;
 use crate::cluster::watch::{Seen, Selection, Watches};
@@ -65,6 +66,8 @@ pub struct Setup {
     pub from_hub: mpsc::Receiver<FromHub>,
     /// To the link.
     pub to_hub: mpsc::Sender<ToHub>,
+    /// From those who answer questions of the hub.
+    pub queries: mpsc::Receiver<Query>,
     /// Rises when a CustomResourceDefinition or APIService changed.
     pub kinds_changed: watch::Receiver<u64>,
     /// The pod, for the cluster report.
@@ -119,6 +122,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         leadership: setup.leadership,
         from_hub: setup.from_hub,
         to_hub: setup.to_hub,
+        queries: setup.queries,
         kinds_changed: setup.kinds_changed,
         discovery_due: None,
         watches_due: true,
@@ -190,6 +194,7 @@ struct Driver {
     leadership: watch::Receiver<Leadership>,
     from_hub: mpsc::Receiver<FromHub>,
     to_hub: mpsc::Sender<ToHub>,
+    queries: mpsc::Receiver<Query>,
     kinds_changed: watch::Receiver<u64>,
     discovery_due: Option<Instant>,
     /// Which kinds are watched may have changed: a look at every object, so not after every event.
@@ -257,6 +262,7 @@ impl Driver {
                     ) { permit.send(message) },
                     Err(_) => return Ok(()),
                 },
+                Some(query) = self.queries.recv() => self.tell(query),
                 Ok(()) = self.kinds_changed.changed() => {
                     self.discovery_due.get_or_insert(Instant::now() + DISCOVERY_PAUSE);
                 }
@@ -265,6 +271,18 @@ impl Driver {
                         self.discover().await;
                     }
                 }
+            }
+        }
+    }
+
+    /// What a question wants to know. Whoever asked may be gone.
+    fn tell(&self, query: Query) {
+        match query {
+            Query::Known { keys, answer } => {
+                let _ = answer.send(self.engine.knows().then(|| self.engine.known(&keys)));
+            }
+            Query::Served { answer } => {
+                let _ = answer.send(self.served.clone());
             }
         }
     }

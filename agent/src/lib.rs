@@ -1,6 +1,7 @@
 //! The Driftless agent: verifies, applies, watches, heals, reports. See `ARCHITECTURE.md`.
 
 pub mod agent;
+pub mod ask;
 pub mod cli;
 pub mod cluster;
 pub mod driver;

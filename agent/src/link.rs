@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::connection::{Connected, Heard, Wire};
 use self::pause::Pause;
 use crate::agent::unix_millis;
+use crate::ask::Asked;
 use crate::cluster::api::{Api, chain};
 use crate::identity::Identity;
 use crate::ledger::{Ledger, LedgerError, Stored};
@@ -71,6 +72,8 @@ pub struct Setup {
     pub kube_uid: String,
     /// The pod, for people.
     pub pod: String,
+    /// Where the hub's questions go; when it is full the hub is told so.
+    pub asks: mpsc::Sender<Asked>,
 }
 
 /// How long the goodbye may take: the last reports and a close frame.
@@ -142,6 +145,7 @@ struct Link {
     renewing: bool,
     from_driver: mpsc::Receiver<ToHub>,
     to_driver: mpsc::Sender<FromHub>,
+    asks: mpsc::Sender<Asked>,
     /// Bundles and hints that wait for the driver; the newest bundle only, and one hint for all at most.
     bundle: Option<Arc<Stored>>,
     hints: VecDeque<Hint>,
@@ -173,7 +177,7 @@ fn problem(code: &str, message: impl Into<String>) -> Option<Reason> {
 
 impl Link {
     fn new(setup: Setup, from_driver: mpsc::Receiver<ToHub>, to_driver: mpsc::Sender<FromHub>) -> Self {
-        let Setup { api: _, identity, ledger, kube_uid, pod } = setup;
+        let Setup { api: _, identity, ledger, kube_uid, pod, asks } = setup;
         let stored = ledger.current();
         let session = Session::new(agent::Setup {
             cluster: identity.cluster,
@@ -204,6 +208,7 @@ impl Link {
             renewing: false,
             from_driver,
             to_driver,
+            asks,
             bundle: None,
             hints: VecDeque::new(),
             report: None,
@@ -498,7 +503,7 @@ impl Link {
             Ok(connected) => {
                 self.sessions += 1;
                 tracing::info!(hub = %connected.peer, "connected");
-                self.line = Line::Up(Wire::new(connected));
+                self.line = Line::Up(Wire::new(connected, self.asks.clone()));
                 self.input(Input::Connected { session: self.sessions });
             }
             Err(message) => {

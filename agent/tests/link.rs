@@ -367,8 +367,16 @@ impl Agent {
         let ledger = Ledger::load(records.api(), &identity, KUBE_UID, 16 << 20).await.unwrap();
         let (to_hub, from_driver) = mpsc::channel(8);
         let (to_driver, from_hub) = mpsc::channel(8);
-        let setup =
-            link::Setup { api: records.api(), identity, ledger, kube_uid: KUBE_UID.into(), pod: "agent-0".into() };
+        // Nobody answers questions here.
+        let (asks, _) = mpsc::channel(1);
+        let setup = link::Setup {
+            api: records.api(),
+            identity,
+            ledger,
+            kube_uid: KUBE_UID.into(),
+            pod: "agent-0".into(),
+            asks,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(link::run(setup, from_driver, to_driver, cancel.clone()));
         Self { to_hub, from_hub, cancel, tasks }

@@ -5,16 +5,24 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use driftless_protocol::bundle::ServiceAccount;
 use driftless_protocol::marks;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, WARNING};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Largest answer read: the API server's object limit is 1.5 MiB, a page of records a little more.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Whole objects.
+const JSON: &str = "application/json";
+/// Metadata only.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// Whom a request is made as.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +93,18 @@ pub fn namespaces() -> Resource {
     core("Namespace", "namespaces", false)
 }
 
+/// The Event resource, where every component still writes to.
+#[must_use]
+pub fn events() -> Resource {
+    core("Event", "events", true)
+}
+
+/// The PersistentVolumeClaim resource.
+#[must_use]
+pub fn claims() -> Resource {
+    core("PersistentVolumeClaim", "persistentvolumeclaims", true)
+}
+
 /// The Lease resource.
 #[must_use]
 pub fn leases() -> Resource {
@@ -150,6 +170,9 @@ pub enum ApiError {
     /// It could not be reached, or the connection broke.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
+    /// Its answer is longer than any should be.
+    #[error("the API server's answer has more than {} MiB", ANSWER_BYTES / (1024 * 1024))]
+    TooLong,
     /// Its answer could not be read.
     #[error("the API server's answer cannot be read: {0}")]
     Answer(String),
@@ -162,6 +185,73 @@ pub struct About {
     pub name: Option<String>,
     /// The fields its causes complain of.
     pub fields: Vec<String>,
+    /// The causes' words, one for each field.
+    pub words: Vec<String>,
+}
+
+/// One page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+pub struct Page<T> {
+    /// Its items; those of typed lists come without `apiVersion` and `kind`.
+    #[serde(default = "Vec::new", deserialize_with = "or_none")]
+    pub items: Vec<T>,
+    #[serde(default)]
+    metadata: PageMeta,
+}
+
+/// Some lists without items have `null` in their place.
+fn or_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or_default())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMeta {
+    r#continue: String,
+    remaining_item_count: Option<u64>,
+}
+
+impl<T> Page<T> {
+    /// What to ask for the next page with; `None`: this was the last.
+    #[must_use]
+    pub fn next(&self) -> Option<String> {
+        Some(self.metadata.r#continue.clone()).filter(|token| !token.is_empty())
+    }
+
+    /// How many items come after this page, where the server says so.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.metadata.remaining_item_count.unwrap_or(0)
+    }
+}
+
+/// Which page of which objects.
+#[derive(Clone, Debug, Default)]
+pub struct PageQuery<'a> {
+    /// Most items.
+    pub limit: u32,
+    /// Label selector; empty: all.
+    pub labels: &'a str,
+    /// Field selector; empty: all.
+    pub fields: &'a str,
+    /// From [`Page::next`].
+    pub from: Option<&'a str>,
+}
+
+impl PageQuery<'_> {
+    fn uri(&self, path: &str) -> String {
+        let mut uri = format!("{path}?limit={}", self.limit);
+        let given = [
+            ("labelSelector", self.labels),
+            ("fieldSelector", self.fields),
+            ("continue", self.from.unwrap_or_default()),
+        ];
+        for (name, value) in given.into_iter().filter(|(_, value)| !value.is_empty()) {
+            uri.push_str(&format!("&{name}={}", segment(value)));
+        }
+        uri
+    }
 }
 
 impl ApiError {
@@ -219,6 +309,12 @@ impl Api {
         &self.client
     }
 
+    /// The same connection with another deadline.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { client: self.client.clone(), deadline }
+    }
+
     /// Server-side apply as our one field manager, with force. `dry_run` changes nothing. Answers the resulting object.
     pub async fn apply(
         &self,
@@ -251,6 +347,56 @@ impl Api {
         let path = at.path(namespace, name);
         let uri = format!("{path}{part}?fieldManager={}&force=true", marks::STATUS_MANAGER);
         self.call(&Actor::Agent, Method::PATCH, &uri, Some("application/apply-patch+yaml"), to_bytes(body)).await
+    }
+
+    /// A server-side apply that changes nothing, with force or without: the API server's warnings, each once.
+    pub async fn dry_run(
+        &self,
+        actor: &Actor,
+        at: &Resource,
+        namespace: &str,
+        name: &str,
+        body: &[u8],
+        force: bool,
+    ) -> Result<Vec<String>, ApiError> {
+        let path = at.path(namespace, name);
+        let manager = marks::FIELD_MANAGER;
+        let uri = format!("{path}?dryRun=All&fieldManager={manager}&force={force}&fieldValidation=Warn");
+        let content = Some("application/apply-patch+yaml");
+        let (headers, _) = self.send(actor, Method::PATCH, &uri, JSON, content, body.to_vec()).await?;
+        Ok(warnings(&headers))
+    }
+
+    /// One page of a list. An empty namespace means all.
+    pub async fn page(
+        &self,
+        actor: &Actor,
+        at: &Resource,
+        namespace: &str,
+        query: &PageQuery<'_>,
+    ) -> Result<Page<Value>, ApiError> {
+        self.read_page(actor, &query.uri(&at.path(namespace, "")), JSON).await
+    }
+
+    /// One page of a list, of each object its metadata only.
+    pub async fn metadata_page<T: DeserializeOwned>(
+        &self,
+        actor: &Actor,
+        at: &Resource,
+        namespace: &str,
+        query: &PageQuery<'_>,
+    ) -> Result<Page<T>, ApiError> {
+        self.read_page(actor, &query.uri(&at.path(namespace, "")), METADATA).await
+    }
+
+    async fn read_page<T: DeserializeOwned>(
+        &self,
+        actor: &Actor,
+        uri: &str,
+        accept: &'static str,
+    ) -> Result<Page<T>, ApiError> {
+        let (_, bytes) = self.send(actor, Method::GET, uri, accept, None, Vec::new()).await?;
+        serde_json::from_slice(&bytes).map_err(|e| ApiError::Answer(e.to_string()))
     }
 
     /// A JSON patch (RFC 6902), which carries its own `test` on `metadata.resourceVersion` where a race matters.
@@ -364,11 +510,24 @@ impl Api {
         content: Option<&'static str>,
         body: Vec<u8>,
     ) -> Result<Value, ApiError> {
+        let (_, bytes) = self.send(actor, method, uri, JSON, content, body).await?;
+        serde_json::from_slice(&bytes).map_err(|e| ApiError::Answer(e.to_string()))
+    }
+
+    async fn send(
+        &self,
+        actor: &Actor,
+        method: Method,
+        uri: &str,
+        accept: &'static str,
+        content: Option<&'static str>,
+        body: Vec<u8>,
+    ) -> Result<(HeaderMap, Bytes), ApiError> {
         let mut request = Request::new(Body::from(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri.parse().map_err(|e| ApiError::Answer(format!("{uri:?} is no address: {e}")))?;
         let headers = request.headers_mut();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
         if let Some(content) = content {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
         }
@@ -379,19 +538,38 @@ impl Api {
         }
     }
 
-    async fn exchange(&self, request: Request<Body>) -> Result<Value, ApiError> {
+    async fn exchange(&self, request: Request<Body>) -> Result<(HeaderMap, Bytes), ApiError> {
         let response = self.client.send(request).await.map_err(|e| ApiError::Unreachable(chain(&e)))?;
-        let (status, retry_after) = (response.status(), retry_after(response.headers()));
-        let bytes = Limited::new(response.into_body(), ANSWER_BYTES)
-            .collect()
-            .await
-            .map_err(|e| ApiError::Unreachable(e.to_string()))?
-            .to_bytes();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes =
+            Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(|e| unread(&*e))?.to_bytes();
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|e| ApiError::Answer(e.to_string()));
+            return Ok((headers, bytes));
         }
-        Err(refusal(status, retry_after, &bytes))
+        Err(refusal(status, retry_after(&headers), &bytes))
     }
+}
+
+/// An answer that did not arrive, or is longer than any should be.
+fn unread(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ApiError {
+    if error.is::<http_body_util::LengthLimitError>() {
+        return ApiError::TooLong;
+    }
+    ApiError::Unreachable(error.to_string())
+}
+
+/// The texts of `Warning` headers, each once.
+fn warnings(headers: &HeaderMap) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for value in headers.get_all(WARNING).iter().filter_map(|v| v.to_str().ok()) {
+        // `299 - "text"`, with quotes and backslashes escaped.
+        let Some((_, quoted)) = value.split_once('"') else { continue };
+        let text = quoted.strip_suffix('"').unwrap_or(quoted).replace("\\\"", "\"").replace("\\\\", "\\");
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    all
 }
 
 fn refusal(status: StatusCode, retry_after: Option<Duration>, bytes: &[u8]) -> ApiError {
@@ -403,9 +581,13 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, bytes: &[u8]) -> A
     });
     let name = parsed.as_ref().and_then(|v| v.pointer("/details/name")).and_then(Value::as_str).map(str::to_owned);
     let causes = parsed.as_ref().and_then(|v| v.pointer("/details/causes")).and_then(Value::as_array);
-    let fields: Vec<String> =
-        causes.into_iter().flatten().filter_map(|c| c.get("field")?.as_str().map(str::to_owned)).collect();
-    let about = (name.is_some() || !fields.is_empty()).then(|| Box::new(About { name, fields }));
+    let of = |cause: &Value, key: &str| cause.get(key).and_then(Value::as_str).map(str::to_owned);
+    let (fields, words): (Vec<String>, Vec<String>) = causes
+        .into_iter()
+        .flatten()
+        .filter_map(|c| Some((of(c, "field")?, of(c, "message").unwrap_or_default())))
+        .unzip();
+    let about = (name.is_some() || !fields.is_empty()).then(|| Box::new(About { name, fields, words }));
     ApiError::Refused {
         status: status.as_u16(),
         reason: text("reason").unwrap_or_default(),
@@ -473,6 +655,36 @@ mod tests {
         assert_eq!(deployments.path("", ""), "/apis/apps/v1/deployments");
         assert_eq!(namespaces().path("ignored", "x"), "/api/v1/namespaces/x");
         assert_eq!(config_maps().path("a", "b/../c"), "/api/v1/namespaces/a/configmaps/b%2F..%2Fc");
+    }
+
+    #[test]
+    fn pages_are_asked_for_with_what_is_given() {
+        let query = PageQuery { limit: 5, labels: "a=b,c in (d)", from: Some("x=="), ..PageQuery::default() };
+        assert_eq!(
+            query.uri("/api/v1/pods"),
+            "/api/v1/pods?limit=5&labelSelector=a%3Db%2Cc%20in%20%28d%29&continue=x%3D%3D"
+        );
+    }
+
+    #[test]
+    fn a_list_without_items_is_an_empty_page() {
+        for text in ["{}", r#"{"items":null,"metadata":{"continue":""}}"#, r#"{"items":[]}"#] {
+            let page: Page<Value> = serde_json::from_str(text).expect("a page");
+            assert!(page.items.is_empty() && page.next().is_none(), "{text}");
+        }
+        let page: Page<Value> =
+            serde_json::from_str(r#"{"items":[1],"metadata":{"continue":"x","remainingItemCount":7}}"#)
+                .expect("a page");
+        assert_eq!((page.items.len(), page.next().as_deref(), page.remaining()), (1, Some("x"), 7));
+    }
+
+    #[test]
+    fn warnings_are_read_once_each() {
+        let mut headers = HeaderMap::new();
+        for text in ["299 - \"unknown field \\\"spec.x\\\"\"", "299 - \"old\"", "299 - \"old\""] {
+            headers.append(WARNING, HeaderValue::from_str(text).expect("a header"));
+        }
+        assert_eq!(warnings(&headers), ["unknown field \"spec.x\"", "old"]);
     }
 
     #[test]

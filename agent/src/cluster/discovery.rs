@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use driftless_protocol::object::group_of;
-use kube::discovery::{Discovery, Scope};
+use kube::discovery::{Discovery, Scope, verbs};
 
 use super::api::{ApiError, Resource, chain};
 
@@ -38,6 +38,30 @@ impl Served {
             }
         }
         Ok(Self { kinds })
+    }
+
+    /// Kinds whose objects can be listed and made, each in the version the cluster prefers.
+    pub async fn listable(client: &kube::Client) -> Result<Vec<Resource>, ApiError> {
+        let discovery = Discovery::new(client.clone())
+            .run_aggregated()
+            .await
+            .map_err(|e| ApiError::Unreachable(format!("which kinds are served: {}", chain(&e))))?;
+        let mut all = Vec::new();
+        for group in discovery.groups() {
+            for (resource, capabilities) in group.recommended_resources() {
+                if capabilities.supports_operation(verbs::LIST) && capabilities.supports_operation(verbs::CREATE) {
+                    all.push(Resource {
+                        group: resource.group,
+                        version: resource.version,
+                        kind: resource.kind,
+                        plural: resource.plural,
+                        namespaced: capabilities.scope == Scope::Namespaced,
+                    });
+                }
+            }
+        }
+        all.sort_by(|a, b| (&a.kind, &a.group).cmp(&(&b.kind, &b.group)));
+        Ok(all)
     }
 
     /// The resource of a kind at exactly this `apiVersion`.

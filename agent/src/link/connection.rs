@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use driftless_protocol::ask::{Answer, refusal};
 use driftless_protocol::id::TransferId;
 use driftless_protocol::message::{AgentToHub, HubToAgent, RejectCode};
-use driftless_protocol::quic::stream::{self, Receiver, Sender};
+use driftless_protocol::quic::stream::{self, AskStream, Receiver, Sender};
 use driftless_protocol::quic::{QuicError, agent_endpoint, close, connect, rejected_code};
 use driftless_protocol::wire::transfer::Blob;
 use quinn::{Connection, Endpoint, RecvStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use crate::ask::Asked;
 use crate::cluster::api::chain;
 use crate::identity::{resolve, unspecified};
 
@@ -85,7 +87,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(connected: Connected) -> Self {
+    pub(super) fn new(connected: Connected, asks: mpsc::Sender<Asked>) -> Self {
         let Connected { endpoint, connection, send, receive, .. } = connected;
         // One message beside the one being written: the session keeps the newest state until the stream takes it.
         let (outgoing, to_send) = mpsc::channel(1);
@@ -94,6 +96,7 @@ impl Wire {
         tasks.spawn(write(send, to_send));
         tasks.spawn(read(receive, connection.clone(), tell.clone()));
         tasks.spawn(read_transfers(connection.clone(), tell));
+        tasks.spawn(read_asks(connection.clone(), asks));
         Self { endpoint, connection, outgoing, heard, tasks }
     }
 
@@ -219,4 +222,44 @@ async fn read_transfer(mut stream: RecvStream, tell: mpsc::Sender<Heard>) {
     };
     // Nobody listens any more: the connection is being given up.
     let _ = tell.send(heard).await;
+}
+
+/// Questions, each on a stream of its own; QUIC grants four at a time, so there are never more of these tasks.
+async fn read_asks(connection: Connection, asks: mpsc::Sender<Asked>) {
+    let mut answering = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = stream::accept_ask(&connection) => match stream {
+                Ok(stream) => {
+                    answering.spawn(pass_on(stream, asks.clone()));
+                }
+                // The reader of the control stream says so.
+                Err(_) => return,
+            },
+            Some(_) = answering.join_next() => {}
+        }
+    }
+}
+
+async fn pass_on(mut stream: AskStream, asks: mpsc::Sender<Asked>) {
+    let ask = match stream.read().await {
+        Ok(ask) => ask,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "a question that cannot be read");
+            return;
+        }
+    };
+    let (reply, answer) = oneshot::channel();
+    let busy = || Answer::refused(refusal::BUSY, "the agent answers other questions; ask again in a moment").pack();
+    let answered = match asks.try_send(Asked { ask, reply }) {
+        Ok(()) => tokio::select! {
+            answered = answer => answered.unwrap_or_else(|_| busy()),
+            // Dropping the receiver ends the work.
+            () = stream.given_up() => return,
+        },
+        Err(_) => busy(),
+    };
+    if let Err(error) = stream.answer(&answered).await {
+        tracing::debug!(error = chain(&error), "an answer was not sent");
+    }
 }
