@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftless_protocol::id::{ClusterId, Generation};
 use driftless_protocol::message::{Hint, RejectCode};
 use driftless_protocol::session::hub::Current;
-use tokio::sync::{mpsc, watch};
+use quinn::Connection;
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Hints that wait for a session. What they ask for is also done without them, so one too many is dropped.
 const COMMANDS: usize = 16;
@@ -35,6 +36,19 @@ struct Entry {
     offered: Option<Generation>,
     offers: watch::Sender<Option<Current>>,
     commands: mpsc::Sender<Command>,
+    /// Since the agent said hello.
+    line: Option<Line>,
+}
+
+/// What it takes to ask an agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) connection: Connection,
+    /// The wire version of the session.
+    pub(crate) wire: u8,
+    pub(crate) agent_version: String,
+    /// One permit for each question that may be open.
+    pub(crate) room: Arc<Semaphore>,
 }
 
 /// A session, for people.
@@ -64,7 +78,7 @@ impl Registry {
         if sessions.get(&cluster).is_some_and(|old| old.session > session) {
             return None;
         }
-        let old = sessions.insert(cluster, Entry { session, peer, since, offered: None, offers, commands });
+        let old = sessions.insert(cluster, Entry { session, peer, since, offered: None, offers, commands, line: None });
         drop(sessions);
         if let Some(old) = old {
             let message = format!("the cluster connected anew from {peer}");
@@ -90,6 +104,20 @@ impl Registry {
 
     pub(crate) fn is_connected(&self, cluster: ClusterId) -> bool {
         self.lock().contains_key(&cluster)
+    }
+
+    /// The agent of a session said hello: it can be asked.
+    pub(crate) fn established(&self, cluster: ClusterId, session: u64, line: Line) {
+        if let Some(entry) = self.lock().get_mut(&cluster)
+            && entry.session == session
+        {
+            entry.line = Some(line);
+        }
+    }
+
+    /// How to ask a cluster's agent; `None`: it is not connected here.
+    pub(crate) fn line(&self, cluster: ClusterId) -> Option<Line> {
+        self.lock().get(&cluster)?.line.clone()
     }
 
     /// The newest offer wins; one that was not sent yet is replaced.

@@ -1,21 +1,23 @@
 //! One task per agent: drives the session machine over a connection, the store and the registry.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use driftless_protocol::ask::ASKS_OPEN;
 use driftless_protocol::id::{ClusterId, Digest, Generation, TransferId};
-use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RejectCode};
+use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RejectCode, WIRE_VERSION};
 use driftless_protocol::quic::tls::PeerIdentity;
 use driftless_protocol::quic::{QuicError, close, close_rejected, stream};
 use driftless_protocol::session::hub::{Action, Input, Session, Setup};
 use driftless_store::{Act, Admission, Cluster, ReportContent, ReportWrite};
 use quinn::Connection;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use crate::clock;
 use crate::fleet::ingest::Report;
-use crate::fleet::registry::{Command, Mailbox};
+use crate::fleet::registry::{Command, Line, Mailbox};
 use crate::loops::rollout::current;
 use crate::pki::AgentRequest;
 use crate::shared::{Shared, VERSION};
@@ -233,6 +235,13 @@ impl<'a> Driver<'a> {
                 Action::Established(hello) => {
                     tracing::info!(pod = hello.pod, version = hello.agent_version, ratchet = ?hello.ratchet.map(|r| r.generation.to_string()),
                         "the session is established");
+                    let line = Line {
+                        connection: self.connection.clone(),
+                        wire: hello.wire_max.min(WIRE_VERSION),
+                        agent_version: hello.agent_version,
+                        room: Arc::new(Semaphore::new(ASKS_OPEN)),
+                    };
+                    self.shared.registry.established(self.cluster.id, self.number, line);
                     // Through the registry, so that an older offer cannot overtake a newer one.
                     match current(self.shared, self.cluster.id).await {
                         Ok(Some(offer)) => self.shared.registry.offer_first(self.cluster.id, self.number, offer),

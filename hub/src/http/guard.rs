@@ -35,13 +35,13 @@ pub(crate) enum Caller {
 pub(crate) struct Times {
     /// For every request but the next.
     pub(crate) request: Duration,
-    /// For `POST /reconcile`, which fetches sources first.
-    pub(crate) reconcile: Duration,
+    /// For `POST /reconcile`, which fetches sources first, and for what an agent is asked.
+    pub(crate) long: Duration,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Self { request: Duration::from_secs(20), reconcile: Duration::from_secs(120) }
+        Self { request: Duration::from_secs(20), long: Duration::from_secs(120) }
     }
 }
 
@@ -115,8 +115,10 @@ fn reads(method: &Method) -> bool {
 
 /// Runs the request within its time, reading of its body included.
 async fn answer(guard: &Guard, method: &Method, path: &str, request: Request, next: Next) -> Result<Response, Refusal> {
-    let reconcile = path.strip_prefix(PREFIX) == Some("/reconcile");
-    let most = if reconcile { guard.times.reconcile } else { guard.times.request };
+    let path_here = path.strip_prefix(PREFIX).unwrap_or_default();
+    let asks =
+        path_here.starts_with("/clusters/") && ["/orphans", "/dry-run"].iter().any(|end| path_here.ends_with(end));
+    let most = if asks || path_here == "/reconcile" { guard.times.long } else { guard.times.request };
     let run = async {
         if reads(method) {
             return AssertUnwindSafe(next.run(request)).catch_unwind().await.map_err(|panic| panicked(&*panic));

@@ -3,7 +3,7 @@
 //! | limit | value |
 //! |---|---|
 //! | request body | 1 MiB |
-//! | time for a request | 20 s, `reconcile` 120 s |
+//! | time for a request | 20 s; `reconcile`, and what an agent is asked, 120 s |
 //! | TLS handshake | 5 s, 64 at one time |
 //! | connections | 256 per listener, closed after 30 s without a request |
 //!
@@ -11,6 +11,7 @@
 //! left half done; the listener it came by awaits it when the hub stops.
 
 mod approve;
+mod ask;
 mod change;
 mod drift;
 pub(crate) mod error;
@@ -76,6 +77,8 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/clusters", get(read::clusters))
         .route("/clusters/{cluster}", get(read::cluster).patch(change::label).delete(change::remove))
         .route("/clusters/{cluster}/facts", get(read::facts))
+        .route("/clusters/{cluster}/orphans", get(ask::orphans))
+        .route("/clusters/{cluster}/dry-run", post(ask::dry_run))
         .route("/join-tokens", post(change::join_token))
         .route("/sources", get(read::sources))
         .route("/units", get(read::units))

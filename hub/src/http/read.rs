@@ -2,24 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use driftless_protocol::api::{
-    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, HistoryEntry, List, SourceRow, UnitDetail, UnitRow, Why,
+    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, HistoryEntry, List, SourceRow, UnitDetail, UnitRow, Why, WhyLive,
 };
+use driftless_protocol::ask::{Answer as Asked, Question, WhyQuestion};
 use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{UnitId, UnitKind};
 use driftless_store::HistoryQuery;
 use serde::Deserialize;
 
+use crate::clock;
+use crate::fleet::ask::{another, ask};
 use crate::http::error::{Answer, Refusal};
 use crate::http::extract::{Path, Query};
 use crate::shared::Shared;
-use crate::view::{Fleet, detail, rows, why};
+use crate::view::{Fleet, detail, live, rows, why};
 
 type Hub = State<Arc<Shared>>;
 
+/// Time an agent has to look into its cluster for `why`: below the time of a request.
+const WHY: Duration = Duration::from_secs(12);
 /// Rows of the audit log in one answer.
 const AUDIT_ROWS: u64 = 1000;
 /// Entries of the history in one answer.
@@ -105,18 +111,47 @@ pub(crate) async fn unit(
     detail::unit(&fleet, cluster, &id).map(Json).ok_or_else(|| no_unit(&fleet, cluster, &id))
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct WhyQuery {
+    kind: Option<UnitKind>,
+    /// `deployment/web`: ask the agent about this object, healthy or not.
+    object: Option<String>,
+    /// Ask the agent at all.
+    live: bool,
+}
+
+impl Default for WhyQuery {
+    fn default() -> Self {
+        Self { kind: None, object: None, live: true }
+    }
+}
+
 pub(crate) async fn why(
     State(shared): Hub,
     Path((cluster, namespace, name)): UnitPath,
-    Query(kind): Query<KindQuery>,
+    Query(query): Query<WhyQuery>,
 ) -> Answer<Why> {
     let fleet = Fleet::load(&shared).await?;
     let cluster = fleet.cluster(&cluster)?;
-    let id = unit_id(namespace, name, &kind);
+    let id = unit_id(namespace, name, &KindQuery { kind: query.kind });
     if fleet.render(cluster).is_some() && detail::unit(&fleet, cluster, &id).is_none() {
         return Err(no_unit(&fleet, cluster, &id));
     }
-    Ok(Json(why::why(&fleet, cluster, &id)))
+    let mut why = why::why(&fleet, cluster, &id);
+    let (objects, more) = live::objects(&fleet, cluster, &id, query.object.as_deref())?;
+    if query.live && !objects.is_empty() {
+        let question = Question::Why(WhyQuestion { objects });
+        let asked_at = clock::millis();
+        let seen = match ask(&shared, cluster.id, &cluster.name, &question, WHY).await {
+            Ok(Asked::Why(answer)) => WhyLive { asked_at, objects: answer.objects, more, not_asked: None },
+            // The chain is told all the same.
+            Ok(_) => WhyLive { not_asked: Some(another(&cluster.name).to_string()), asked_at, ..WhyLive::default() },
+            Err(not) => WhyLive { not_asked: Some(not.to_string()), asked_at, ..WhyLive::default() },
+        };
+        live::add(&mut why, seen, fleet.render(cluster).and_then(|r| r.units.get(&id)));
+    }
+    Ok(Json(why))
 }
 
 fn no_unit(fleet: &Fleet<'_>, cluster: &driftless_store::Cluster, unit: &UnitId) -> Refusal {

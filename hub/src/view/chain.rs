@@ -21,7 +21,7 @@ pub(super) struct Known<'a> {
 }
 
 pub(super) fn step(stage: Stage, state: StepState, message: impl Into<String>) -> Step {
-    Step { stage, state, message: message.into(), code: None, file: None, line: None, since: None }
+    Step { stage, state, message: message.into(), code: None, file: None, line: None, revision: None, since: None }
 }
 
 impl StepExt for Step {}
@@ -33,6 +33,10 @@ pub(super) trait StepExt: Sized + Into<Step> {
 
     fn code(self, code: impl Into<String>) -> Step {
         Step { code: Some(code.into()), ..self.into() }
+    }
+
+    fn revision(self, revision: Option<String>) -> Step {
+        Step { revision, ..self.into() }
     }
 
     fn at(self, reason: &Reason) -> Step {
@@ -206,7 +210,7 @@ fn drift(known: &Known<'_>, report: &UnitReport) -> Step {
             contest.hint
         );
         let step = step(Stage::Drift, StepState::Failed, message).code("Contested").since(Some(contest.since));
-        return placed(known, &contest.key, step);
+        return placed(known.view, &contest.key, step);
     }
     let Some(first) = report.drift.first() else {
         let message = match report.recent.iter().find(|e| e.what == EventKind::Healed) {
@@ -232,17 +236,17 @@ fn drift(known: &Known<'_>, report: &UnitReport) -> Step {
         show(&first.desired),
         show(&first.live)
     );
-    placed(known, &first.key, step(Stage::Drift, StepState::Waiting, message).code(mode).since(first.at))
+    placed(known.view, &first.key, step(Stage::Drift, StepState::Waiting, message).code(mode).since(first.at))
 }
 
 fn of_object(known: &Known<'_>, stage: Stage, state: StepState, object: &ObjectReport, more: &str) -> Step {
     let message = format!("{}: {}{more}", object.key, object.message);
-    placed(known, &object.key, step(stage, state, message).code(&*object.reason).since(Some(object.since)))
+    placed(known.view, &object.key, step(stage, state, message).code(&*object.reason).since(Some(object.since)))
 }
 
 /// With the file and line that declare the object.
-fn placed(known: &Known<'_>, key: &ObjectKey, step: Step) -> Step {
-    let at = known.view.and_then(|v| v.objects.iter().find(|(k, ..)| k == key)).and_then(|(_, _, at)| at.as_ref());
+pub(super) fn placed(view: Option<&UnitView>, key: &ObjectKey, step: Step) -> Step {
+    let at = view.and_then(|v| v.objects.iter().find(|(k, ..)| k == key)).and_then(|(_, _, at)| at.as_ref());
     match at {
         Some(at) => Step { file: Some(at.file.clone()), line: (at.line > 0).then_some(at.line), ..step },
         None => step,

@@ -3,6 +3,8 @@
 mod chain;
 pub(crate) mod deletes;
 pub(crate) mod detail;
+mod held;
+pub(crate) mod live;
 pub(crate) mod rows;
 #[cfg(test)]
 mod samples;

@@ -9,23 +9,39 @@ use crate::loops::render::target_of;
 use crate::loops::sources::READY;
 use crate::rendered::{UnitView, ViewState};
 use crate::view::chain::{self, StepExt as _, step};
-use crate::view::{Fleet, rows};
+use crate::view::{Fleet, held, rows};
 
 /// Builds the chain. Links behind one that is not in order say what they last knew.
 pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
     let render = fleet.render(cluster);
     let view = render.and_then(|r| r.units.get(id));
-    let report = fleet.reports_of(cluster.id).iter().find(|r| r.report.unit == *id).map(|r| &r.report);
+    let stored = fleet.reports_of(cluster.id).iter().find(|r| r.report.unit == *id);
+    let report = stored.map(|r| &r.report);
+    let wanted = view.and_then(|v| render.and_then(|r| r.revision_of(&v.source)));
     let mut steps = vec![
         source(fleet, cluster, view),
-        rendered(fleet, cluster, id, view),
+        rendered(fleet, cluster, id, view).revision(wanted.clone()),
         rollout(fleet, cluster),
-        offer(fleet, cluster),
+        offer(fleet, cluster, view),
         transport(fleet, cluster),
+        held::pause(fleet, cluster, id, view),
     ];
     let suspended = fleet.suspended(cluster, id);
     steps.extend(chain::in_cluster(&chain::Known { view, report, suspended }));
-    let wanted = view.and_then(|v| render.and_then(|r| r.revision_of(&v.source)));
+    for step in &mut steps {
+        match step.stage {
+            Stage::Dependency if step.state == StepState::Waiting => {
+                if let Some(blocker) = held::blocker(fleet, cluster, id) {
+                    step.message = format!("{}; at its end {blocker}", step.message);
+                }
+            }
+            Stage::Apply => step.revision = report.and_then(|r| r.applied_revision.clone()),
+            _ => {}
+        }
+    }
+    steps.push(held::approval(cluster, report));
+    steps.push(held::contest(report));
+    steps.sort_by_key(|step| step.stage);
     let summary = chain::summary(&steps, id, wanted.as_deref());
     Why {
         cluster: cluster.name.clone(),
@@ -34,6 +50,8 @@ pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
         revisions: render.map(|r| r.revisions.clone()).unwrap_or_default(),
         summary,
         steps,
+        reported_at: stored.map(|r| r.received),
+        live: None,
     }
 }
 
@@ -54,6 +72,7 @@ fn source(fleet: &Fleet<'_>, cluster: &Cluster, view: Option<&UnitView>) -> Step
     match (status.code.as_str(), revision) {
         (READY, Some(revision)) => {
             step(Stage::Source, StepState::Ok, format!("{} of {} is at {revision}", handle.reference, handle.url))
+                .revision(Some(revision.clone()))
                 .since(status.last_good.map(|(_, at)| at))
         }
         ("Pending", _) => step(Stage::Source, StepState::Waiting, format!("{} is being fetched", handle.url)),
@@ -125,14 +144,16 @@ fn rollout(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
         State::Halted => StepState::Failed,
     };
     let message: Vec<&str> = verdict.reasons.iter().map(|n| n.message.as_str()).collect();
-    let step = step(Stage::Rollout, state, message.join("; "));
+    // What waits has waited since it was rendered.
+    let since = fleet.render(cluster).map(|r| r.at).filter(|_| state != StepState::Ok);
+    let step = step(Stage::Rollout, state, message.join("; ")).since(since);
     match verdict.reasons.first() {
         Some(first) => step.code(first.code.as_str()),
         None => step,
     }
 }
 
-fn offer(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
+fn offer(fleet: &Fleet<'_>, cluster: &Cluster, view: Option<&UnitView>) -> Step {
     if let Some(why) = fleet.shared.blocked(cluster.id) {
         return step(Stage::Offer, StepState::Failed, format!("nothing can be offered to {}: {why}", cluster.name));
     }
@@ -149,7 +170,9 @@ fn offer(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
     } else {
         (StepState::Waiting, "carries an older render; the newest one waits for the rollout")
     };
+    let revision = view.and_then(|v| head.revisions.iter().find(|r| r.source == v.source));
     step(Stage::Offer, state, format!("generation {} was signed and {what}", head.generation))
+        .revision(revision.map(|r| r.revision.to_string()))
         .since(Some(head.offered_at))
 }
 

@@ -192,7 +192,7 @@ async fn a_change_that_takes_too_long_is_answered_and_still_carried_out() {
             }
         }
     };
-    let times = Times { request: Duration::from_millis(20), reconcile: Duration::from_secs(600) };
+    let times = Times { request: Duration::from_millis(20), long: Duration::from_secs(600) };
     let api = Api::over(
         Router::new().route("/slow", get(slow.clone()).post(slow.clone())).route("/api/v1/reconcile", post(slow)),
         times,
