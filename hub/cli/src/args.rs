@@ -70,8 +70,13 @@ pub enum Command {
     Get(Get),
     /// Everything known about one unit in one cluster: objects, drift, held deletes, problems with file and line.
     Describe(UnitRef),
-    /// Why is this unit as it is: the chain from source to health, with what each step waits for.
-    Why(UnitRef),
+    /// Why is this unit as it is: the chain from source to health, with what each step waits for, on into the pods.
+    Why(Why),
+    /// Objects in the clusters that nobody declares: neither Git, nor a controller for another object, nor Kubernetes itself.
+    ///
+    /// The agents list all kinds by name; nothing is changed. Exit codes: 0 every cluster was looked at; 1 one could not be
+    /// looked at wholly, or --check and there are some; 3 the hub cannot be reached; 4 no such cluster.
+    Orphans(Orphans),
     /// Fetch the sources now, and let agents look again.
     Reconcile {
         /// Which unit; all when left out.
@@ -116,7 +121,7 @@ pub enum Command {
     /// Render without a hub: a kustomize folder, or a whole cluster as Flux would.
     Build(Build),
     /// What a change in Git would do to the clusters, before it is merged: objects and fields, deletes and what waits for
-    /// approval, units that break. Needs no hub and no cluster.
+    /// approval, units that break. Needs no hub and no cluster, but for --live.
     ///
     /// Values of Secrets are never shown. Exit codes: 0 planned; 1 a unit that could be built before cannot be built now, or
     /// --fail-on applies; 2 wrong usage; 4 no such revision or cluster.
@@ -297,6 +302,40 @@ pub struct UnitRef {
     pub cluster: Option<String>,
 }
 
+/// `why`.
+#[derive(Args, Clone, Debug)]
+pub struct Why {
+    /// Which unit.
+    #[command(flatten)]
+    pub unit: UnitRef,
+    /// Look into this object of the unit, healthy or not: KIND/NAME, KIND/NAMESPACE/NAME or NAME [default: those not healthy]
+    #[arg(value_name = "OBJECT")]
+    pub object: Option<String>,
+    /// Ask the hub only, not the agent.
+    #[arg(long)]
+    pub no_live: bool,
+}
+
+/// `orphans`.
+#[derive(Args, Clone, Debug)]
+pub struct Orphans {
+    /// Only in this cluster. May be given several times [default: all]
+    #[arg(long = "cluster", value_name = "NAME")]
+    pub clusters: Vec<String>,
+    /// Only in this namespace. May be given several times.
+    #[arg(long = "namespace", short, value_name = "NAME")]
+    pub namespaces: Vec<String>,
+    /// Only of this kind, as Deployment or Deployment.apps. May be given several times.
+    #[arg(long = "kind", value_name = "KIND")]
+    pub kinds: Vec<String>,
+    /// Also what belongs to Kubernetes, its distribution, or Driftless itself.
+    #[arg(long)]
+    pub system: bool,
+    /// Exit with 1 when there is one.
+    #[arg(long)]
+    pub check: bool,
+}
+
 /// A unit or all.
 #[derive(Args, Clone, Debug)]
 pub struct OptionalUnit {
@@ -442,8 +481,12 @@ pub struct Plan {
     /// Which clusters, and what they would tell. --facts may also be a folder with a NAME.yaml for each cluster.
     #[command(flatten)]
     pub clusters: ClusterChoice,
+    /// Have the clusters' API servers try what is new (a dry run by their agents, passed on by the hub): fields that cannot
+    /// be changed, admission, rights, missing namespaces, fields of other managers.
+    #[arg(long)]
+    pub live: bool,
     /// Exit with 1 when objects are deleted (now or once approved); when units are held or something waits for approval; when
-    /// there are warnings.
+    /// there are warnings; when --live finds an object that would be refused, or could not ask.
     #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
     pub fail_on: Vec<PlanFailOn>,
     /// Show created objects whole (in a terminal; the other formats have them anyway).
@@ -463,6 +506,8 @@ pub enum PlanFailOn {
     Held,
     /// There are warnings.
     Warnings,
+    /// An API server would refuse an object, or could not be asked.
+    Live,
 }
 
 impl PlanFailOn {
@@ -473,6 +518,7 @@ impl PlanFailOn {
             Self::Deletes => "deletes",
             Self::Held => "held",
             Self::Warnings => "warnings",
+            Self::Live => "live",
         }
     }
 }

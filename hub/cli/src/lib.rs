@@ -7,6 +7,7 @@ pub mod client;
 pub mod commands;
 pub mod error;
 pub mod facts;
+pub mod live;
 pub mod plan;
 pub mod repo;
 pub mod ui;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use args::{Check, Cli, Cluster, Command, Facts, Get};
 use client::Client;
-use commands::{approve, build, check, get, history, plan as plan_command, steer, unit, validate};
+use commands::{approve, build, check, get, history, orphans, plan as plan_command, steer, unit, validate};
 use error::{CliError, Kind};
 
 /// Runs one command.
@@ -24,7 +25,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Build(args) => return build::run(args, cli.output),
         Command::Check { what: Some(Check::Repo(args)) } => return check::run(args, cli.output),
         Command::Validate(args) => return validate::run(args, cli.output),
-        Command::Plan(args) => return plan_command::run(args, cli.output),
+        Command::Plan(args) if !args.live => return plan_command::run(args, cli.output),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -46,6 +47,7 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Get(Get::Sources) => get::sources(client, output, now).await,
         Command::Describe(which) => unit::describe(client, output, which, now).await,
         Command::Why(which) => unit::why(client, output, which, now).await,
+        Command::Orphans(which) => orphans::run(client, output, which, now).await,
         Command::Reconcile { unit } => steer::reconcile(client, output, unit).await,
         Command::Suspend(which) => steer::steer(client, output, "suspend", which).await,
         Command::Resume(which) => steer::steer(client, output, "resume", which).await,
@@ -68,6 +70,6 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
         Command::Validate(args) => validate::run(args, output),
         Command::Facts(Facts::Export { cluster }) => get::facts(client, output, cluster).await,
         Command::Build(args) => build::run(args, output),
-        Command::Plan(args) => plan_command::run(args, output),
+        Command::Plan(args) => plan_command::run_live(args, output, client).await,
     }
 }

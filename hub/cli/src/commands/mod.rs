@@ -5,6 +5,7 @@ pub mod build;
 pub mod check;
 pub mod get;
 pub mod history;
+pub mod orphans;
 pub mod plan;
 pub mod steer;
 pub mod unit;

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use driftless_protocol::id::Revision;
 use driftless_render::flux::{Cache, RenderedCluster};
 use driftless_render::plan::{
-    ClusterPlan, Counts, Plan as FleetPlan, PlanRevision, Redactor, UnitState, WarningCode, plan_cluster,
+    ClusterPlan, Counts, LiveObject, Plan as FleetPlan, PlanRevision, Redactor, UnitState, WarningCode, plan_cluster,
 };
 use driftless_render::tree::Entry;
 
 use crate::args::{ClusterChoice, Output, Plan, PlanFailOn};
+use crate::client::Client;
 use crate::error::{CliError, Kind};
+use crate::live::{self, Proposed};
 use crate::plan::{markdown, terminal};
 use crate::repo::{CACHE_BYTES, ClusterRoot, Repo, State};
 use crate::ui;
@@ -25,6 +27,31 @@ const NAMED: usize = 5;
 
 /// Plans, prints, and judges what was printed.
 pub fn run(args: &Plan, output: Output) -> Result<ExitCode, CliError> {
+    let (plan, _) = make(args)?;
+    print(args, output, &plan)?;
+    judge(&plan, &args.fail_on)
+}
+
+/// The same, with what the API servers of the clusters would say.
+pub async fn run_live(args: &Plan, output: Output, client: &Client) -> Result<ExitCode, CliError> {
+    let (mut plan, proposed) = make(args)?;
+    plan.live = live::ask(client, proposed).await;
+    print(args, output, &plan)?;
+    judge(&plan, &args.fail_on)
+}
+
+fn print(args: &Plan, output: Output, plan: &FleetPlan) -> Result<(), CliError> {
+    match output {
+        Output::Markdown => ui::write_stdout(&markdown::render(plan, args.max_length)),
+        output => ui::print(output, plan, || {
+            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            terminal::render(plan, terminal::Style { colour, objects: args.objects })
+        }),
+    }
+}
+
+/// The plan, and what each cluster's API server is to be asked when it is live.
+fn make(args: &Plan) -> Result<(FleetPlan, Vec<Proposed>), CliError> {
     let repo = Repo::open_with(&args.dir, &args.clusters)?;
     let head = if args.head == ON_DISK { repo.work_tree() } else { repo.at(&args.head)? };
     let (base, base_name) = base(&repo, &head, args)?;
@@ -32,16 +59,11 @@ pub fn run(args: &Plan, output: Output) -> Result<ExitCode, CliError> {
         name: name.to_owned(),
         commit: Some(state.root.revision.commit.clone()).filter(|c| !c.is_empty()),
     };
-    let clusters = compare(&base, &head, &args.clusters)?;
+    let compared = compare(&base, &head, args)?;
+    let (clusters, proposed): (Vec<_>, Vec<_>) =
+        compared.into_iter().map(|(name, plan, proposed)| ((name, plan), proposed)).unzip();
     let plan = FleetPlan::of(revision(&base_name, &base), revision(&args.head, &head), clusters);
-    match output {
-        Output::Markdown => ui::write_stdout(&markdown::render(&plan, args.max_length))?,
-        output => ui::print(output, &plan, || {
-            let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            terminal::render(&plan, terminal::Style { colour, objects: args.objects })
-        })?,
-    }
-    judge(&plan, &args.fail_on)
+    Ok((plan, proposed.into_iter().flatten().collect()))
 }
 
 /// The state before: as asked for, else where the head left the default branch.
@@ -77,12 +99,11 @@ fn base(repo: &Repo, head: &State, args: &Plan) -> Result<(State, String), CliEr
     Ok((repo.at_revision(&revision)?, name))
 }
 
+type Compared = (driftless_protocol::id::ClusterName, ClusterPlan, Option<Proposed>);
+
 /// The plan of every cluster that is meant.
-fn compare(
-    base: &State,
-    head: &State,
-    choice: &ClusterChoice,
-) -> Result<Vec<(driftless_protocol::id::ClusterName, ClusterPlan)>, CliError> {
+fn compare(base: &State, head: &State, args: &Plan) -> Result<Vec<Compared>, CliError> {
+    let choice = &args.clusters;
     let (before, after) = (roots(base, choice), roots(head, choice));
     // A side without clusters is a change like another; both are a mistake.
     let (before, after) = match (before, after) {
@@ -109,7 +130,7 @@ fn compare(
     if same_files(base, head) {
         let nothing = RenderedCluster::default();
         let equal = plan_cluster(Some(&nothing), Some(&nothing), &redactor);
-        return Ok(pairs.iter().filter_map(|(a, b)| b.or(*a)).map(|c| (c.name.clone(), equal.clone())).collect());
+        return Ok(pairs.iter().filter_map(|(a, b)| b.or(*a)).map(|c| (c.name.clone(), equal.clone(), None)).collect());
     }
     let cache = Cache::new(CACHE_BYTES);
     let rendered = |state: &State, roots: Vec<&ClusterRoot>| -> BTreeMap<String, RenderedCluster> {
@@ -122,7 +143,9 @@ fn compare(
     let plan = |(a, b): &(Option<&ClusterRoot>, Option<&ClusterRoot>)| {
         let shown = b.or(*a)?;
         let plan = plan_cluster(before.get(&shown.path), after.get(&shown.path), &redactor);
-        Some((shown.name.clone(), plan))
+        let head = after.get(&shown.path).filter(|_| args.live && !plan.is_empty());
+        let proposed = head.map(|head| Proposed::of(&shown.name, &plan, head));
+        Some((shown.name.clone(), plan, proposed))
     };
     Ok(pairs.iter().filter_map(plan).collect())
 }
@@ -195,6 +218,12 @@ fn judge(plan: &FleetPlan, fail_on: &[PlanFailOn]) -> Result<ExitCode, CliError>
             }
             PlanFailOn::Held if held > 0 => format!("{held} units are held"),
             PlanFailOn::Held if counts.approvals > 0 => format!("{} changes wait for approval", counts.approvals),
+            PlanFailOn::Live if plan.live.iter().any(|l| l.objects.iter().any(LiveObject::is_refused)) => {
+                "an API server would refuse objects".to_owned()
+            }
+            PlanFailOn::Live if plan.live.iter().any(|l| l.problem.is_some()) => {
+                "not every API server could be asked".to_owned()
+            }
             PlanFailOn::Warnings if counts.warnings > 0 => format!("there are {} warnings", counts.warnings),
             _ => continue,
         };

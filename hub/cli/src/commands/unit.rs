@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use driftless_protocol::api::{List, Place, Stage, StepState, UnitDetail, UnitRow, Why, delete_list_id};
+use driftless_protocol::api::{List, Place, Stage, StepState, UnitDetail, UnitRow, Why, WhyLive, delete_list_id};
 use driftless_protocol::bundle::Reason;
 use driftless_protocol::id::UnitId;
 use driftless_protocol::report::{InputReport, InputStatus, ObjectState, UnitReport};
 
 use super::get::{pause_text, short_revision};
-use crate::args::{Output, UnitRef};
+use crate::args::{Output, UnitRef, Why as WhyArgs};
 use crate::client::{Client, escape};
 use crate::error::{CliError, Kind};
 use crate::ui::{self, ago};
@@ -51,9 +51,11 @@ fn path(cluster: &str, unit: &UnitId) -> String {
 }
 
 /// `driftless why`.
-pub async fn why(client: &Client, output: Output, unit: &UnitRef, now: u64) -> Result<ExitCode, CliError> {
-    let (cluster, id) = resolve(client, unit).await?;
-    let why: Why = client.get(&format!("{}/why", path(&cluster, &id))).await?;
+pub async fn why(client: &Client, output: Output, args: &WhyArgs, now: u64) -> Result<ExitCode, CliError> {
+    let (cluster, id) = resolve(client, &args.unit).await?;
+    let object = args.object.as_deref().map(escape).unwrap_or_default();
+    let query = format!("live={}&object={object}", !args.no_live);
+    let why: Why = client.get(&format!("{}/why?{query}", path(&cluster, &id))).await?;
     ui::print(output, &why, || why_text(&why, now))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -73,22 +75,82 @@ fn why_text(why: &Why, now: u64) -> String {
             Stage::Rollout => "rollout",
             Stage::Offer => "offer",
             Stage::Transport => "transport",
+            Stage::Pause => "pause",
             Stage::Dependency => "dependency",
             Stage::Apply => "apply",
+            Stage::Approval => "approval",
             Stage::Health => "health",
+            Stage::Pods => "pods",
             Stage::Drift => "drift",
+            Stage::Contest => "contest",
         };
         text.push_str(&format!("  {mark}  {name:<10}  {}", line(&step.message)));
         if let Some(since) = step.since {
             text.push_str(&format!(" ({})", ago(now, since)));
         }
         text.push('\n');
-        if let Some(file) = &step.file {
-            let at = step.line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
-            text.push_str(&format!("  {:21}  at {}\n", "", line(&at)));
+        let place = step.file.as_ref().map(|file| match step.line {
+            Some(line) => format!("{file}:{line}"),
+            None => file.clone(),
+        });
+        // The revision is said where somebody has to look.
+        let revision = step.revision.as_ref().filter(|_| step.state != StepState::Ok);
+        let revision = revision.map(|revision| short_revision(Some(revision)));
+        let at = match (place, revision) {
+            (Some(place), Some(revision)) => format!("{place} ({revision})"),
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => continue,
+        };
+        text.push_str(&format!("  {:21}  at {}\n", "", line(&at)));
+    }
+    if let Some(reported) = why.reported_at {
+        let away = why.steps.iter().any(|s| s.stage == Stage::Transport && s.state != StepState::Ok);
+        if away {
+            text.push_str(&format!(
+                "\nWhat is said of the cluster is as of its last report, {} ago.\n",
+                ago(now, reported)
+            ));
         }
     }
+    if let Some(live) = &why.live {
+        live_text(live, now, &mut text);
+    }
     text
+}
+
+/// What the agent saw, object by object.
+fn live_text(live: &WhyLive, now: u64, text: &mut String) {
+    for object in &live.objects {
+        let name = object.key.as_ref().map(ToString::to_string).unwrap_or_default();
+        text.push_str(&format!("\n{}: {}", line(&name), line(&object.state)));
+        if object.pods > 0 {
+            let more =
+                if object.pods_more > 0 { format!(", {} more not looked at", object.pods_more) } else { String::new() };
+            text.push_str(&format!(" ({} of {} pods well{more})", object.pods_well, object.pods));
+        }
+        text.push('\n');
+        if let Some(problem) = &object.problem {
+            text.push_str(&format!("  not wholly looked at: {}\n", line(problem)));
+        }
+        for cause in &object.causes {
+            let alike = if cause.count > 1 { format!(" and {} alike", cause.count - 1) } else { String::new() };
+            let since = cause.since.map(|at| format!(" ({})", ago(now, at))).unwrap_or_default();
+            text.push_str(&format!("  {}{alike}: {}{since}\n", line(&cause.at.to_string()), line(&cause.message)));
+            text.push_str(&format!("      to do: {}\n", line(&cause.hint)));
+        }
+        if !object.events.is_empty() {
+            text.push_str("  Events:\n");
+        }
+        for event in &object.events {
+            let age = if event.at > 0 { ago(now, event.at) } else { "?".to_owned() };
+            let times = if event.count > 1 { format!(" x{}", event.count) } else { String::new() };
+            let (object, reason, message) = (event.object.to_string(), line(&event.reason), line(&event.message));
+            text.push_str(&format!("    {age:>7}  {}  {reason}{times}  {message}\n", line(&object)));
+        }
+    }
+    if live.more > 0 {
+        text.push_str(&format!("\n{} more objects are not healthy; name one to look into it\n", live.more));
+    }
 }
 
 /// `driftless describe`.

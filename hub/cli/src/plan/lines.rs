@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use driftless_protocol::bundle::ApplyMode;
 use driftless_protocol::marks;
 use driftless_render::plan::{
     Action, ChangedField, FateKind, ObjectPlan, ObjectText, Outcome, UnitPlan, UnitState, WithheldChange,
@@ -169,6 +170,19 @@ fn object(object: &ObjectPlan, known: bool, detail: Detail, out: &mut Vec<Line>)
         text.push_str(&format!("  ({})", object.at));
     }
     out.push(Line::Object(object.action, one_line(&text)));
+    match object.apply {
+        ApplyMode::Override | ApplyMode::Merge => {}
+        ApplyMode::IfNotPresent => {
+            out.push(Line::Note("only made where it is not there (IfNotPresent): never changed".to_owned()));
+        }
+        ApplyMode::Ignore => {
+            out.push(Line::Note("left alone (a mark on it says so): neither made nor changed".to_owned()))
+        }
+    }
+    for option in &object.options {
+        let side = |v: &Option<Value>| v.as_ref().map_or_else(|| "(not set)".to_owned(), scalar_or_json);
+        out.push(Line::Note(format!("{}: {} -> {}", option.name, side(&option.old), side(&option.new))));
+    }
     for found in &object.immutable {
         let effect = match found.outcome {
             Outcome::Refused => "the API server will refuse this",
@@ -209,7 +223,10 @@ fn without_owner(object: &mut Value) {
 }
 
 fn field(change: &ChangedField, out: &mut Vec<Line>) {
-    let path = one_line(&change.path.to_string());
+    let mut path = one_line(&change.path.to_string());
+    if change.ignored {
+        path.push_str(" (left to others by an ignore rule)");
+    }
     if let Some(key) = &change.follows {
         out.push(Line::Note(format!("{path} follows {} to {}", one_line(&key.kind), one_line(&key.name))));
         return;

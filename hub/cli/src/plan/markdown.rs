@@ -50,6 +50,7 @@ pub fn render(plan: &Plan, limit: usize) -> String {
     } else {
         cut.table = true;
     }
+    live(plan, room, &mut out, &mut cut);
     details(&entries(plan), room, &mut out, &mut cut);
     out.push_str(&cut.line(plan, limit));
     out.push_str(&tail);
@@ -67,6 +68,7 @@ pub fn render(plan: &Plan, limit: usize) -> String {
 #[derive(Default)]
 struct Cut {
     warnings: usize,
+    live: usize,
     table: bool,
     shortened: usize,
     left_out: usize,
@@ -80,6 +82,9 @@ impl Cut {
         }
         if self.table {
             what.push("the table".to_owned());
+        }
+        if self.live > 0 {
+            what.push(plural(self.live, "line of the dry run"));
         }
         if self.left_out > 0 {
             what.push(format!("the details of {}", plural(self.left_out, "unit")));
@@ -95,7 +100,10 @@ impl Cut {
         format!(
             "\n> **Cut** at {limit} characters: {} left out. All of it: {}\n",
             what.join(", "),
-            quoted(&format!("driftless plan --base {base} --head {head}"))
+            quoted(&format!(
+                "driftless plan --base {base} --head {head}{}",
+                if plan.live.is_empty() { "" } else { " --live" }
+            ))
         )
     }
 }
@@ -165,6 +173,41 @@ fn table(plan: &Plan) -> String {
         row(&format!("{clusters} more"), &rest);
     }
     out
+}
+
+/// What the API servers say, in at most half of the room.
+fn live(plan: &Plan, room: usize, out: &mut String, cut: &mut Cut) {
+    let sections = super::live::sections(plan);
+    if sections.is_empty() {
+        return;
+    }
+    let most = out.len() + room.saturating_sub(out.len()) / 2;
+    out.push_str("\n#### What the API servers say (a dry run)\n");
+    for (heading, lines) in sections {
+        let heading = format!("\n{}\n\n", quoted(&heading));
+        if out.len() + heading.len() > most {
+            cut.live += 1 + lines.len();
+            continue;
+        }
+        out.push_str(&heading);
+        for line in &lines {
+            let (mark, text) = match line {
+                Line::Warn(text) => (":x: ", text),
+                Line::Note(text) => ("", text),
+                _ => continue,
+            };
+            let mut text = text.clone();
+            if text.len() > WARNING {
+                text = text.chars().take(WARNING).collect::<String>() + "...";
+            }
+            let line = format!("- {mark}{}\n", quoted(&text));
+            if out.len() + line.len() > most {
+                cut.live += 1;
+            } else {
+                out.push_str(&line);
+            }
+        }
+    }
 }
 
 /// Units while there is room: whole, else with fewer lines, else not at all.

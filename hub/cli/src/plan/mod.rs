@@ -1,6 +1,7 @@
 //! A plan as people read it: in a terminal, and as Markdown for a pull request.
 
 mod lines;
+mod live;
 pub mod markdown;
 pub mod terminal;
 

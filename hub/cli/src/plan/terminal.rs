@@ -3,6 +3,7 @@
 use driftless_render::plan::{Action, Plan, WarningCode};
 
 use super::lines::{self, Detail, Line};
+use super::live;
 use super::{entries, held_in_both, names, one_line, plural, revision, summary, warnings};
 
 /// Clusters named on one line.
@@ -67,6 +68,17 @@ pub fn render(plan: &Plan, style: Style) -> String {
                 .paint(DIM, &format!("in {}; {}", names(entry.clusters.iter().copied(), NAMED), summary(&unit.counts)))
         ));
         for line in lines::unit(unit, detail) {
+            out.push_str(&dressed(&line, style));
+            out.push('\n');
+        }
+    }
+    let live = live::sections(plan);
+    if !live.is_empty() {
+        out.push_str(&format!("\n{}\n", style.paint(BOLD, "What the API servers say (a dry run)")));
+    }
+    for (heading, lines) in live {
+        out.push_str(&format!("  {}\n", one_line(&heading)));
+        for line in lines {
             out.push_str(&dressed(&line, style));
             out.push('\n');
         }

@@ -41,7 +41,15 @@ fn compare(path: &FieldPath, old: &Value, new: &Value, schema: Option<Schema<'_>
 }
 
 fn changed(path: FieldPath, old: Option<&Value>, new: Option<&Value>) -> ChangedField {
-    ChangedField { path, old: old.cloned(), new: new.cloned(), reordered: false, redacted: false, follows: None }
+    ChangedField {
+        path,
+        old: old.cloned(),
+        new: new.cloned(),
+        reordered: false,
+        redacted: false,
+        ignored: false,
+        follows: None,
+    }
 }
 
 fn maps(

@@ -33,8 +33,8 @@ mod warnings;
 
 pub use model::{
     Action, ChangedField, ClusterChange, ClusterPlan, Counts, FORMAT, Fate, FateKind, HeldUnit, Immutable, Leaving,
-    ObjectPlan, ObjectText, OptionChange, Outcome, Plan, PlanGroup, PlanRevision, StateChange, Unaffected, UnitPlan,
-    UnitState, Warning, WarningCode, WithheldChange, WithheldPlan,
+    LiveClusters, LiveObject, ObjectPlan, ObjectText, OptionChange, Outcome, Plan, PlanGroup, PlanRevision,
+    StateChange, Unaffected, UnitPlan, UnitState, Warning, WarningCode, WithheldChange, WithheldPlan,
 };
 pub use path::FieldPath;
 pub use redact::Redactor;

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use driftless_protocol::ask::{DryRunOutcome, DryRunResult};
+use driftless_protocol::bundle::ApplyMode;
 use driftless_protocol::id::{ClusterName, UnitId};
 use driftless_protocol::object::ObjectKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -33,6 +35,49 @@ pub struct Plan {
     pub groups: Vec<PlanGroup>,
     /// Clusters in which nothing changes.
     pub unaffected: Vec<Unaffected>,
+    /// What the API servers would say, where they were asked; clusters with equal answers together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<LiveClusters>,
+}
+
+/// What the API servers of some clusters would say to what is new for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveClusters {
+    /// The clusters, sorted.
+    pub clusters: Vec<ClusterName>,
+    /// Why they were not asked, or not about everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Objects that were tried, in each of them.
+    pub tried: usize,
+    /// Objects of them that would be taken.
+    pub accepted: usize,
+    /// Those that would not be, or not without a word; and those that were not tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<LiveObject>,
+}
+
+/// What an API server would say to one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveObject {
+    /// Of which unit.
+    pub unit: UnitId,
+    /// Its answer.
+    #[serde(flatten)]
+    pub result: DryRunResult,
+    /// It goes away by itself, since the same change makes what is missing: how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+}
+
+impl LiveObject {
+    /// The object would be refused, and nothing in the change mends that.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.expected.is_none() && !matches!(self.result.outcome, DryRunOutcome::Accepted | DryRunOutcome::NotTried)
+    }
 }
 
 /// One side of a plan.
@@ -339,6 +384,12 @@ pub struct ObjectPlan {
     /// The unit it was in, when that is another. Owner labels change with it and are not among `fields`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<UnitId>,
+    /// How the agent treats it, where that is not as its unit says (`kustomize.toolkit.fluxcd.io/ssa` and `/reconcile`).
+    #[serde(default, skip_serializing_if = "ApplyMode::is_default")]
+    pub apply: ApplyMode,
+    /// What the agent is told of it that differs: `apply`, `force`, `ignore`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<OptionChange>,
     /// Fields that differ.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<ChangedField>,
@@ -390,6 +441,9 @@ pub struct ChangedField {
     /// A value, or a part of one, is not shown.
     #[serde(default, skip_serializing_if = "is_false")]
     pub redacted: bool,
+    /// An ignore rule leaves it to others: it is sent only while nobody else owns it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ignored: bool,
     /// It only follows another object's new generated name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<ObjectKey>,

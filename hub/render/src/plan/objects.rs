@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftless_protocol::bundle::{Late, LateInput};
+use driftless_protocol::bundle::{Late, LateInput, ObjectOptions};
 use driftless_protocol::id::UnitId;
 use driftless_protocol::marks;
 use driftless_protocol::object::ObjectKey;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::fate::{self, Circumstances, Standing};
 use super::fields::differences;
 use super::immutable;
-use super::model::{Action, ChangedField, Fate, Immutable, Leaving, ObjectPlan, ObjectText, Outcome};
+use super::model::{Action, ChangedField, Fate, Immutable, Leaving, ObjectPlan, ObjectText, OptionChange, Outcome};
 use super::path::FieldPath;
 use super::redact::Redactor;
 use super::units::Pair;
@@ -81,9 +81,10 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
         for object in unit.objects() {
             let plan = match base.by_key.get(&object.key) {
                 Some((of, old)) if is_same(unit, object, of, old) => None,
-                // Equal but for how it is written, or for what the agent is told of it.
-                Some((of, old)) => Some(same_key(unit, object, of, old, redactor))
-                    .filter(|plan| plan.action != Action::Change || !plan.fields.is_empty()),
+                // Equal but for how it is written.
+                Some((of, old)) => Some(same_key(unit, object, of, old, redactor)).filter(|plan| {
+                    plan.action != Action::Change || !plan.fields.is_empty() || !plan.options.is_empty()
+                }),
                 None => {
                     let candidates = base_name(object).and_then(|name| gone_by_name.get(&name));
                     let was = candidates.and_then(|c| {
@@ -205,6 +206,8 @@ fn bare(action: Action, object: &RenderedObject) -> ObjectPlan {
         at: object.origin.clone(),
         was: None,
         moved_from: None,
+        apply: object.options.apply,
+        options: Vec::new(),
         fields: Vec::new(),
         object: None,
         fate: None,
@@ -221,7 +224,7 @@ fn whole(unit: &RenderedUnit, object: &RenderedObject, action: Action, redactor:
 /// The same unit sends the same bytes, to be finished in the same way.
 fn is_same(unit: &RenderedUnit, object: &RenderedObject, of: &RenderedUnit, old: &RenderedObject) -> bool {
     let finished = object.holes.is_none() || of.late == unit.late;
-    of.id == unit.id && old.digest == object.digest && finished
+    of.id == unit.id && old.digest == object.digest && finished && old.options == object.options
 }
 
 fn same_key(
@@ -238,7 +241,8 @@ fn same_key(
         fields.retain(|change| !is_owner_label(&change.path));
     }
     let mark = |of: &str| after.get("metadata").and_then(|m| m.get(of)?.get(FORCE)?.as_str());
-    let force = unit.spec.force || [mark("labels"), mark("annotations")].contains(&Some("enabled"));
+    let force =
+        unit.spec.force || object.options.force || [mark("labels"), mark("annotations")].contains(&Some("enabled"));
     let immutable = immutable::findings(&object.key, &before, &after)
         .into_iter()
         .map(|found| Immutable {
@@ -248,9 +252,11 @@ fn same_key(
         })
         .collect();
     fields.iter_mut().for_each(|change| redactor.field(&object.key, change));
+    ignored(&object.options.ignore, &mut fields);
     ObjectPlan {
         fields,
         immutable,
+        options: options(&old.options, &object.options),
         moved_from: moved.then(|| of.id.clone()),
         ..bare(if moved { Action::Move } else { Action::Change }, object)
     }
@@ -275,6 +281,29 @@ fn replaced(
         was: Some(old.key.clone()),
         moved_from: moved.then(|| of.id.clone()),
         ..bare(Action::Replace, object)
+    }
+}
+
+/// What the agent is told of an object, where that differs.
+fn options(old: &ObjectOptions, new: &ObjectOptions) -> Vec<OptionChange> {
+    let map = |options: &ObjectOptions| match serde_json::to_value(options) {
+        Ok(Value::Object(map)) => map,
+        _ => serde_json::Map::new(),
+    };
+    let (old, new) = (map(old), map(new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let change =
+        |name: &String| OptionChange { name: name.clone(), old: old.get(name).cloned(), new: new.get(name).cloned() };
+    names.into_iter().map(change).filter(|change| change.old != change.new).collect()
+}
+
+/// Marks the fields that an ignore rule (a JSON pointer without index) leaves to others.
+fn ignored(rules: &[String], fields: &mut [ChangedField]) {
+    for rule in rules {
+        let parts: Vec<String> =
+            rule.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        fields.iter_mut().filter(|change| change.path.begins(&parts)).for_each(|change| change.ignored = true);
     }
 }
 

@@ -99,9 +99,11 @@ fn lines(plan: &ClusterPlan) -> Vec<String> {
         for object in &unit.objects {
             let mut line = format!("  {:?} {}", object.action, object.key);
             line += &object.moved_from.as_ref().map(|u| format!(" from {}", u.name)).unwrap_or_default();
+            line += &object.options.iter().map(|o| format!(" ({})", o.name)).collect::<String>();
             line += &object.fate.as_ref().map(|f| format!(" {:?}", f.is)).unwrap_or_default();
             for field in &object.fields {
-                line += &format!(" {}{}", field.path, if field.follows.is_some() { " (follows)" } else { "" });
+                let ignored = if field.ignored { " (ignored)" } else { "" };
+                line += &format!(" {}{}{ignored}", field.path, if field.follows.is_some() { " (follows)" } else { "" });
             }
             for found in &object.immutable {
                 line += &format!(" !{} {:?}", found.path, found.outcome);
@@ -123,6 +125,21 @@ fn each_kind_of_change_is_planned_as_the_agent_would_act() {
     let cases: &[(&str, Files, Files, &[&str])] = &[
         ("nothing", repository(), with(&[("README.md", Some("x".into()))]), &[]),
         ("a comment", repository(), with(&[("apps/a/config.yaml", Some(format!("# x\n{}", config("one", "1"))))]), &[]),
+        (
+            "an ignore rule alone",
+            repository(),
+            with(&[("clusters/c/b.yaml", Some(kustomization("b", "ignore: [{paths: [/data/k]}]")))]),
+            &["unit b", "  Change ConfigMap shop/two (ignore)"],
+        ),
+        (
+            "a field that is left to others",
+            with(&[("clusters/c/b.yaml", Some(kustomization("b", "ignore: [{paths: [/data/k]}]")))]),
+            with(&[
+                ("clusters/c/b.yaml", Some(kustomization("b", "ignore: [{paths: [/data/k]}]"))),
+                ("apps/b/config.yaml", config_file("two", "3")),
+            ]),
+            &["unit b", "  Change ConfigMap shop/two data.k (ignored)"],
+        ),
         (
             "a field",
             repository(),
@@ -249,7 +266,7 @@ fn each_kind_of_change_is_planned_as_the_agent_would_act() {
             )]),
             &[
                 "unit a",
-                "  Change Deployment.apps shop/web metadata.annotations spec.selector.matchLabels.app spec.template.metadata.labels.app !spec.selector Recreated",
+                "  Change Deployment.apps shop/web (force) metadata.annotations spec.selector.matchLabels.app spec.template.metadata.labels.app !spec.selector Recreated",
                 "warning immutableRecreated",
             ],
         ),

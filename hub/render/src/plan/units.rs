@@ -113,8 +113,15 @@ impl Plan {
     /// The plan of a fleet; equal plans are put together.
     #[must_use]
     pub fn of(base: PlanRevision, head: PlanRevision, clusters: Vec<(ClusterName, ClusterPlan)>) -> Self {
-        let mut plan =
-            Self { format: FORMAT, base, head, counts: Counts::default(), groups: Vec::new(), unaffected: Vec::new() };
+        let mut plan = Self {
+            format: FORMAT,
+            base,
+            head,
+            counts: Counts::default(),
+            groups: Vec::new(),
+            unaffected: Vec::new(),
+            live: Vec::new(),
+        };
         let mut clusters = clusters;
         clusters.sort_by(|a, b| a.0.cmp(&b.0));
         let mut known: BTreeMap<Digest, usize> = BTreeMap::new();
@@ -189,7 +196,7 @@ fn differs(pair: Pair<'_>) -> bool {
         (RenderState::Suspended, RenderState::Suspended) => false,
         (RenderState::Full { objects: x, withheld: v }, RenderState::Full { objects: y, withheld: w }) => {
             let equal = x.len() == y.len()
-                && x.iter().zip(y).all(|(x, y)| x.digest == y.digest && x.key == y.key)
+                && x.iter().zip(y).all(|(x, y)| x.digest == y.digest && x.key == y.key && x.options == y.options)
                 && v.len() == w.len()
                 && v.iter().zip(w).all(|(v, w)| same_withheld(v, w));
             !equal

@@ -1,11 +1,30 @@
 //! `--explain`: what the stable codes mean, from one table.
 
+use driftless_protocol::ask::CAUSES;
 use driftless_render::report::{Code, Severity};
 use serde::Serialize;
 
 use crate::args::Output;
 use crate::error::{CliError, Kind};
 use crate::ui;
+
+/// Kept with the other codes: scripts branch on both.
+const EXIT_CODES: &str = "
+## Exit codes
+
+| code | of every command |
+|---|---|
+| 0 | done |
+| 1 | failed, or what was asked about is not in order |
+| 2 | wrong usage |
+| 3 | the hub cannot be reached |
+| 4 | no such cluster, unit, object, source or revision |
+| 5 | the hub refused |
+
+`orphans`: 0 also when there are orphans; 1 when a cluster could not be looked at wholly (its agent is away or too old, a kind
+could not be listed, a limit), and with `--check` when there is one. `plan --live`: an object that would be refused, or a
+cluster that could not be asked, is 1 only with `--fail-on live`. `why`: 0 whatever the answer is.
+";
 
 #[derive(Serialize)]
 struct Row {
@@ -48,6 +67,14 @@ pub fn markdown() -> String {
         let cell = format!("{} {}", code.meaning(), code.remedy()).replace('|', "\\|");
         out.push_str(&format!("| {code} | {} | {} |\n", severity(code.severity()), cell.trim()));
     }
+    out.push_str(
+        "\n## Causes\n\nWhat `driftless why` finds below an object that is not healthy (`live.objects[].causes[].code` in its JSON).\n\n\
+         | code | what it means |\n|---|---|\n",
+    );
+    for (code, meaning) in CAUSES {
+        out.push_str(&format!("| {code} | {} |\n", meaning.replace('|', "\\|")));
+    }
+    out.push_str(EXIT_CODES);
     out
 }
 
