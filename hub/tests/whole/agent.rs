@@ -69,6 +69,16 @@ pub(crate) async fn enrol_with(
     }
 }
 
+/// TLS of a cluster's sessions.
+pub(crate) fn session_tls(identity: &Identity) -> Arc<rustls::ClientConfig> {
+    let chain: Vec<CertificateDer<'static>> =
+        identity.grant.chain.iter().map(|c| CertificateDer::from(c.clone())).collect();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.serialize_der()));
+    let authorities: Vec<CertificateDer<'static>> =
+        identity.grant.authorities.iter().map(|c| CertificateDer::from(c.clone())).collect();
+    Arc::new(tls::session_client(chain, key, &authorities).unwrap())
+}
+
 /// What the agent has and thinks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -118,12 +128,7 @@ impl Agent {
     pub(crate) fn start(hub: SocketAddr, identity: &Identity, ledger: Arc<std::sync::Mutex<Ledger>>) -> Self {
         let (seen_in, seen) = watch::channel(Seen::default());
         let (orders, orders_in) = mpsc::channel(8);
-        let chain: Vec<CertificateDer<'static>> =
-            identity.grant.chain.iter().map(|c| CertificateDer::from(c.clone())).collect();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.serialize_der()));
-        let authorities: Vec<CertificateDer<'static>> =
-            identity.grant.authorities.iter().map(|c| CertificateDer::from(c.clone())).collect();
-        let tls = Arc::new(tls::session_client(chain, key, &authorities).unwrap());
+        let tls = session_tls(identity);
         let trust = trust::verify_chain(&identity.token.root_keys, &identity.grant.trust).unwrap();
         let ratchet = ledger.lock().unwrap().ratchet;
         let session = Session::new(Setup {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // the helpers are tests as well
 
 mod agent;
+mod ask;
 mod world;
 
 use std::sync::{Arc, Mutex};
