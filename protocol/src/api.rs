@@ -5,6 +5,7 @@
 //! | `GET /api/v1/status` | | [`FleetStatus`] |
 //! | `GET /api/v1/clusters` | | [`List`] of [`ClusterRow`] |
 //! | `GET /api/v1/clusters/{name}` | | [`ClusterDetail`] |
+//! | `GET /api/v1/clusters/{name}/shadow` | | [`Shadow`]: how a cluster compares, unit by unit |
 //! | `GET /api/v1/clusters/{name}/facts` | | [`Facts`](crate::facts::Facts) |
 //! | `PATCH /api/v1/clusters/{name}` | [`ClusterChange`] | [`ClusterRow`] |
 //! | `DELETE /api/v1/clusters/{name}` | | [`Done`]: revoked for good |
@@ -34,11 +35,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::ask::{DryRunObject, WhyObject};
-use crate::bundle::{DriftMode, Reason, Withheld};
+use crate::bundle::{DriftMode, Reason, Withheld, is_false};
 use crate::head::SourceRevision;
 use crate::id::{ClusterId, ClusterName, Digest, Generation, UnitId};
 use crate::object::ObjectKey;
-use crate::report::{ClusterReport, PauseReport, Ready, RecentEvent, UnitReport};
+use crate::report::{
+    ClusterReport, FieldDrift, FluxState, ObjectReport, PauseReport, Ready, RecentEvent, ShadowReport, UnitReport,
+};
 
 /// Where every path begins.
 pub const PREFIX: &str = "/api/v1";
@@ -151,6 +154,9 @@ pub struct ClusterRow {
     pub revision: Option<String>,
     /// No new content goes to it.
     pub frozen: bool,
+    /// Its agent compares and writes nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shadow: bool,
     /// It gets commits first.
     pub canary: bool,
     /// Counts over its units.
@@ -209,6 +215,50 @@ pub struct ClusterDetail {
     pub problems: Vec<Reason>,
     /// Its units.
     pub units: Vec<UnitRow>,
+}
+
+/// How a cluster compares with what Git says, where its agent writes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shadow {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Whether its agent is in shadow mode. Without it only `flux` of the units says anything.
+    pub shadow: bool,
+    /// Whether its agent has a session with this hub now.
+    pub connected: bool,
+    /// Whether the newest render was offered and taken: else an older one was compared.
+    pub newest: bool,
+    /// In shadow mode, of the newest render, and every unit compared without a difference, or suspended in Git.
+    pub zero: bool,
+    /// Its units.
+    pub units: Vec<ShadowUnit>,
+}
+
+/// How a unit compares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowUnit {
+    /// Which unit.
+    pub unit: UnitId,
+    /// As in [`UnitRow::ready`].
+    pub ready: Ready,
+    /// As in [`UnitRow::reason`].
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Suspended in Git or by an operator: not compared.
+    pub suspended: bool,
+    /// Objects declared.
+    pub objects: u32,
+    /// Flux's own object of it; `None`: there is none.
+    pub flux: Option<FluxState>,
+    /// The counts; `None`: nothing was compared.
+    pub counts: Option<ShadowReport>,
+    /// Objects that differ, are missing, would be refused, or are not compared yet.
+    pub differences: Vec<ObjectReport>,
+    /// Fields that differ.
+    pub fields: Vec<FieldDrift>,
 }
 
 /// What to change about a cluster.

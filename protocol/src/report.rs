@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::{ApprovedDelete, DriftMode, LateKind, Reason, is_zero_u32};
+use crate::bundle::{ApprovedDelete, DriftMode, LateKind, Reason, is_false, is_zero_u32};
 use crate::id::{Digest, Generation, UnitId};
 use crate::object::ObjectKey;
 
@@ -36,6 +36,9 @@ pub struct ClusterReport {
     /// `Pause` objects that hold something back now, and those that cannot be used; at most [`LIST_LIMIT`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pauses: Vec<PauseReport>,
+    /// Nothing is written to managed objects: everything is compared and reported.
+    #[serde(skip_serializing_if = "is_false")]
+    pub shadow: bool,
     /// Unix milliseconds, the agent's clock.
     pub observed_at: u64,
 }
@@ -150,8 +153,72 @@ pub struct UnitReport {
     /// The last pause that ended, where it had held something back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_ended: Option<PauseEnd>,
+    /// How Flux's own object of this unit stands in the cluster; `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flux: Option<FluxState>,
+    /// How the unit compares with the cluster, where nothing is written (the cluster's shadow option).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowReport>,
     /// Unix milliseconds, the agent's clock.
     pub observed_at: u64,
+}
+
+/// Flux's own Kustomization in the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FluxState {
+    /// `spec.suspend` is true, and Flux is known to have seen it or to be past what it had begun.
+    pub stopped: bool,
+    /// `spec.suspend` is true.
+    pub suspended: bool,
+    /// Its Ready condition.
+    pub ready: Ready,
+    /// `status.lastAppliedRevision`.
+    pub revision: Option<String>,
+    /// Objects in `status.inventory`.
+    pub objects: u32,
+}
+
+/// What a comparison of a unit with the cluster found. Which objects and fields: the report's `objects` and `drift`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ShadowReport {
+    /// As declared, or left alone by a mark.
+    pub equal: u32,
+    /// Declared, and not in the cluster.
+    pub missing: u32,
+    /// With at least one other field.
+    pub differing: u32,
+    /// Other fields, all objects together.
+    pub fields: u32,
+    /// The API server would refuse them.
+    pub refused: u32,
+    /// Not compared (yet): a kind that is not served or listed, a missing input, an object that the hub does not send.
+    pub open: u32,
+    /// In Flux's inventory and not declared by this unit; ids as Flux writes them, at most [`LIST_LIMIT`].
+    pub only_flux: Vec<String>,
+    /// How many those are in all.
+    pub only_flux_count: u32,
+    /// Declared by this unit and not in Flux's inventory; at most [`LIST_LIMIT`].
+    pub only_ours: Vec<String>,
+    /// How many those are in all.
+    pub only_ours_count: u32,
+}
+
+impl ShadowReport {
+    /// Everything was compared, and nothing differs.
+    #[must_use]
+    pub fn zero(&self) -> bool {
+        self.open == 0 && self.differences() == 0
+    }
+
+    /// Objects that differ in any way.
+    #[must_use]
+    pub fn differences(&self) -> u32 {
+        [self.missing, self.differing, self.refused, self.only_flux_count, self.only_ours_count]
+            .into_iter()
+            .fold(0, u32::saturating_add)
+    }
 }
 
 /// How a ConfigMap or Secret stands that a unit's variables come from. Never a value of it.
@@ -396,6 +463,12 @@ pub mod reason {
     pub const UNREADABLE: &str = "UnreadableReport";
     /// Left Git; what remains is being pruned, or held.
     pub const PRUNING: &str = "Pruning";
+    /// Flux acts on it in this cluster, or has not stopped for certain: nothing is written.
+    pub const FLUX_ACTS: &str = "FluxActs";
+    /// Compared, nothing is written, and nothing differs.
+    pub const SHADOW_EQUAL: &str = "ShadowEqual";
+    /// Compared, nothing is written, and something differs.
+    pub const SHADOW_DIFFERS: &str = "ShadowDiffers";
 }
 
 impl ClusterReport {
@@ -456,6 +529,8 @@ impl UnitReport {
             filled: None,
             pauses: Vec::new(),
             pause_ended: None,
+            flux: None,
+            shadow: None,
             observed_at: 0,
         }
     }
@@ -518,6 +593,12 @@ impl UnitReport {
             ended.held.truncate(most.min(PauseEnd::LINES));
             for line in &mut ended.held {
                 cut(line, text);
+            }
+        }
+        if let Some(shadow) = &mut self.shadow {
+            for list in [&mut shadow.only_flux, &mut shadow.only_ours] {
+                list.truncate(most);
+                list.iter_mut().for_each(|id| cut(id, text));
             }
         }
         self.inputs.truncate(most);
