@@ -115,6 +115,17 @@ pub(crate) fn read(node: &Node, place: &Place, id: UnitId, notes: &mut Vec<Note>
     decryption.unknown(&["provider", "secretRef", "serviceAccountName"], notes);
     let (depends_on, ready_exprs) = depends_on(&spec, &id, notes)?;
     let health_checks = health_checks(&spec, notes)?;
+    let suspend = spec.flag("suspend")?.unwrap_or(false);
+    let mut treated = unit_spec(&object, &spec, &id, &depends_on, health_checks, notes)?;
+    if treated.take_over && !suspend {
+        // An agent stops Flux only where Git does.
+        treated.take_over = false;
+        let message = format!(
+            "annotation {}: enabled changes nothing while spec.suspend is not true, since Flux goes on; set both in one commit",
+            marks::TAKE_OVER
+        );
+        notes.push(object.map("metadata")?.map("annotations")?.note(Code::BadValue, marks::TAKE_OVER, message));
+    }
     let common = spec.map("commonMetadata")?;
     common.unknown(&["annotations", "labels"], notes);
     Ok(Kustomization {
@@ -124,18 +135,14 @@ pub(crate) fn read(node: &Node, place: &Place, id: UnitId, notes: &mut Vec<Note>
         source_name: source.required("name")?.to_owned(),
         source_namespace: source.filled("namespace")?.unwrap_or_else(|| id.namespace.clone()),
         source_at: spec.at("sourceRef"),
-        suspend: spec.flag("suspend")?.unwrap_or(false),
+        suspend,
         remote: spec.has("kubeConfig").then(|| spec.at("kubeConfig")),
         overlay: overlay(&spec, notes)?,
         common_labels: common.text_map("labels")?,
         common_annotations: common.text_map("annotations")?,
         post_build: post_build(&spec, notes)?,
         ignore: options::ignore_rules(&spec, selector, notes)?,
-        spec: UnitSpec {
-            health_exprs: health_exprs(&spec, notes)?,
-            ready_exprs,
-            ..unit_spec(&object, &spec, &id, &depends_on, health_checks, notes)?
-        },
+        spec: UnitSpec { health_exprs: health_exprs(&spec, notes)?, ready_exprs, ..treated },
         definition: node.to_json().unwrap_or_default().into(),
         depends_on,
         id,

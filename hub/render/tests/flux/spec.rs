@@ -251,6 +251,22 @@ fn take_over_acts_on_what_flux_must_not() {
 }
 
 #[test]
+fn take_over_without_suspend_changes_nothing_and_is_told() {
+    let text =
+        unit("web", "").replace("  name: web\n", "  name: web\n  annotations: {driftless.dev/take-over: enabled}\n");
+    let rendered = check(
+        &[("clusters/c/web.yaml", &text), ("apps/web/a.yaml", &config("a"))],
+        "
+        flux-system/flux-system
+        flux-system/web
+          ConfigMap default/a
+        ",
+    );
+    assert!(!rendered.units[1].spec.take_over, "the agent would stop a Flux that Git lets run");
+    problem(&rendered, "changes nothing while spec.suspend is not true");
+}
+
+#[test]
 fn suspended_wins_over_broken() {
     check(
         &[("clusters/c/web.yaml", &unit("web", "suspend: true")), ("apps/web/a.yaml", "broken: [\n")],
