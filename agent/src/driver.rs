@@ -46,6 +46,9 @@ const DISCOVERY_PAUSE: Duration = Duration::from_millis(500);
 /// How often discovery is read again while a declared kind is not served and nothing told us of a change.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(30);
 
+/// The store behind the API server is older than it was.
+const WENT_BACK: &str = "the cluster's store was restored from a snapshot; what is stored there is read anew";
+
 /// What the driver needs to begin.
 pub struct Setup {
     /// Requests as the agent.
@@ -93,6 +96,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     let mut fact_inputs = Inputs::new(setup.config.clone(), setup.applier.clone(), fact_sender);
     let unread = fact_inputs.set(&facts.wanted());
     let pauses = PauseWatch::new(setup.api.clone(), setup.leadership.clone());
+    let shadow = setup.rules.shadow;
     let mut driver = Driver {
         engine: Engine::new(setup.rules.clone()),
         rules: Arc::new(setup.rules),
@@ -126,10 +130,12 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         kinds_changed: setup.kinds_changed,
         discovery_due: None,
         watches_due: true,
+        begin_again: None,
         report: ClusterReport {
             agent_version: env!("CARGO_PKG_VERSION").into(),
             leader: setup.pod,
             kubernetes_version: kubernetes,
+            shadow,
             ..ClusterReport::default()
         },
         clock: setup.clock,
@@ -199,6 +205,8 @@ struct Driver {
     discovery_due: Option<Instant>,
     /// Which kinds are watched may have changed: a look at every object, so not after every event.
     watches_due: bool,
+    /// Why this pod must begin again from what is stored in the cluster.
+    begin_again: Option<&'static str>,
     /// The cluster report as it stands, without its time.
     report: ClusterReport,
     clock: fn() -> Millis,
@@ -211,6 +219,12 @@ impl Driver {
 
     async fn drive(&mut self, cancel: &CancellationToken) -> Result<(), ApiError> {
         loop {
+            if self.engine.store_went_back() {
+                self.begin_again = Some(WENT_BACK);
+            }
+            if let Some(why) = self.begin_again {
+                return Err(ApiError::Answer(why.to_owned()));
+            }
             self.take_pauses();
             self.start_steps();
             self.tell_pauses();
@@ -325,6 +339,10 @@ impl Driver {
         let now = self.now();
         match done {
             Ok((id, answer)) => {
+                if let Answer::Raced(failure) = &answer {
+                    tracing::warn!(why = failure.message, "the inventory in the cluster is not the one written last");
+                    self.begin_again = Some("the inventory was changed by another pod, or restored from a backup");
+                }
                 if let Answer::Failed(failure) = &answer {
                     tracing::debug!(step = %id, status = failure.status, why = failure.message, "failed");
                 }
@@ -357,6 +375,10 @@ impl Driver {
                 self.engine.observe(Observation::ListEnd(&group_kind(&r.group, &r.kind)), blobs, now);
             }
             Seen::Gone { object, .. } => self.engine.observe(Observation::Gone(&object), blobs, now),
+            Seen::WentBack(resource) => {
+                tracing::warn!(kind = resource.kind, "the API server is behind what was seen of it");
+                self.begin_again = Some(WENT_BACK);
+            }
             Seen::Failing { resource, message, .. } => {
                 tracing::warn!(
                     kind = resource.kind,
@@ -446,7 +468,11 @@ impl Driver {
             };
             let resource = resource.or_else(|| self.served.any_version(&wanted.kind.group, &wanted.kind.kind));
             if let Some(resource) = resource {
-                let selection = if wanted.owned_only { Selection::Owned } else { Selection::All };
+                let selection = match (wanted.owned_only, self.rules.shadow) {
+                    (false, _) => Selection::All,
+                    (true, false) => Selection::Owned,
+                    (true, true) => Selection::Flux,
+                };
                 resources.push((resource.clone(), selection));
             }
         }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use driftless_protocol::bundle::{Bundle, ServiceAccount};
 use driftless_reconcile::fill::Fill;
-use driftless_reconcile::step::{Action, Apply, Delete, Failure, Outcome, TakeOver};
+use driftless_reconcile::step::{Action, Apply, Delete, Failure, Outcome, SuspendFlux, TakeOver};
 use driftless_reconcile::{edit, ownership, retry, rules::Rules};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ pub enum Answer {
     Failed(Failure),
     /// Not tried, or unknown what became of it.
     Unknown,
+    /// The inventory in the cluster is not the one this pod wrote last: it must begin again from what is stored.
+    Raced(Failure),
 }
 
 impl Answer {
@@ -45,7 +47,7 @@ impl Answer {
             Self::Present(value) => Outcome::Present(value),
             Self::Ok => Outcome::Ok,
             Self::NotFound => Outcome::NotFound,
-            Self::Failed(failure) => Outcome::Failed(failure.clone()),
+            Self::Failed(failure) | Self::Raced(failure) => Outcome::Failed(failure.clone()),
             Self::Unknown => Outcome::Unknown,
         }
     }
@@ -76,14 +78,21 @@ impl Context {
         if !self.may_act() {
             return Answer::Unknown;
         }
+        if self.rules.shadow && action.writes() {
+            // The engine asks for none; whatever it asks for, nothing is written.
+            tracing::error!(?action, "a write in shadow mode was not carried out");
+            return Answer::Unknown;
+        }
         match action {
             Action::WriteInventory { shards } => match self.records.lock().await.write(&shards).await {
                 Ok(()) => Answer::Ok,
+                Err(error) if error.is_conflict() => Answer::Raced(failure_of(&error, "")),
                 Err(error) => failed(&error, ""),
             },
             Action::Apply(apply) => self.apply(&apply, false).await,
             Action::DryRun(apply) => self.apply(&apply, true).await,
             Action::Delete(delete) => self.delete(&delete).await,
+            Action::SuspendFlux(suspend) => self.suspend_flux(&suspend).await,
             Action::Get { key, api_version } => {
                 let resource = match &api_version {
                     Some(version) => self.served.resource(version, &key.kind),
@@ -177,6 +186,24 @@ impl Context {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Suspends a Kustomization of Flux, if it is still as it was seen.
+    async fn suspend_flux(&self, suspend: &SuspendFlux) -> Answer {
+        let key = &suspend.key;
+        let Some(resource) = self.served.any_version(&key.group, &key.kind) else {
+            return not_served(&key.kind, &key.group);
+        };
+        let patch = json!([
+            {"op": "test", "path": "/metadata/uid", "value": suspend.uid},
+            {"op": "test", "path": "/metadata/generation", "value": suspend.generation},
+            {"op": "add", "path": "/spec/suspend", "value": true},
+        ]);
+        tracing::info!(kustomization = %key, "Git hands it over and no running parent passes the suspend on: suspended");
+        match self.api.json_patch(&self.actor(None), resource, &key.namespace, &key.name, &patch).await {
+            Ok(_) => Answer::Ok,
+            Err(error) => failed(&error, &key.name),
         }
     }
 

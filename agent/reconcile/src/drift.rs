@@ -170,7 +170,11 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
     if merge {
         return out;
     }
-    let (_, added) = fold::sets(live, rules);
+    let (ours, mut added) = fold::sets(live, rules);
+    if rules.shadow {
+        // What was applied and is not declared would go with a take-over.
+        added.union(&ours);
+    }
     let mut path = Path::default();
     additions(&mut path, &added, Some(declared), Some(live), &mut |path, value| {
         if out.len() < LIST_LIMIT && !ignored(path) {

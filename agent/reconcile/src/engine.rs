@@ -8,6 +8,7 @@ mod autoscale;
 mod causes;
 mod contests;
 mod deletes;
+mod flux;
 mod input;
 mod judge;
 mod known;
@@ -19,6 +20,7 @@ mod recheck;
 mod recreate;
 mod report;
 mod run;
+mod shadow;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +32,8 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{EventKind, UnitReport};
 
 pub use self::pauses::Ended;
+use self::flux::{FluxSeen, Passing};
+use self::shadow::Extra;
 use self::state::{Ix, Kind, Obj, Slot, UnitIx};
 use crate::fill::InputState;
 use crate::health::Asked;
@@ -94,6 +98,14 @@ pub struct Engine {
     autoscalers: BTreeMap<ObjectKey, ObjectKey>,
     /// The workloads in [`Self::autoscalers`].
     scaled: BTreeSet<ObjectKey>,
+    /// Flux's Kustomizations in the cluster.
+    flux: BTreeMap<UnitId, FluxSeen>,
+    /// Objects of those that are not suspended, as Flux's inventory names them.
+    flux_claims: BTreeMap<Box<str>, Arc<UnitId>>,
+    /// Kustomizations the agent suspends, since nobody else passes that on.
+    passing: BTreeMap<UnitIx, Passing>,
+    /// In shadow mode: objects that only Flux's inventory has.
+    extras: BTreeMap<ObjectKey, Extra>,
     /// Objects whose intent is not stored yet: nothing may be applied.
     unstored: BTreeSet<Ix>,
     /// Objects that left Git and may be deleted now.
@@ -128,6 +140,8 @@ pub struct Engine {
     write_after: Millis,
     /// When the oldest unwritten change that is no intent was made.
     unwritten_since: Option<Millis>,
+    /// A list showed an object older than it was seen before.
+    went_back: bool,
     /// Counts lists: what was touched after a list began is not gone for its absence there.
     serial: u64,
     next_step: u64,
@@ -160,6 +174,10 @@ impl Engine {
             happened: BTreeMap::new(),
             autoscalers: BTreeMap::new(),
             scaled: BTreeSet::new(),
+            flux: BTreeMap::new(),
+            flux_claims: BTreeMap::new(),
+            passing: BTreeMap::new(),
+            extras: BTreeMap::new(),
             unstored: BTreeSet::new(),
             deletes: BTreeSet::new(),
             immutable: BTreeSet::new(),
@@ -181,6 +199,7 @@ impl Engine {
             write_tries: 0,
             write_after: 0,
             unwritten_since: None,
+            went_back: false,
             serial: 1,
             next_step: 1,
         }
@@ -196,6 +215,8 @@ impl Engine {
             let of = obj.want.as_ref().map(|want| want.unit);
             if only.is_none_or(|only| only == of) {
                 obj.elsewhere = false;
+                // Nothing tells of what carries no mark that is watched.
+                obj.recheck |= self.rules.shadow;
                 if let Some(trouble) = &mut obj.trouble {
                     trouble.next = now;
                 }
@@ -245,6 +266,11 @@ impl Engine {
                 all.retain(|w| w.kind != kind);
                 all.push(Wanted { kind, version: None, owned_only: false });
             }
+        }
+        let flux = crate::flux::kind();
+        if self.flux_served() {
+            all.retain(|w| w.kind != flux);
+            all.push(Wanted { kind: flux, version: None, owned_only: false });
         }
         all.sort();
         all
@@ -308,6 +334,13 @@ impl Engine {
             });
         }
         problems
+    }
+
+    /// The cluster's store is older than it was: restored from a snapshot. What this engine knows, its inventory above all,
+    /// is of a time that has not been; another one has to begin from what is stored.
+    #[must_use]
+    pub const fn store_went_back(&self) -> bool {
+        self.went_back
     }
 
     /// Objects in the inventory.

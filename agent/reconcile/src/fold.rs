@@ -124,12 +124,14 @@ fn controls(metadata: &Value, ours: &FieldSet<'_>) -> Controls {
     }
 }
 
-/// Our field set, and what people own beyond it.
+/// Our field set, and what people own beyond it. In shadow mode what another GitOps tool applied counts as ours: that is what
+/// a take-over makes of it.
 #[must_use]
 pub fn sets<'a>(live: &'a Value, rules: &Rules) -> (FieldSet<'a>, FieldSet<'a>) {
     let (mut ours, mut people) = (FieldSet::default(), FieldSet::default());
     for entry in ownership::entries(live) {
-        if entry.is_ours() {
+        let tool = rules.shadow && entry.of_spec() && ownership::listed(entry.manager, &rules.tools);
+        if entry.is_ours() || tool {
             ours.union(&FieldSet::parse(entry.fields));
         } else if entry.of_spec() && ownership::listed(entry.manager, &rules.humans) {
             people.union(&FieldSet::parse(entry.fields));

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | [`ownership`] | which fields does which manager own, and what identifies a list item |
 //! | [`fill`] | what does an object become with the values only the cluster has |
+//! | [`flux`] | what does a live Kustomization of Flux say |
 //! | [`fold`] | what is worth remembering of a live object |
 //! | [`drift`] | which fields differ from what was applied, and who says so |
 //! | [`contest`] | does another manager keep changing it back, and how is that damped |
@@ -38,6 +39,7 @@ pub mod dryrun;
 pub mod edit;
 pub mod engine;
 pub mod fill;
+pub mod flux;
 pub mod fold;
 pub mod health;
 pub mod ignore;

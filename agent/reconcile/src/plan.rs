@@ -47,6 +47,10 @@ pub struct View<'a> {
     pub recheck: bool,
     /// It was there when it was first applied, and other tools own fields of it.
     pub adopt: bool,
+    /// Another incarnation than the one applied last is there, with our mark: a backup brought it back.
+    pub anew: bool,
+    /// Its unit was taken over from Flux: what Flux applied becomes ours before our first apply.
+    pub take_over: bool,
     /// Since when it drifts.
     pub drifts_since: Millis,
     /// When its unit may heal again, by its limit per hour.
@@ -92,6 +96,8 @@ pub enum Need {
     Alone(Alone),
     /// A write, and a `Pause` holds it back.
     Paused(Purpose),
+    /// Nothing: Flux acts on its unit, or on the object itself.
+    Theirs,
 }
 
 impl Need {
@@ -170,6 +176,10 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
     if view.adopt && live.is_some() {
         return Need::Apply(Purpose::Change, TakeOver::HumansAndTools);
     }
+    if view.anew {
+        // Adopted as at first contact: what the restore wrote becomes ours.
+        return Need::Apply(Purpose::Change, TakeOver::HumansAndTools);
+    }
     let merge = mode(view) == ApplyMode::Merge;
     let take_over = match live {
         None => TakeOver::No,
@@ -208,7 +218,8 @@ fn mode(view: &View<'_>) -> ApplyMode {
     if view.apply == ApplyMode::Override { live } else { view.apply }
 }
 
-fn alone(view: &View<'_>) -> Option<Alone> {
+/// The mark by which it is left alone, if there is one.
+pub(crate) fn alone(view: &View<'_>) -> Option<Alone> {
     let live = view.live.flatten();
     if view.apply == ApplyMode::Ignore {
         return Some(Alone::Declared);
@@ -228,6 +239,8 @@ fn alone(view: &View<'_>) -> Option<Alone> {
 fn first_contact(view: &View<'_>) -> TakeOver {
     match view.live {
         _ if mode(view) == ApplyMode::Merge => TakeOver::No,
+        // A watch by our mark does not show what is there without it.
+        None | Some(None) if view.take_over => TakeOver::HumansAndTools,
         Some(Some(live)) if !live.applied_by_us => TakeOver::HumansAndTools,
         Some(Some(live)) if live.added != Mark::NONE => TakeOver::Humans,
         _ => TakeOver::No,

@@ -63,6 +63,8 @@ pub enum Standing<'a> {
     Held(&'a str),
     /// Suspended.
     Suspended,
+    /// Flux acts on it in this cluster, or may still.
+    Theirs,
     /// Not in the index, and the index is whole: the unit left Git.
     Left,
     /// Not in the index, which is not whole.
@@ -96,10 +98,11 @@ pub enum Verdict {
 type Filter = fn(&Candidate<'_>, &Rules) -> Option<Verdict>;
 
 /// The rules, in the order they are asked. The first half is about what is certain, the second about what is allowed.
-pub const FILTERS: [(&str, Filter); 16] = [
+pub const FILTERS: [(&str, Filter); 18] = [
     ("inventory whole", inventory_whole),
     ("unit held", unit_held),
     ("unit suspended", unit_suspended),
+    ("unit of Flux", unit_of_flux),
     ("paused", paused),
     ("index whole", index_whole),
     ("perhaps moved", perhaps_moved),
@@ -111,6 +114,7 @@ pub const FILTERS: [(&str, Filter); 16] = [
     ("our own", our_own),
     ("policy", policy),
     ("apply first", apply_first),
+    ("made anew", made_anew),
     ("protected kind", protected_kind),
     ("empty render", empty_render),
 ];
@@ -149,6 +153,10 @@ fn paused(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     keep("Paused", format!("held back by {}", c.paused?.shown()))
 }
 
+fn unit_of_flux(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    matches!(c.standing, Standing::Theirs).then(|| keep("FluxActs", "Flux acts on its unit in this cluster"))?
+}
+
 fn index_whole(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     let why =
         "its unit is not in the bundle, but the hub could not build everything that defines units; nothing is deleted";
@@ -184,9 +192,14 @@ fn live<'a>(c: &Candidate<'a>) -> Option<&'a Folded> {
     }
 }
 
+/// Another object of the name than the one we applied.
+fn is_anew(c: &Candidate<'_>) -> bool {
+    live(c).zip(c.entry.uid.as_ref()).is_some_and(|(folded, owned)| folded.uid != *owned)
+}
+
 fn same_incarnation(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     let (folded, owned) = (live(c)?, c.entry.uid.as_ref()?);
-    if folded.uid == *owned {
+    if !is_anew(c) || folded.labelled {
         return None;
     }
     forget(format!("somebody re-created it (UID {} and not {owned}): left alone", folded.uid))
@@ -198,7 +211,8 @@ fn still_ours(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     if !folded.labelled {
         return forget("it no longer carries our owner label: left alone");
     }
-    if !folded.applied_by_us {
+    // A backup brings our mark back, and not always who wrote which field: `made_anew` has a word on that.
+    if !folded.applied_by_us && !is_anew(c) {
         return forget("none of its fields are ours any more: left alone");
     }
     None
@@ -242,6 +256,19 @@ fn policy(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 fn apply_first(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     matches!(c.standing, Standing::Applying)
         .then(|| keep("ApplyFirst", "deleted once everything its unit declares is applied"))?
+}
+
+/// With our mark and another UID: a backup brought it back, perhaps on purpose.
+fn made_anew(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    if c.approved || !is_anew(c) {
+        return None;
+    }
+    let (now, then) = (live(c)?.uid.to_string(), c.entry.uid.as_ref()?.to_string());
+    let why = format!(
+        "it left Git, and was made anew by somebody (UID {now}, and {then} before), as the restore of a backup does: kept until \
+         approved"
+    );
+    Some(Verdict::Hold { why })
 }
 
 fn protected_kind(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {

@@ -57,6 +57,8 @@ impl Rules {
                 "fleetagent",
                 "fleet-agent",
                 "configsync*",
+                // What a restore writes is owned by the tool that restores.
+                "velero*",
             ]),
             protected_namespaces: list(&guard::KUBERNETES_NAMESPACES),
             agent_namespace: marks::AGENT_NAMESPACE.to_owned(),

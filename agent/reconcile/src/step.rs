@@ -48,6 +48,8 @@ pub enum Action {
     DryRun(Apply),
     /// Delete, background propagation, with both preconditions.
     Delete(Delete),
+    /// Set `spec.suspend: true` on a Kustomization of Flux, as the applier, if it is still as it was seen.
+    SuspendFlux(SuspendFlux),
     /// Read one object that no watch shows (health checks of objects that are not ours).
     Get {
         /// Which object.
@@ -138,6 +140,25 @@ pub struct Delete {
     pub resource_version: String,
     /// Who deletes; `None`: the applier.
     pub account: Option<ServiceAccount>,
+}
+
+/// One Kustomization of Flux to suspend: the only write to a kind that Driftless interprets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuspendFlux {
+    /// Which object.
+    pub key: ObjectKey,
+    /// Precondition.
+    pub uid: String,
+    /// Precondition: `metadata.generation`.
+    pub generation: i64,
+}
+
+impl Action {
+    /// Whether it changes anything in the cluster.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        !matches!(self, Self::DryRun(_) | Self::Get { .. })
+    }
 }
 
 /// One inventory shard to write.

@@ -41,6 +41,8 @@ pub enum Seen {
         /// The object as it was last.
         object: Value,
     },
+    /// The API server is behind what was seen of it: its store was restored from a snapshot.
+    WentBack(Resource),
     /// The watch cannot be kept for now.
     Failing {
         /// The kind.
@@ -57,6 +59,8 @@ pub enum Seen {
 pub enum Selection {
     /// Objects that carry our unit label.
     Owned,
+    /// Objects that carry Flux's owner label: what a shadow compares with.
+    Flux,
     /// All objects of the kind (autoscalers, CustomResourceDefinitions).
     All,
 }
@@ -118,8 +122,10 @@ async fn run(client: kube::Client, resource: Resource, selection: Selection, see
     let kind = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
     let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::from_gvk_with_plural(&kind, &resource.plural));
     let mut config = watcher::Config::default().page_size(PAGE);
-    if selection == Selection::Owned {
-        config = config.labels(marks::UNIT_LABEL);
+    match selection {
+        Selection::Owned => config = config.labels(marks::UNIT_LABEL),
+        Selection::Flux => config = config.labels(marks::FLUX_OWNER_NAME),
+        Selection::All => {}
     }
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
@@ -134,6 +140,7 @@ async fn run(client: kube::Client, resource: Resource, selection: Selection, see
                 Some(object) => Seen::Gone { resource: resource.clone(), object },
                 None => continue,
             },
+            Err(e) if too_large(&e) => Seen::WentBack(resource.clone()),
             Err(e) => Seen::Failing { resource: resource.clone(), message: chain(&e), refused: refused(&e) },
         };
         // A full channel makes the watch wait: the API server buffers, and at worst cuts it off, which lists anew.
@@ -143,15 +150,24 @@ async fn run(client: kube::Client, resource: Resource, selection: Selection, see
     }
 }
 
+/// What the API server answered, where it did.
+fn answer(error: &watcher::Error) -> Option<&kube::core::Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
+}
+
 /// The API server answered, and said no.
 pub(crate) fn refused(error: &watcher::Error) -> bool {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
-        watcher::Error::WatchError(status) => status.code,
-        _ => return false,
-    };
-    matches!(status, 401 | 403)
+    answer(error).is_some_and(|status| matches!(status.code, 401 | 403))
+}
+
+/// A watch was to begin at a version the API server does not have yet. It would wait for it, perhaps for days.
+fn too_large(error: &watcher::Error) -> bool {
+    answer(error).is_some_and(|status| status.message.contains("Too large resource version"))
 }
 
 /// List items come without `apiVersion` and `kind`: the resource knows them.

@@ -42,6 +42,9 @@ impl Engine {
     /// Looks at a unit: queues what can start, sets its status, says when to look again.
     pub(super) fn advance(&mut self, unit: UnitIx, now: Millis) {
         let was_ready = self.unit(unit).map(|slot| (slot.status.ready, slot.applied));
+        if let Some(slot) = self.unit_mut(unit).filter(|slot| !matches!(slot.state, State::Full(_))) {
+            slot.theirs = false;
+        }
         let (status, wake) = match self.unit(unit).map(|slot| &slot.state) {
             None => return,
             Some(State::Held(why)) => {
@@ -56,7 +59,8 @@ impl Engine {
                     }
                 };
                 let message = message.to_owned();
-                (Status { ready: Ready::Unknown, reason: reason::SUSPENDED, message, waiting: None }, None)
+                let wake = self.pass_suspend(unit, now);
+                (Status { ready: Ready::Unknown, reason: reason::SUSPENDED, message, waiting: None }, wake)
             }
             Some(State::Left) => {
                 let owns = self.leaving.iter().any(|ix| self.unit_of(*ix) == Some(unit));
@@ -70,7 +74,11 @@ impl Engine {
                 };
                 (Status { ready: Ready::Unknown, reason, message: message.to_owned(), waiting: None }, None)
             }
-            Some(State::Full(_)) => self.advance_full(unit, now),
+            Some(State::Full(_)) if self.rules.shadow => self.advance_shadow(unit, now),
+            Some(State::Full(_)) => match self.flux_gate(unit, now) {
+                Some(gate) => gate,
+                None => self.advance_full(unit, now),
+            },
         };
         let old = self.unit(unit).and_then(|slot| slot.wake);
         if let Some(old) = old {
@@ -194,6 +202,8 @@ impl Engine {
                     if let Some(trouble) = &obj.trouble {
                         let (_, message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
                         tally.errors.push(format!("{}: {message}", obj.key));
+                    } else if let Some(why) = self.claimed(*ix) {
+                        tally.errors.push(format!("{}: {why}", obj.key));
                     } else {
                         tally.errors.push(format!("{}: {}", obj.key, self.unplaced(&obj.key).unwrap_or_default()));
                     }
@@ -263,6 +273,7 @@ impl Engine {
         let shown = obj.key.to_string();
         match need {
             Need::Nothing | Need::Alone(_) => (Progress::InSync, None),
+            Need::Theirs => (Progress::Failed, None),
             Need::Leave => (Progress::Drifted, None),
             Need::Later(at) => (Progress::Drifted, at),
             Need::Paused(Purpose::Heal) => (Progress::Drifted, None),
@@ -324,12 +335,6 @@ impl Engine {
                 if !heal && self.waits_for_validation(ix) {
                     return (Progress::Pending(format!("the dry runs of the other objects before {shown}")), None);
                 }
-                if self.rules.shadow {
-                    return (
-                        Progress::Pending(format!("{shown} would be applied; this cluster is in shadow mode")),
-                        None,
-                    );
-                }
                 self.enqueue(ix, now);
                 (Progress::Started(format!("{shown} to be applied")), None)
             }
@@ -385,6 +390,11 @@ impl Engine {
                 self.unstored.insert(ix);
             }
         }
+        self.queue_up(ix);
+    }
+
+    /// Puts an object into the run queue.
+    pub(super) fn queue_up(&mut self, ix: Ix) {
         if self.unstored.contains(&ix) {
             return;
         }

@@ -172,6 +172,9 @@ impl Engine {
     }
 
     fn standing<'a>(&self, slot: &'a Slot) -> Standing<'a> {
+        if slot.theirs || self.theirs(&slot.id) {
+            return Standing::Theirs;
+        }
         match &slot.state {
             State::Held(why) => Standing::Held(&why.message),
             State::Suspended(_) => Standing::Suspended,

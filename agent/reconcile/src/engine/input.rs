@@ -57,6 +57,7 @@ impl Engine {
     /// (autoscalers).
     pub fn set_bundle(&mut self, desired: Desired<'_>, blobs: &dyn Blobs, now: Millis) {
         self.generation = Some(desired.generation);
+        self.passing.clear();
         self.index_whole = desired.index.whole;
         self.approved = desired.index.approved_deletes.iter().map(|a| (a.key.clone(), a.uid.clone())).collect();
         let held_before: BTreeSet<UnitIx> = self.units_held();
@@ -410,6 +411,10 @@ impl Engine {
             let state = self.kinds.entry(served.kind.clone()).or_default();
             state.namespaced = served.namespaced;
             state.served = Some(served.versions.clone());
+        }
+        if complete && !self.flux_served() {
+            self.flux.clear();
+            self.flux_claims.clear();
         }
         self.discovered = true;
         self.replace_cluster_scoped();

@@ -7,6 +7,7 @@ use super::Engine;
 use super::state::{Ix, Live, Obj, Open};
 use crate::fold::Folded;
 use crate::input::{GroupKind, Millis};
+use crate::mark::Uid;
 use crate::plan::{self, DriftView, Need, View};
 use crate::step::Purpose;
 
@@ -54,6 +55,9 @@ impl Engine {
         let Some(want) = &obj.want else { return Need::Nothing };
         let Some(slot) = self.unit(want.unit) else { return Need::Nothing };
         let Some(full) = slot.full() else { return Need::Nothing };
+        if (slot.theirs && !self.rules.shadow) || self.claimed(ix).is_some() {
+            return Need::Theirs;
+        }
         if matches!(want.open, Some(Open::Waits(_))) {
             return Need::Input;
         }
@@ -76,29 +80,39 @@ impl Engine {
                 contests.damping(&obj.key, obj.drift.as_ref().map(|drift| drift.fields.as_slice()).unwrap_or_default())
             }
         };
-        plan::need(
-            &View {
-                desired: want.mark,
-                baseline: entry.and_then(|entry| entry.baseline.as_ref()),
-                live,
-                drift,
-                autoscaled: self.autoscaled(&obj.key),
-                mode: self.mode(want.unit),
-                spec: &full.spec,
-                unit_healthy: slot.status.ready == Ready::True && slot.healthy,
-                last_heal: obj.healed,
-                damping,
-                looked: of.is_some() && obj.looked == of,
-                recheck: obj.recheck,
-                adopt: obj.adopt,
-                drifts_since: obj.drift.as_ref().map_or(obj.since, |drift| drift.since),
-                heals_again: slot.heals_again(full.spec.heals_per_hour, now),
-                apply: want.apply(),
-                elsewhere: obj.elsewhere,
-                probed: obj.probed == of.map(|(owned, _, desired)| (owned, desired)),
-            },
-            now,
-        )
+        let view = View {
+            desired: want.mark,
+            baseline: entry.and_then(|entry| entry.baseline.as_ref()),
+            live,
+            drift,
+            autoscaled: self.autoscaled(&obj.key),
+            mode: self.mode(want.unit),
+            spec: &full.spec,
+            unit_healthy: slot.status.ready == Ready::True && slot.healthy,
+            last_heal: obj.healed,
+            damping,
+            looked: of.is_some() && obj.looked == of,
+            recheck: obj.recheck,
+            adopt: obj.adopt,
+            drifts_since: obj.drift.as_ref().map_or(obj.since, |drift| drift.since),
+            heals_again: slot.heals_again(full.spec.heals_per_hour, now),
+            apply: want.apply(),
+            elsewhere: obj.elsewhere,
+            probed: obj.probed == of.map(|(owned, _, desired)| (owned, desired)),
+            take_over: full.spec.take_over,
+            anew: self.made_anew(obj).is_some(),
+        };
+        if self.rules.shadow {
+            return self.need_shadow(obj, plan::alone(&view));
+        }
+        plan::need(&view, now)
+    }
+
+    /// The UID it had when we applied it last, where the object that is there is another one with our mark.
+    pub(super) fn made_anew(&self, obj: &Obj) -> Option<Uid> {
+        let live = obj.live.folded().filter(|live| live.labelled)?;
+        let applied = self.inventory.get(&obj.key)?.uid.clone()?;
+        (applied != live.uid).then_some(applied)
     }
 
     /// The namespace of an object is declared in this bundle and is not there yet.

@@ -14,7 +14,7 @@ use crate::input::{GroupKind, Millis, Observation};
 use crate::inventory::Entry;
 use crate::mark::{Mark, Version};
 use crate::step::Edit;
-use crate::{fold, ignore};
+use crate::{flux, fold, ignore};
 
 impl Engine {
     /// What a watch saw. `blobs` is used when the object differs from what was applied.
@@ -68,11 +68,16 @@ impl Engine {
         let first = !std::mem::replace(&mut state.listed, true);
         state.listed_at = now;
         state.blind = None;
+        if *kind == flux::kind() {
+            self.flux_listed(began);
+        }
         for ix in self.of_kind(kind) {
             let Some(obj) = self.obj_mut(ix) else { continue };
             if obj.seen >= began {
                 continue;
             }
+            self.unlisted_shadow(ix);
+            let Some(obj) = self.obj_mut(ix) else { continue };
             let was = std::mem::replace(&mut obj.live, Live::Absent);
             if !matches!(was, Live::Absent) {
                 self.vanished(ix, now);
@@ -110,6 +115,9 @@ impl Engine {
 
     fn lose(&mut self, live: &Value, now: Millis) {
         let Some(key) = ObjectKey::of(live) else { return };
+        if GroupKind::of(&key) == flux::kind() {
+            self.lose_flux(&key, live);
+        }
         if self.autoscalers.contains_key(&key) && !self.by_key.contains_key(&key) {
             self.autoscaler_gone(&key);
         }
@@ -134,6 +142,9 @@ impl Engine {
 
     fn see(&mut self, live: &Value, blobs: &dyn Blobs, now: Millis) {
         let Some(key) = ObjectKey::of(live) else { return };
+        if GroupKind::of(&key) == flux::kind() {
+            self.see_flux(live, now);
+        }
         if autoscaler_kinds().contains(&GroupKind::of(&key)) {
             let target = scale_target(live);
             if self.autoscalers.get(&key) != target.as_ref() {
@@ -162,6 +173,7 @@ impl Engine {
             if same && (version == known.version || version.older_than(&known.version)) && !in_newer_list {
                 return;
             }
+            self.went_back |= same && version.older_than(&known.version);
         }
         if let Some(folded) = self.fold(ix, live) {
             self.absorb(ix, folded, live, blobs, now);
@@ -235,6 +247,10 @@ impl Engine {
 
     /// Compares a live object with what was applied, when the marks do not already say that nothing differs.
     pub(super) fn compare(&mut self, ix: Ix, live: &Value, blobs: &dyn Blobs, now: Millis) {
+        if self.rules.shadow {
+            self.compare_shadow(ix, live, blobs, now);
+            return;
+        }
         let Some(obj) = self.obj(ix) else { return };
         let (Some(want), Live::Present(folded)) = (&obj.want, &obj.live) else { return };
         let entry = self.inventory.get(&obj.key);
@@ -303,7 +319,7 @@ impl Engine {
     }
 
     /// The declared object, filled and with the agent's edits made; `None` when its bytes or its inputs are not at hand.
-    fn declared(&self, ix: Ix, want: &Want, edits: &[Edit], blobs: &dyn Blobs) -> Option<Value> {
+    pub(super) fn declared(&self, ix: Ix, want: &Want, edits: &[Edit], blobs: &dyn Blobs) -> Option<Value> {
         let key = &self.obj(ix)?.key;
         let fill = self.fill_of(want);
         Self::declared_of((key, &want.api_version), &want.blob, (want.open.is_some(), fill.as_deref()), edits, blobs)

@@ -100,12 +100,17 @@ impl Engine {
             filled: slot.full().and_then(|full| self.filled_mark(full)),
             pauses: self.pauses_of(unit),
             pause_ended: slot.pause_ended.clone(),
+            flux: self.flux_state(unit, now),
+            shadow: None,
             observed_at: now,
         };
         report.counts.held_deletes = slot.held_deletes.len() as u32;
         report.counts.approved_deletes = report.approved_deletes.len() as u32;
         if let Some(full) = slot.full() {
-            for ix in &full.objects {
+            if self.rules.shadow {
+                self.report_shadow(unit, &mut report, now);
+            }
+            for ix in full.objects.iter().filter(|_| !self.rules.shadow) {
                 if let Some(obj) = self.obj(*ix) {
                     self.report_object(*ix, obj, slot, &mut report, now);
                 }
@@ -152,6 +157,14 @@ impl Engine {
         if let Some(message) = self.unplaced(&obj.key) {
             report.counts.failed += 1;
             say(ObjectState::Failed, "NamespaceNotSpecified", message, slot.started);
+            return;
+        }
+        if slot.theirs {
+            return;
+        }
+        if let Some(why) = self.claimed(ix) {
+            report.counts.failed += 1;
+            say(ObjectState::Failed, "FluxOwns", why, obj.since);
             return;
         }
         if let Some(trouble) = obj.trouble.as_ref().filter(|trouble| trouble.lasting()) {
@@ -213,7 +226,7 @@ impl Engine {
         }
         match need {
             Need::Nothing => report.counts.in_sync += 1,
-            Need::Leave | Need::Later(_) | Need::Paused(Purpose::Heal) => {}
+            Need::Leave | Need::Later(_) | Need::Theirs | Need::Paused(Purpose::Heal) => {}
             Need::Paused(purpose) => {
                 let by = self.paused(ix).map(|pause| pause.shown()).unwrap_or_default();
                 let what = if purpose == Purpose::Create { "created" } else { "changed" };
@@ -290,7 +303,7 @@ impl Engine {
         }
         // Of a held or suspended unit the unit says it, not each of its objects.
         if let Some((Verdict::Keep { reason, why }, _)) = self.verdict(ix)
-            && !matches!(reason, "Held" | "Suspended")
+            && !matches!(reason, "Held" | "Suspended" | "FluxActs")
         {
             say(reason, format!("not declared any more; kept: {why}"), obj.since);
         }

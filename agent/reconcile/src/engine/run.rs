@@ -61,6 +61,14 @@ pub(super) enum Flight {
         unit: UnitIx,
         key: ObjectKey,
     },
+    /// In shadow mode: an object that only Flux's inventory has.
+    Extra {
+        key: ObjectKey,
+    },
+    /// A Kustomization of Flux is suspended.
+    Suspend {
+        unit: UnitIx,
+    },
 }
 
 /// What a request carried: the same is compared with its answer, whatever is wanted by then.
@@ -69,16 +77,16 @@ pub(super) struct Sent {
     blob: BlobRef,
     api_version: Arc<str>,
     /// Of the declared content.
-    mark: Mark,
+    pub(super) mark: Mark,
     /// A value of a Secret went into it.
-    secret: bool,
+    pub(super) secret: bool,
     open: bool,
     fill: Option<Arc<Fill>>,
     edits: Vec<Edit>,
 }
 
 impl Sent {
-    fn declared(&self, key: &ObjectKey, blobs: &dyn Blobs) -> Option<Value> {
+    pub(super) fn declared(&self, key: &ObjectKey, blobs: &dyn Blobs) -> Option<Value> {
         let fill = (self.open, self.fill.as_deref());
         Engine::declared_of((key, &self.api_version), &self.blob, fill, &self.edits, blobs)
     }
@@ -110,7 +118,11 @@ impl Engine {
         }
         let mut steps = Vec::new();
         let known = self.inventory_read && self.discovered && self.pauses_known && self.generation.is_some();
-        if !known || self.rules.shadow {
+        if !known {
+            return steps;
+        }
+        if self.rules.shadow {
+            self.start_comparisons(&mut steps, now);
             return steps;
         }
         if self.budget_due.is_some_and(|due| due <= now) {
@@ -125,15 +137,16 @@ impl Engine {
         self.start_recreations(&mut steps, now);
         self.start_queued(&mut steps, now);
         self.start_looks(&mut steps, now);
+        self.start_suspends(&mut steps, now);
         self.start_write(&mut steps, now);
         steps
     }
 
-    fn room(&self) -> bool {
+    pub(super) fn room(&self) -> bool {
         self.flights.len() < self.rules.in_flight
     }
 
-    fn start_queued(&mut self, steps: &mut Vec<Step>, now: Millis) {
+    pub(super) fn start_queued(&mut self, steps: &mut Vec<Step>, now: Millis) {
         while self.room() {
             let Some(ix) = self.queue.pop_front() else { return };
             let Some(obj) = self.obj_mut(ix) else { continue };
@@ -198,7 +211,12 @@ impl Engine {
                 (Action::DryRun(apply(purpose, TakeOver::No)), Flight::DryRun { ix, sent })
             }
             Need::Apply(purpose, take_over) => {
-                let detail = self.detail(ix, purpose);
+                let detail = match take_over {
+                    TakeOver::HumansAndTools if full.spec.take_over && purpose == Purpose::Create => {
+                        "applied, and what Flux had applied is ours now".to_owned()
+                    }
+                    _ => self.detail(ix, purpose),
+                };
                 let noticed = obj.drift.as_ref().map_or(obj.since, |drift| drift.since);
                 let before = obj.live.folded().map(|live| live.version.clone());
                 let fields = match (purpose, &obj.live) {
@@ -223,6 +241,11 @@ impl Engine {
     /// `spec.replicas 5 -> 3 (manager kubectl)`.
     pub(super) fn detail(&self, ix: Ix, purpose: Purpose) -> String {
         let Some(obj) = self.obj(ix) else { return String::new() };
+        if let Some(was) = self.made_anew(obj) {
+            return format!(
+                "adopted again: somebody made it anew (its UID was {was}), as the restore of a backup does"
+            );
+        }
         match (purpose, Self::drift_of(obj)) {
             (Purpose::Create, _) => "created".to_owned(),
             (Purpose::Change, _) => "changed as declared".to_owned(),
@@ -358,6 +381,8 @@ impl Engine {
                 }
                 self.touch(unit);
             }
+            Flight::Extra { key } => self.extra_read(&key, &outcome),
+            Flight::Suspend { unit } => self.suspended(unit, outcome, now),
         }
     }
 
@@ -500,6 +525,9 @@ impl Engine {
                     obj.drift = None;
                     obj.since = now;
                 }
+                if self.rules.shadow {
+                    self.absent_shadow(ix);
+                }
             }
             other => {
                 let mark = self.obj(ix).and_then(|obj| obj.want.as_ref()).map_or(Mark::NONE, |want| want.mark);
@@ -510,6 +538,10 @@ impl Engine {
 
     /// A dry run came back: what the server would make of it.
     fn probed(&mut self, ix: Ix, sent: &Sent, answer: &Value, blobs: &dyn Blobs, now: Millis) {
+        if self.rules.shadow {
+            self.probed_shadow(ix, sent, answer, blobs);
+            return;
+        }
         let folded = self.fold(ix, answer);
         let mark = sent.mark;
         let Some(obj) = self.obj_mut(ix) else { return };

@@ -62,6 +62,8 @@ pub(super) struct Obj {
     pub(super) recheck: bool,
     /// It was there when it was made ours, with fields of other tools: they become ours too.
     pub(super) adopt: bool,
+    /// What shadow mode knows of it.
+    pub(super) compared: Option<Box<super::shadow::Compared>>,
     /// It is there without our mark: found when it was about to be created as `IfNotPresent`.
     pub(super) elsewhere: bool,
     /// When its health last changed.
@@ -187,6 +189,8 @@ pub(super) struct Slot {
     pub(super) applied_revision: Option<String>,
     /// Since when everything is applied and health is waited for.
     pub(super) settled: Option<Millis>,
+    /// Flux acts on it, or may still: nothing is written.
+    pub(super) theirs: bool,
     /// Objects may be applied: dependencies are ready.
     pub(super) open: bool,
     /// Stages up to this one may be applied.
@@ -310,6 +314,7 @@ impl Slot {
             applied_at: None,
             applied_revision: None,
             settled: None,
+            theirs: false,
             open: false,
             stage: Stage::Definitions,
             validate: false,
@@ -398,6 +403,7 @@ impl Obj {
             ignored: None,
             recheck: false,
             adopt: false,
+            compared: None,
             elsewhere: false,
             health_since: now,
             since: now,

@@ -378,6 +378,10 @@ impl World {
                 self.cluster.log.push(format!("Delete {}", delete.key));
                 self.cluster.delete(&delete.key, Some(&delete.uid), Some(&delete.resource_version)).map(|()| None)
             }
+            Action::SuspendFlux(suspend) => {
+                self.cluster.log.push(format!("Suspend {}", suspend.key.name));
+                self.cluster.suspend(suspend).map(|()| None)
+            }
             Action::Get { key, .. } => match self.cluster.get(key) {
                 Some(value) => Ok(Some(value)),
                 None => Err(failure(404, "NotFound", "not found")),

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use driftless_protocol::marks::UNIT_LABEL;
+use driftless_protocol::marks::{FLUX_OWNER_NAME, UNIT_LABEL};
 use driftless_protocol::object::ObjectKey;
 use driftless_reconcile::input::{GroupKind, ServedKind};
 use driftless_reconcile::ownership;
 use driftless_reconcile::rules::Rules;
-use driftless_reconcile::step::{Failure, TakeOver};
+use driftless_reconcile::step::{Failure, SuspendFlux, TakeOver};
 use serde_json::{Map, Value, json};
 
 pub type Path = Vec<String>;
@@ -36,6 +36,8 @@ pub struct Cluster {
     pub refuse: BTreeMap<String, Failure>,
     /// Values of existing objects that the server refuses to change: `Kind namespace/name` and path.
     pub immutable: Vec<(String, String)>,
+    /// Watches select on Flux's label, as in shadow mode.
+    pub shadow: bool,
     /// Values the server stores in another form: normalisation.
     pub normalise: BTreeMap<String, Value>,
 }
@@ -46,7 +48,7 @@ pub fn served(group: &str, kind: &str, namespaced: bool) -> ServedKind {
 
 /// Kinds that are watched whether they carry our label or not.
 fn unowned(key: &ObjectKey) -> bool {
-    matches!(key.kind.as_str(), "HorizontalPodAutoscaler" | "Namespace")
+    matches!(key.kind.as_str(), "HorizontalPodAutoscaler" | "Namespace" | "Kustomization")
 }
 
 fn leaves(value: &Value, at: &mut Path, out: &mut BTreeSet<Path>) {
@@ -148,7 +150,7 @@ impl Cluster {
             Some(_) => {}
             None => {
                 let value = render(&self.objects[key]);
-                let labelled = value.pointer("/metadata/labels").and_then(|l| l.get(UNIT_LABEL)).is_some();
+                let labelled = self.labelled(key);
                 if labelled || unowned(key) {
                     self.events.push_back((false, value));
                 } else if had_label {
@@ -159,9 +161,8 @@ impl Cluster {
     }
 
     fn labelled(&self, key: &ObjectKey) -> bool {
-        self.objects
-            .get(key)
-            .is_some_and(|o| o.value.pointer("/metadata/labels").and_then(|l| l.get(UNIT_LABEL)).is_some())
+        let label = if self.shadow { FLUX_OWNER_NAME } else { UNIT_LABEL };
+        self.objects.get(key).is_some_and(|o| o.value.pointer("/metadata/labels").and_then(|l| l.get(label)).is_some())
     }
 
     /// Server-side apply, forced.
@@ -239,6 +240,37 @@ impl Cluster {
             self.emit(&key, None, had_label);
         }
         Ok(answer)
+    }
+
+    /// Puts a whole object there, as it is: UID and version are made where it says none.
+    pub fn put(&mut self, mut value: Value) {
+        let key = ObjectKey::of(&value).expect("a key");
+        let had_label = self.labelled(&key);
+        let version = self.bump();
+        self.uids += 1;
+        let uid = match self.objects.get(&key) {
+            Some(stored) => stored.value["metadata"]["uid"].clone(),
+            None => format!("00000000-0000-4000-8000-{:012x}", self.uids).into(),
+        };
+        let metadata = value["metadata"].as_object_mut().unwrap();
+        metadata.entry("uid").or_insert(uid);
+        metadata.insert("resourceVersion".into(), version.to_string().into());
+        self.objects.insert(key.clone(), Stored { value, owners: BTreeMap::new() });
+        self.emit(&key, None, had_label);
+    }
+
+    /// `spec.suspend` of a Kustomization.
+    pub fn suspend(&mut self, suspend: &SuspendFlux) -> Result<(), Failure> {
+        let Some(live) = self.get(&suspend.key) else { return Err(failure(404, "NotFound", "not found")) };
+        let metadata = &live["metadata"];
+        if metadata["uid"] != suspend.uid.as_str() || metadata["generation"] != suspend.generation {
+            return Err(failure(422, "Invalid", "the test operation failed"));
+        }
+        let mut value = self.objects[&suspend.key].value.clone();
+        value["spec"]["suspend"] = true.into();
+        value["metadata"]["generation"] = (suspend.generation + 1).into();
+        self.put(value);
+        Ok(())
     }
 
     /// Another writer changes fields: `None` removes one.
