@@ -77,6 +77,17 @@ pub enum Command {
     /// The agents list all kinds by name; nothing is changed. Exit codes: 0 every cluster was looked at; 1 one could not be
     /// looked at wholly, or --check and there are some; 3 the hub cannot be reached; 4 no such cluster.
     Orphans(Orphans),
+    /// How a cluster in shadow mode compares with Git: what Driftless would change if it were to write there.
+    ///
+    /// To be read before units are taken over from Flux. Exit codes: 0 zero differences; 1 something differs, is not compared
+    /// yet, or the cluster is not in shadow mode; 4 no such cluster.
+    Shadow {
+        /// The cluster.
+        cluster: String,
+        /// Only units that differ.
+        #[arg(long)]
+        differing: bool,
+    },
     /// Fetch the sources now, and let agents look again.
     Reconcile {
         /// Which unit; all when left out.

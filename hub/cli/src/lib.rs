@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use args::{Check, Cli, Cluster, Command, Facts, Get};
 use client::Client;
-use commands::{approve, build, check, get, history, orphans, plan as plan_command, steer, unit, validate};
+use commands::{approve, build, check, get, history, orphans, plan as plan_command, shadow, steer, unit, validate};
 use error::{CliError, Kind};
 
 /// Runs one command.
@@ -46,6 +46,7 @@ async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {
         }
         Command::Get(Get::Sources) => get::sources(client, output, now).await,
         Command::Describe(which) => unit::describe(client, output, which, now).await,
+        Command::Shadow { cluster, differing } => shadow::run(client, output, cluster, *differing).await,
         Command::Why(which) => unit::why(client, output, which, now).await,
         Command::Orphans(which) => orphans::run(client, output, which, now).await,
         Command::Reconcile { unit } => steer::reconcile(client, output, unit).await,

@@ -68,6 +68,10 @@ fn judge_unit(body: Digest, report: Option<&UnitReport>) -> UnitHealth {
         return UnitHealth::Progressing("the cluster has not begun with it".to_owned());
     }
     let waits = [reason::PROGRESSING, reason::DEPENDENCY_NOT_READY, reason::HEALTH_CHECK_PENDING];
+    // Flux keeps it, and it is in order: nothing of ours to wait for.
+    if report.ready == Ready::True && report.reason == reason::FLUX_ACTS {
+        return UnitHealth::Ready;
+    }
     match report.ready {
         Ready::True if report.applied == Some(body) => UnitHealth::Ready,
         Ready::False if !waits.contains(&report.reason.as_str()) => UnitHealth::Failed(report.message.clone()),

@@ -79,6 +79,7 @@ fn routes() -> Router<Arc<Shared>> {
         .route("/clusters/{cluster}/facts", get(read::facts))
         .route("/clusters/{cluster}/orphans", get(ask::orphans))
         .route("/clusters/{cluster}/dry-run", post(ask::dry_run))
+        .route("/clusters/{cluster}/shadow", get(read::shadow))
         .route("/join-tokens", post(change::join_token))
         .route("/sources", get(read::sources))
         .route("/units", get(read::units))

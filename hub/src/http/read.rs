@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use driftless_protocol::api::{
-    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, HistoryEntry, List, SourceRow, UnitDetail, UnitRow, Why, WhyLive,
+    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, HistoryEntry, List, Shadow, SourceRow, UnitDetail, UnitRow, Why,
+    WhyLive,
 };
 use driftless_protocol::ask::{Answer as Asked, Question, WhyQuestion};
 use driftless_protocol::facts::Facts;
@@ -20,7 +21,7 @@ use crate::fleet::ask::{another, ask};
 use crate::http::error::{Answer, Refusal};
 use crate::http::extract::{Path, Query};
 use crate::shared::Shared;
-use crate::view::{Fleet, detail, live, rows, why};
+use crate::view::{Fleet, detail, live, rows, shadow, why};
 
 type Hub = State<Arc<Shared>>;
 
@@ -44,6 +45,11 @@ pub(crate) async fn clusters(State(shared): Hub) -> Answer<List<ClusterRow>> {
 pub(crate) async fn cluster(State(shared): Hub, Path(name): Path<String>) -> Answer<ClusterDetail> {
     let fleet = Fleet::load(&shared).await?;
     Ok(Json(detail::cluster(&fleet, fleet.cluster(&name)?)))
+}
+
+pub(crate) async fn shadow(State(shared): Hub, Path(name): Path<String>) -> Answer<Shadow> {
+    let fleet = Fleet::load(&shared).await?;
+    Ok(Json(shadow::shadow(&fleet, fleet.cluster(&name)?)))
 }
 
 pub(crate) async fn facts(State(shared): Hub, Path(name): Path<String>) -> Answer<Facts> {

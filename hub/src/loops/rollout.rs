@@ -302,6 +302,11 @@ async fn health(shared: &Shared, cluster: ClusterId, head: Option<&Head>) -> Res
             (unit.id, expected)
         })
         .collect();
+    // One that only compares holds nobody up: nothing it says is about what it would do.
+    let agents = shared.store.cluster_reports().await?;
+    if agents.iter().any(|agent| agent.cluster == cluster && agent.report.shadow) {
+        return Ok(Health::Healthy);
+    }
     let reports = shared.store.unit_reports(Some(cluster)).await?;
     Ok(judge(&expected, &reports.into_iter().map(|r| (r.report.unit.clone(), r.report)).collect()))
 }

@@ -121,6 +121,14 @@ fn apply(known: &Known<'_>, report: &UnitReport) -> Step {
         let message = format!("not reached: the hub could not build it, and the cluster keeps {has}");
         return step(Stage::Apply, StepState::Unknown, message);
     }
+    if [reason::FLUX_ACTS, reason::SHADOW_EQUAL, reason::SHADOW_DIFFERS].contains(&report.reason.as_str()) {
+        let state = if report.reason == reason::FLUX_ACTS && report.ready == Ready::False {
+            StepState::Failed
+        } else {
+            StepState::Waiting
+        };
+        return step(Stage::Apply, state, report.message.clone()).code(&*report.reason);
+    }
     let worst = report.objects.iter().find(|o| o.state == ObjectState::Failed);
     if let Some(object) = worst {
         let more = report.counts.failed.saturating_sub(1);
@@ -229,6 +237,7 @@ fn drift(known: &Known<'_>, report: &UnitReport) -> Step {
         DriftMode::Warn => ("warn", "it stays, since the drift mode is warn"),
         DriftMode::Observe => ("observe", "it stays, since the drift mode is observe"),
     };
+    let stays = if report.shadow.is_some() { "it stays, since nothing is written in shadow mode" } else { stays };
     let path = if first.path.is_empty() { String::new() } else { format!(" {}", first.path) };
     let message = format!(
         "{}{path}: declared {}, live {} (manager {manager}){more}; {stays}",

@@ -8,6 +8,7 @@ pub(crate) mod live;
 pub(crate) mod rows;
 #[cfg(test)]
 mod samples;
+pub(crate) mod shadow;
 pub(crate) mod why;
 
 use std::collections::BTreeMap;

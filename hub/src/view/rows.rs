@@ -61,6 +61,7 @@ pub(crate) fn cluster(fleet: &Fleet<'_>, cluster: &Cluster) -> ClusterRow {
         applied,
         revision,
         frozen: fleet.frozen(Some(cluster.id)).or(fleet.frozen(None)).is_some(),
+        shadow: agent.is_some_and(|a| a.report.shadow),
         canary: is_canary(cluster),
         units: counts,
         agent_version: agent.map(|a| a.report.agent_version.clone()).unwrap_or_default(),
@@ -91,6 +92,9 @@ fn summary(
     if let Some(problem) = fleet.agent(cluster).and_then(|a| a.report.problems.first()) {
         return (Ready::False, problem.message.clone());
     }
+    if fleet.agent(cluster).is_some_and(|a| a.report.shadow) {
+        return shadow(units);
+    }
     if let Some(failed) = units.iter().find(|u| u.ready == Ready::False) {
         return (Ready::False, format!("{}: {}", failed.unit, failed.message));
     }
@@ -112,6 +116,22 @@ fn summary(
     }
     let paused = if counts.paused > 0 { format!(", {} paused", counts.paused) } else { String::new() };
     (Ready::True, format!("{} units ready{paused}", counts.ready))
+}
+
+/// A cluster that is only compared.
+fn shadow(units: &[UnitRow]) -> (Ready, String) {
+    let with = |ready| units.iter().filter(|u| u.ready == ready && !u.suspended).count();
+    let message = match (with(Ready::False), with(Ready::Unknown)) {
+        (0, 0) => {
+            return (Ready::True, "shadow, nothing is written: zero differences with the cluster".to_owned());
+        }
+        (0, open) => format!("shadow, nothing is written: {open} units are not compared yet"),
+        (differ, _) => {
+            format!("shadow, nothing is written: {differ} of {} units differ (driftless shadow)", units.len())
+        }
+    };
+    let ready = if with(Ready::False) > 0 { Ready::False } else { Ready::Unknown };
+    (ready, message)
 }
 
 pub(crate) fn count(units: &[UnitRow]) -> UnitCounts {

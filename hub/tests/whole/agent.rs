@@ -367,6 +367,8 @@ impl Run {
                 filled: None,
                 pauses: vec![],
                 pause_ended: None,
+                flux: None,
+                shadow: None,
                 observed_at: self.now().unix_ms,
             };
             match &unit.state {

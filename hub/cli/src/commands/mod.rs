@@ -7,6 +7,7 @@ pub mod get;
 pub mod history;
 pub mod orphans;
 pub mod plan;
+pub mod shadow;
 pub mod steer;
 pub mod unit;
 pub mod validate;

@@ -178,6 +178,9 @@ fn describe_text(detail: &UnitDetail, now: u64) -> String {
         text.push_str(&format!("Depends on: {}\n", names.join(", ")));
     }
     text.push_str(&format!("Drift mode: {:?}{}\n", row.drift_mode, if row.suspended { ", suspended" } else { "" }));
+    if let Some(flux) = detail.report.as_ref().and_then(|r| r.flux.as_ref()) {
+        text.push_str(&format!("Flux:       {}\n", line(&super::shadow::flux(Some(flux)))));
+    }
     for intent in &detail.intents {
         let age = ago(now, intent.at);
         text.push_str(&format!(
@@ -239,8 +242,19 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
             text.push_str(&format!("  {:11}  at {}\n", "", place(at)));
         }
     }
+    if let Some(shadow) = &report.shadow {
+        for (what, ids, count) in [
+            ("Only in Flux's inventory", &shadow.only_flux, shadow.only_flux_count),
+            ("Not in Flux's inventory", &shadow.only_ours, shadow.only_ours_count),
+        ] {
+            if count > 0 {
+                text.push_str(&format!("\n{what} ({count}):\n"));
+                ids.iter().for_each(|id| text.push_str(&format!("  {}\n", line(id))));
+            }
+        }
+    }
     if !report.drift.is_empty() {
-        text.push_str("\nDrift:\n");
+        text.push_str(if report.shadow.is_some() { "\nDifferences:\n" } else { "\nDrift:\n" });
         for field in &report.drift {
             let value = |v: &Option<String>| v.as_deref().map_or("(absent)".to_owned(), line);
             let manager = field.manager.as_deref().unwrap_or("unknown");

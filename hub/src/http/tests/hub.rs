@@ -57,6 +57,8 @@ fn report() -> UnitReport {
         filled: None,
         pauses: vec![],
         pause_ended: None,
+        flux: None,
+        shadow: None,
         observed_at: 6,
     }
 }
@@ -124,6 +126,8 @@ async fn every_route_answers_and_every_change_is_audited_once() {
         (&get, "/status", "", 200, None, &["\"hubVersion\"", "\"prod\"", "\"heldDeletes\":1"]),
         (&get, "/clusters", "", 200, None, &["\"connected\":false", "\"env\":\"prod\""]),
         (&get, "/clusters/prod", "", 200, None, &["\"kubeUid\":\"kube\"", "\"apps\""]),
+        (&get, "/clusters/prod/shadow", "", 200, None, &["\"shadow\":false", "\"zero\":false", "\"apps\""]),
+        (&get, "/clusters/dev/shadow", "", 404, None, &["no cluster named dev"]),
         (&get, "/clusters/dev", "", 404, None, &["no cluster named dev"]),
         (&get, "/clusters/prod/units/flux-system/apps", "", 200, None, &["\"reportedAt\":7", "u-1"]),
         (
