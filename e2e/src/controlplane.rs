@@ -120,6 +120,21 @@ impl From<anyhow::Error> for StartError {
     }
 }
 
+/// A folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
 impl ControlPlane {
     /// Starts one and waits until it serves: the API server says ready and, with controllers, the `default` service
     /// account exists.
@@ -354,6 +369,48 @@ impl ControlPlane {
     pub async fn restart_apiserver(&self) -> Result<()> {
         self.stop_apiserver().await?;
         self.start_apiserver().await
+    }
+
+    /// Keeps a copy of what etcd holds now: everything is stopped for it and started again.
+    ///
+    /// # Errors
+    /// A process cannot be stopped or started, or the data not copied.
+    pub async fn keep_snapshot(&self) -> Result<()> {
+        self.with_all_stopped(|folder| copy(&folder.join("etcd"), &folder.join("etcd-snapshot"))).await
+    }
+
+    /// Puts the kept copy back in the place of what etcd holds, as the restore of a snapshot does: the revision goes back
+    /// too.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::keep_snapshot`].
+    pub async fn restore_snapshot(&self) -> Result<()> {
+        self.with_all_stopped(|folder| {
+            std::fs::remove_dir_all(folder.join("etcd"))?;
+            copy(&folder.join("etcd-snapshot"), &folder.join("etcd"))
+        })
+        .await
+    }
+
+    async fn with_all_stopped(&self, work: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+        let mut running = self.running.lock().await;
+        let Running { manager, api_server, etcd } = &mut *running;
+        for (process, grace) in [(manager, GRACE), (api_server, API_SERVER_GRACE), (etcd, GRACE)] {
+            if let Some(mut process) = process.take() {
+                process.stop(grace).await.with_context(|| format!("stop {}", process.name()))?;
+            }
+        }
+        work(self.folder.path()).context("copy the data of etcd")?;
+        let started = |error| match error {
+            StartError::Other(error) => error,
+            StartError::PortTaken(detail) => anyhow::anyhow!("its port was taken while it was down\n{detail}"),
+        };
+        running.etcd = Some(self.launch_etcd().await.map_err(started)?);
+        running.api_server = Some(self.launch_api_server().await.map_err(started)?);
+        if self.options.controllers {
+            running.manager = Some(self.launch_manager().await.map_err(started)?);
+        }
+        Ok(())
     }
 
     /// Stops everything in order and removes the data. Dropping does the same, less gently.

@@ -2,6 +2,7 @@
 //!
 //! - [`controlplane`]: real Kubernetes API servers as plain processes on loopback, several side by side;
 //! - [`readymaker`]: plays scheduler and kubelet, so that workloads become Available;
+//! - [`flux`]: plays Flux's kustomize-controller;
 //! - [`git`]: a real Git server over HTTP, and repositories made of commits;
 //! - [`webhook`]: a real admission webhook that does as a test says;
 //! - [`tools`]: finds the programs all this needs, or builds them once;
@@ -22,6 +23,8 @@ pub mod bench;
 pub mod certs;
 #[cfg(feature = "full")]
 pub mod controlplane;
+#[cfg(feature = "full")]
+pub mod flux;
 #[cfg(feature = "full")]
 pub mod git;
 pub mod launch;

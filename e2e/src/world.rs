@@ -93,6 +93,19 @@ impl World {
     /// # Errors
     /// Something did not start; the message has the end of its log.
     pub async fn start(options: Options, say: &mut (dyn FnMut(String) + Send)) -> Result<Self> {
+        let mut world = Self::start_without_agents(options, say).await?;
+        for cluster in &mut world.clusters {
+            cluster.start_agent()?;
+            say(format!("cluster {}: agent running", cluster.name()));
+        }
+        Ok(world)
+    }
+
+    /// Starts everything but the agents: for clusters in which something else runs first. Each has its join token.
+    ///
+    /// # Errors
+    /// As [`World::start`].
+    pub async fn start_without_agents(options: Options, say: &mut (dyn FnMut(String) + Send)) -> Result<Self> {
         let wanted = [Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Kubectl, Tool::Helm];
         let tools = Arc::new(Tools::prepare_async(&wanted, crate::tools::print_progress).await?);
         let programs = Programs::find()?;
@@ -108,10 +121,10 @@ impl World {
 
         let mut world = Self { clusters: Vec::new(), hub, repo, git, programs, tools, folder };
         for cluster in options.clusters {
-            world.add_cluster(cluster, &options.agent_log).await?;
-            if let Some(cluster) = world.clusters.last() {
-                say(format!("cluster {}: API server at {}, agent running", cluster.name(), cluster.plane.url()));
-            }
+            let token = world.join_token(&cluster).await?;
+            let cluster = Cluster::start(&world, cluster, token, &options.agent_log).await?;
+            say(format!("cluster {}: API server at {}", cluster.name(), cluster.plane.url()));
+            world.clusters.push(cluster);
         }
         Ok(world)
     }
@@ -130,7 +143,8 @@ impl World {
     /// # Errors
     /// As [`World::start`]. That the token is of use is not waited for.
     pub async fn add_cluster_with(&mut self, options: ClusterOptions, token: String, agent_log: &str) -> Result<()> {
-        let cluster = Cluster::start(self, options, token, agent_log).await?;
+        let mut cluster = Cluster::start(self, options, token, agent_log).await?;
+        cluster.start_agent()?;
         self.clusters.push(cluster);
         Ok(())
     }

@@ -86,9 +86,8 @@ impl Cluster {
             .args(["--join-token-file".to_owned(), join.display().to_string()])
             .args(["--log-level".to_owned(), log.to_owned()])
             .args(&options.agent_args);
-        let mut cluster = Self { options, plane, ready, agent: None, launch, join, restarts: 0 };
+        let cluster = Self { options, plane, ready, agent: None, launch, join, restarts: 0 };
         cluster.write_join_token(&token)?;
-        cluster.start_agent()?;
         Ok(cluster)
     }
 
@@ -125,6 +124,14 @@ impl Cluster {
         let (_, launch) = self.next_pod()?;
         self.agent = Some(Process::start(launch).context("start the agent")?);
         Ok(())
+    }
+
+    /// Gives the agent an argument, or takes it away, from its next start on.
+    pub fn agent_argument(&mut self, argument: &str, wanted: bool) {
+        self.launch.args.retain(|known| known != argument);
+        if wanted {
+            self.launch.args.push(argument.into());
+        }
     }
 
     /// Starts a pod of the agent beside the one that runs, as a DaemonSet does; its name, and the process, which is the

@@ -57,6 +57,15 @@ impl Content {
         self
     }
 
+    /// The files below a folder, by path.
+    pub fn under(&self, folder: &str) -> impl Iterator<Item = (&str, &str)> {
+        let folder = format!("{}/", folder.trim_end_matches('/'));
+        self.0
+            .iter()
+            .filter(move |(path, _)| path.starts_with(&folder))
+            .map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
     /// The root of a cluster as `flux bootstrap` writes it.
     #[must_use]
     pub fn root(self, cluster: &str) -> Self {

@@ -138,6 +138,37 @@ impl Hub {
         Ok(())
     }
 
+    /// The files of its database, which must not be open.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn database(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.context.parent().context("the hub's folder")?;
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with("hub.db") {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// `driftless-hub bump-epoch`, on a hub that is stopped.
+    ///
+    /// # Errors
+    /// It failed; the message is its own.
+    pub async fn bump_epoch(&self) -> Result<()> {
+        let config = self.context.parent().context("the hub's folder")?.join("hub.yaml");
+        let args = ["bump-epoch".to_owned(), "--config".into(), config.display().to_string()];
+        let done = run(&self.launch.program, &args, None, Duration::from_secs(60)).await?;
+        if done.code != Some(0) {
+            bail!("driftless-hub bump-epoch: {}", done.stderr.trim());
+        }
+        Ok(())
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {

@@ -34,7 +34,15 @@ impl Cluster {
     /// # Errors
     /// The API server does not answer.
     pub async fn objects(&self) -> Result<Objects> {
-        let text = self.kubectl(&["get", KINDS, "--all-namespaces", "-l", marks::UNIT_LABEL, "-o", "json"]).await?;
+        self.labelled(marks::UNIT_LABEL).await
+    }
+
+    /// Every object that carries this label, whatever its value.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn labelled(&self, label: &str) -> Result<Objects> {
+        let text = self.kubectl(&["get", KINDS, "--all-namespaces", "-l", label, "-o", "json"]).await?;
         let list: Value = serde_json::from_str(&text).context("read kubectl's answer")?;
         let items = list["items"].as_array().context("a list")?;
         let field =
