@@ -78,3 +78,25 @@ fn judge_unit(body: Digest, report: Option<&UnitReport>) -> UnitHealth {
         _ => UnitHealth::Progressing(report.message.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_flux_keeps_holds_nobody_up_unless_it_is_not_in_order() {
+        let (unit, body) = (UnitId::kustomization("flux-system", "apps"), Digest::of(b"body"));
+        for (ready, reason, expected) in [
+            (Ready::True, reason::FLUX_ACTS, true),
+            (Ready::Unknown, reason::FLUX_ACTS, false),
+            (Ready::False, reason::FLUX_ACTS, false),
+            (Ready::True, reason::SUCCEEDED, false),
+        ] {
+            let mut report = UnitReport::unreadable(unit.clone(), "");
+            (report.ready, report.reason, report.desired) = (ready, reason.into(), Some(body));
+            let wanted = BTreeMap::from([(unit.clone(), Expected::Body(body))]);
+            let health = judge(&wanted, &BTreeMap::from([(unit.clone(), report)]));
+            assert_eq!(health == Health::Healthy, expected, "{ready:?} {reason}: {health:?}");
+        }
+    }
+}

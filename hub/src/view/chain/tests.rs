@@ -171,6 +171,24 @@ fn each_link_says_how_it_stands() {
 }
 
 #[test]
+fn what_flux_keeps_and_what_is_only_compared_is_said_before_all_else() {
+    let view = samples::view();
+    for (reason, ready, state) in [
+        (reason::FLUX_ACTS, Ready::True, StepState::Waiting),
+        (reason::FLUX_ACTS, Ready::False, StepState::Failed),
+        (reason::SHADOW_DIFFERS, Ready::False, StepState::Waiting),
+    ] {
+        let mut report = samples::report();
+        (report.reason, report.ready, report.message) = (reason.into(), ready, "in words".into());
+        field(&mut report, DriftMode::Correct);
+        report.shadow = (reason == reason::SHADOW_DIFFERS).then(Default::default);
+        let steps = in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None });
+        assert_eq!((steps[1].state, steps[1].message.as_str()), (state, "in words"), "{steps:#?}");
+        assert_eq!(steps[3].message.contains("nothing is written"), report.shadow.is_some(), "{steps:#?}");
+    }
+}
+
+#[test]
 fn a_link_names_code_time_and_the_line_that_declares_the_object() {
     let (mut report, view) = (samples::report(), samples::view());
     report.counts.failed = 1;
