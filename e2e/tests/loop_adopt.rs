@@ -10,7 +10,7 @@ use common::base;
 use driftless_e2e::flux::Flux;
 use driftless_e2e::wait;
 use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Objects, Options, Steps, World, lost};
-use driftless_protocol::api::{Shadow, ShadowUnit};
+use driftless_protocol::api::{Shadow, ShadowUnit, UnitRow};
 use driftless_protocol::report::{Ready, reason};
 use serde_json::Value;
 
@@ -163,8 +163,9 @@ async fn left_to_flux(s: &mut Scene) -> Result<()> {
     there.stop_agent().await?;
     there.start_agent()?;
     for unit in ["steady", "web", "namespaces"] {
-        let row = s.world.wait_unit(CLUSTER, unit, "to be left to Flux", |u| u.reason == reason::FLUX_ACTS).await?;
-        ensure!(row.message.contains("not suspended") && row.message.contains("take-over"), "{}", row.message);
+        let left = |u: &UnitRow| u.reason == reason::FLUX_ACTS && u.message.contains("not suspended");
+        let row = s.world.wait_unit(CLUSTER, unit, "to be left to Flux", left).await?;
+        ensure!(row.ready == Ready::True && row.message.contains("take-over"), "{row:#?}");
     }
     let (shadow, code) = shadow(&s.world).await?;
     ensure!(!shadow.shadow && code == Some(1), "{shadow:#?}");
@@ -220,7 +221,8 @@ async fn taken(s: &mut Scene) -> Result<()> {
     ensure!(!pods_before.is_empty(), "no pods");
     let base = handed_over(&s.base, &["web"]);
     let commit = commit(s, &base, "web is handed over").await?;
-    let row = s.world.wait_unit(CLUSTER, "web", "to be taken over", |u| u.ready == Ready::True).await?;
+    let ours = |u: &UnitRow| u.ready == Ready::True && u.reason == reason::SUCCEEDED;
+    let row = s.world.wait_unit(CLUSTER, "web", "to be taken over", ours).await?;
     ensure!(row.revision.as_deref().is_some_and(|r| r.ends_with(&commit)), "{row:#?}");
     let after = objects(&s.world).await?;
     ensure!(lost(&before, &after).is_empty(), "{:?}", lost(&before, &after));

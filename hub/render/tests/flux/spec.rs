@@ -260,6 +260,7 @@ fn take_over_without_suspend_changes_nothing_and_is_told() {
         flux-system/flux-system
         flux-system/web
           ConfigMap default/a
+          ! BadValue clusters/c/web.yaml:5
         ",
     );
     assert!(!rendered.units[1].spec.take_over, "the agent would stop a Flux that Git lets run");
