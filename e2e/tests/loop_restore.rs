@@ -186,9 +186,12 @@ async fn older_database(world: &mut World, base: &Content) -> Result<()> {
         std::fs::copy(&file, backup.path().join(file.file_name().context("a name")?))?;
     }
     world.hub.start_again().await?;
-    let newer = base.clone().replace("steady/config.yaml", "first", "newer");
-    let commit = newer.commit(world, "after the backup").await?;
-    world.wait_at(&commit).await?;
+    // Several generations, so that the restored hub does not overtake the agent by chance.
+    for n in 0..4 {
+        let newer = base.clone().replace("steady/config.yaml", "first", &format!("newer-{n}"));
+        let commit = newer.commit(world, "after the backup").await?;
+        world.wait_at(&commit).await?;
+    }
     let before = world.cluster(CLUSTER).objects().await?;
 
     world.hub.stop().await?;

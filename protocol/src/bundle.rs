@@ -366,6 +366,9 @@ pub struct UnitSpec {
     /// Act although Git suspends the unit for Flux (`driftless.dev/take-over`).
     #[serde(default)]
     pub take_over: bool,
+    /// The unit whose build defines it: while Flux runs that one, a unit that Flux has not made yet is Flux's too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defined_by: Option<UnitId>,
 }
 
 /// One entry of `healthCheckExprs`. Asked in the order in progress, failed, current; none true is in progress.

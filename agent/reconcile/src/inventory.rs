@@ -49,6 +49,8 @@ pub struct Entry {
     pub uid: Option<Uid>,
     /// What the last apply left behind; `None` before the first.
     pub baseline: Option<Baseline>,
+    /// This incarnation was not made by us: a backup brought it back, and it was adopted. Never deleted unasked.
+    pub restored: bool,
 }
 
 /// What must outlive a unit's definition: how its objects are to be deleted.

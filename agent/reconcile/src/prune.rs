@@ -260,8 +260,12 @@ fn apply_first(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 
 /// With our mark and another UID: a backup brought it back, perhaps on purpose.
 fn made_anew(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    if c.approved || !is_anew(c) {
+    if c.approved || !(is_anew(c) || c.entry.restored) {
         return None;
+    }
+    if c.entry.restored {
+        let why = "it left Git after it was made anew by the restore of a backup: kept until approved";
+        return Some(Verdict::Hold { why: why.into() });
     }
     let (now, then) = (live(c)?.uid.to_string(), c.entry.uid.as_ref()?.to_string());
     let why = format!(

@@ -325,6 +325,38 @@ fn a_stopped_parent_passes_nothing_on_so_the_agent_does_once() {
 }
 
 #[test]
+fn a_unit_that_flux_has_not_made_yet_is_left_to_flux() {
+    let mut w = world(false);
+    let defined_by = |name: &str, by: &str, objects| {
+        let by = id(by);
+        unit(name, objects).with(|spec| spec.defined_by = Some(by))
+    };
+    flux_applies(&mut w, "flux-system", "flux-system", false, &[]);
+    w.cluster.log.clear();
+    let d = of("deep", config_map("d", "1"));
+    w.commit(&[
+        unit("flux-system", vec![]),
+        defined_by("apps", "flux-system", apps()),
+        defined_by("deep", "apps", vec![d.clone()]),
+        unit("mine", vec![of("mine", config_map("m", "1"))]),
+    ]);
+    w.settle();
+    assert_eq!(w.writes(), ["Create ConfigMap default/m"], "a root of its own is nobody else's");
+    assert!(w.report("deep").message.contains("has not made Kustomization"), "{}", w.report("deep").message);
+    flux_applies(&mut w, "apps", "flux-system", false, &apps());
+    w.cluster.log.clear();
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    assert!(w.report("apps").message.contains("Flux acts on it"), "{}", w.report("apps").message);
+    // Flux is gone.
+    for name in ["flux-system", "apps"] {
+        w.cluster.delete(&kustomization(name), None, None).unwrap();
+    }
+    w.settle();
+    assert!(w.writes().contains(&"Create ConfigMap default/d".to_owned()));
+}
+
+#[test]
 fn a_kustomization_suspended_by_hand_alone_is_nobodys() {
     let mut w = world(false);
     flux_applies(&mut w, "apps", "flux-system", true, &apps());

@@ -22,7 +22,8 @@ fn fill(inventory: &mut Inventory, range: std::ops::Range<usize>) {
         let record = UnitRecord { account: Some(account), prune: true, deletion_policy: DeletionPolicy::Orphan };
         inventory.put_unit(&unit, record);
         let uid = (n % 3 > 0).then(|| Uid::from(format!("00000000-0000-4000-8000-{n:012x}").as_str()));
-        inventory.put(&key(n), Entry { unit, api_version: "apps/v1".into(), uid, baseline: None });
+        inventory
+            .put(&key(n), Entry { unit, api_version: "apps/v1".into(), uid, baseline: None, restored: n % 11 == 0 });
     }
 }
 

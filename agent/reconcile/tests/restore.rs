@@ -46,6 +46,13 @@ fn what_a_backup_made_anew_is_adopted_again_and_told() {
         w.restart();
         w.settle();
         assert_eq!(w.writes(), [""; 0], "the inventory knows the new ones");
+        // What leaves Git afterwards waits for a person; what was made anew by us since does not.
+        let x = key("", "ConfigMap", "default", "x");
+        w.commit(&[unit("a", vec![config_map("y", "1")]).with(|s| s.drift_mode = mode)]);
+        w.settle();
+        assert!(w.cluster.get(&x).is_some());
+        let held = w.report("a").held_deletes;
+        assert!(held.len() == 2 && held[0].why.contains("restore of a backup"), "{held:#?}");
     }
 }
 

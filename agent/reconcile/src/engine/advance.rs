@@ -383,6 +383,7 @@ impl Engine {
                 api_version: Arc::clone(&want.api_version),
                 uid: None,
                 baseline: None,
+                restored: false,
             };
             self.inventory.put(&key, entry);
             // An intent in a damaged shard cannot be stored; it would be lost anyway, and is nothing to delete by.

@@ -67,6 +67,7 @@ impl Engine {
         let serial = self.serial;
         let listing = self.kinds.get(&flux::kind()).and_then(|kind| kind.listing);
         let mut since = None;
+        let was = self.flux.get(&id).map(|known| known.unit.suspended);
         if let Some(known) = self.flux.get_mut(&id) {
             let in_newer_list = listing.is_some_and(|began| known.seen < began);
             if known.unit.uid == unit.uid && unit.version.older_than(&known.unit.version) && !in_newer_list {
@@ -83,8 +84,13 @@ impl Engine {
             });
         }
         let suspended_since = unit.suspended.then(|| since.unwrap_or(now));
+        let flips = was != Some(unit.suspended);
         self.flux.insert(id.clone(), FluxSeen { unit, suspended_since, seen: serial });
         self.flux_changed(&id);
+        if flips {
+            // Units below it that Flux has not made yet.
+            self.touch_all();
+        }
     }
 
     /// A Kustomization is gone.
@@ -96,7 +102,8 @@ impl Engine {
             return;
         }
         if self.flux.remove(&id).is_some() {
-            self.flux_changed(&id);
+            self.claims();
+            self.touch_all();
         }
     }
 
@@ -242,9 +249,19 @@ impl Engine {
             return Standing::Stopping("for the first list of Flux's Kustomizations".to_owned(), None);
         }
         let Some(slot) = self.unit(unit) else { return Standing::Away };
-        let Some(known) = self.flux.get(&*slot.id) else { return Standing::Away };
         let id = Arc::clone(&slot.id);
         let hand_over = slot.full().is_some_and(|full| full.spec.take_over);
+        let Some(known) = self.flux.get(&*id) else {
+            return match self.flux_ancestor(unit).filter(|_| !hand_over) {
+                Some(above) => Standing::Runs(
+                    format!(
+                        "Flux acts on {above}, which defines it, and has not made Kustomization {id} yet: nothing is written here"
+                    ),
+                    Ready::Unknown,
+                ),
+                None => Standing::Away,
+            };
+        };
         let how = "commit spec.suspend: true and the annotation driftless.dev/take-over: enabled to it";
         let cli = format!("kustomization {} -n {}", id.name, id.namespace);
         match (known.unit.suspended, hand_over) {
@@ -279,6 +296,20 @@ impl Engine {
                 }
             },
         }
+    }
+
+    /// The unit above that Flux runs, where everything between has no Kustomization in the cluster.
+    fn flux_ancestor(&self, unit: UnitIx) -> Option<UnitId> {
+        let mut id = self.unit(unit)?.full()?.spec.defined_by.clone()?;
+        // Units are defined at most 32 deep.
+        for _ in 0..32 {
+            if let Some(known) = self.flux.get(&id) {
+                return (!known.unit.suspended).then_some(id);
+            }
+            let above = self.by_unit.get(&id).and_then(|unit| self.unit(*unit))?;
+            id = above.full()?.spec.defined_by.clone()?;
+        }
+        None
     }
 
     /// Driftless has applied something of it before.

@@ -307,11 +307,13 @@ impl Engine {
         }
         let Some(unit) = self.unit(want.unit).map(|slot| Arc::clone(&slot.id)) else { return };
         let secret = want.secret();
+        let entry = self.inventory.get(&obj.key);
         let entry = Entry {
             unit,
             api_version: Arc::clone(&want.api_version),
             uid: Some(folded.uid.clone()),
             baseline: Some(Baseline::new(want.mark, folded.owned, declared, live, secret, &self.rules)),
+            restored: entry.is_some_and(|entry| entry.restored),
         };
         let key = Arc::clone(&obj.key);
         self.inventory.put(&key, entry);

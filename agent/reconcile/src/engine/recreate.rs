@@ -102,7 +102,7 @@ impl Engine {
         let key = Arc::clone(&obj.key);
         // What was applied before says nothing about the next incarnation.
         if let Some(entry) = self.inventory.get(&key).cloned() {
-            self.inventory.put(&key, crate::inventory::Entry { uid: None, baseline: None, ..entry });
+            self.inventory.put(&key, crate::inventory::Entry { uid: None, baseline: None, restored: false, ..entry });
             self.unwritten(now);
         }
     }

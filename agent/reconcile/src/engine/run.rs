@@ -452,7 +452,12 @@ impl Engine {
             let api_version = api_version
                 .or_else(|| self.inventory.get(&key).map(|entry| Arc::clone(&entry.api_version)))
                 .unwrap_or_else(|| "v1".into());
-            let entry = Entry { unit: id, api_version, uid: Some(folded.uid.clone()), baseline: Some(baseline) };
+            // What was there when we asked, and is another one than ours was.
+            let known = self.inventory.get(&key);
+            let other = known.and_then(|entry| entry.uid.as_ref()).is_some_and(|uid| *uid != folded.uid);
+            let restored = before.is_some() && (other || known.is_some_and(|entry| entry.restored));
+            let uid = Some(folded.uid.clone());
+            let entry = Entry { unit: id, api_version, uid, baseline: Some(baseline), restored };
             self.inventory.put(&key, entry);
             self.unwritten(now);
         }

@@ -86,6 +86,9 @@ struct ObjectLine {
     uid: Option<Uid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     b: Option<Baseline>,
+    /// Restored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    r: bool,
 }
 
 /// The hash of a key, whose low bits are its shard. Plain, not keyed: it must be the same after the key is lost.
@@ -140,6 +143,7 @@ impl Inventory {
                 v: entry.api_version.to_string(),
                 uid: entry.uid.clone(),
                 b: entry.baseline.clone(),
+                r: entry.restored,
             });
         }
         let text = |(shard, draft): (u32, Draft<'_>)| {
@@ -263,6 +267,7 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
                 api_version: line.v.as_str().into(),
                 uid: line.uid.clone(),
                 baseline: line.b.clone(),
+                restored: line.r,
             };
             let hash = hash_of(&key);
             inventory.entries.insert(key, Kept { hash, entry });

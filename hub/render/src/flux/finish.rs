@@ -251,6 +251,7 @@ fn unit_of(
         None => (String::new(), inert_spec(), false),
     };
     unit_spec.depends_on = depends_on;
+    unit_spec.defined_by = parent.clone();
     unit_spec.health_checks.retain(|key| checked_unit(key).is_none());
     // A root that Git does not hold has no account of its own to be locked into.
     let synthesised = is_root && defined_at.file.is_empty();
