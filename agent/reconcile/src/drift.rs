@@ -122,8 +122,9 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
 }
 
-/// The fields of a live object that drifted: declared ones with another value than the last apply left, and those people
-/// added. At most [`LIST_LIMIT`].
+/// The fields of a live object that drifted: declared ones with another value than the last apply left, those people
+/// added, and those that are ours and not declared: what people added and a take-over made ours, whose apply never came.
+/// At most [`LIST_LIMIT`].
 #[must_use]
 pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'_>) -> Vec<FieldDrift> {
     let Context { overlay, autoscaled, ignore, merge, hidden, rules } = *context;
@@ -170,15 +171,13 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
     if merge {
         return out;
     }
-    let (ours, mut added) = fold::sets(live, rules);
-    if rules.shadow {
-        // What was applied and is not declared would go with a take-over.
-        added.union(&ours);
-    }
-    let mut path = Path::default();
-    additions(&mut path, &added, Some(declared), Some(live), &mut |path, value| {
-        if out.len() < LIST_LIMIT && !ignored(path) {
-            let (manager, at, class) = writers.who(&path.raw(), false);
+    let (ours, added) = fold::sets(live, rules);
+    let mut beyond = |set: &FieldSet<'_>, who: &dyn Fn(&Path) -> (Option<String>, Option<u64>, DriftClass)| {
+        additions(&mut Path::default(), set, Some(declared), Some(live), &mut |path, value| {
+            if out.len() >= LIST_LIMIT || ignored(path) {
+                return;
+            }
+            let (manager, at, class) = who(path);
             out.push(FieldDrift {
                 key: key.clone(),
                 path: shown_path(path),
@@ -189,8 +188,15 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
                 at,
                 class,
             });
-        }
-    });
+        });
+    };
+    beyond(&added, &|path| writers.who(&path.raw(), false));
+    if rules.shadow {
+        // What another tool applied and is not declared would go with a take-over.
+        beyond(&ours, &|path| writers.who(&path.raw(), false));
+    } else {
+        beyond(&ours, &|_| (Some(FIELD_MANAGER.to_owned()), writers.ours_at, DriftClass::Human));
+    }
     out
 }
 

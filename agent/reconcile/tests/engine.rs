@@ -4,6 +4,7 @@ mod world;
 
 use driftless_protocol::bundle::{ApprovedDelete, DriftMode};
 use driftless_protocol::report::{DriftClass, ObjectState, Ready};
+use driftless_reconcile::step::{Action, TakeOver};
 use serde_json::json;
 use world::*;
 
@@ -603,4 +604,35 @@ fn a_unit_of_four_thousand_objects_is_applied_once_each() {
     w.settle();
     assert_eq!(w.writes().len(), 4000);
     assert_eq!(w.report("a").counts.in_sync, 4000);
+}
+
+#[test]
+fn a_take_over_whose_apply_never_came_is_finished() {
+    for restarts in [true, false] {
+        let mut w = World::new();
+        let x = key("", "ConfigMap", "default", "x");
+        w.commit(&[unit("a", vec![config_map("x", "1")])]);
+        w.settle();
+        w.writes();
+        // Somebody adds a field; it is made ours, and then the agent dies, or the answer is lost and so is the apply.
+        w.cluster.update(&x, "kubectl-edit", &[("data|added", Some(json!("by hand")))]);
+        if restarts {
+            w.cluster.take_over(&x, TakeOver::Humans, &[], &rules());
+            w.restart();
+        } else {
+            let mut once = Some(Fault::TakenOver);
+            let until = w.now + 10_000;
+            w.run_until(until, &mut |step: &driftless_reconcile::step::Step| {
+                if matches!(step.action, Action::Apply(_)) { once.take() } else { None }
+            });
+        }
+        w.settle();
+        let live = w.cluster.get(&x).unwrap();
+        assert_eq!(live["data"], json!({"k": "1"}), "restarts: {restarts}");
+        assert_eq!((w.report("a").counts.in_sync, w.report("a").counts.drifted), (1, 0));
+        // And that is all.
+        w.writes();
+        w.settle();
+        assert_eq!(w.writes(), [""; 0]);
+    }
 }

@@ -91,11 +91,12 @@ impl Faults for Dice {
         if roll >= u64::from(self.percent) {
             return None;
         }
-        Some(match roll % 5 {
+        Some(match roll % 6 {
             0 => Fault::Refused(500),
             1 => Fault::Refused(409),
             2 => Fault::Refused(429),
             3 => Fault::Lost,
+            4 => Fault::TakenOver,
             _ => Fault::DoneButLost,
         })
     }

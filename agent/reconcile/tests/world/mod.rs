@@ -220,6 +220,8 @@ pub enum Fault {
     Lost,
     /// Carried out, nobody knows.
     DoneButLost,
+    /// Of an apply, only the take-over of fields before it was carried out; nobody knows.
+    TakenOver,
 }
 
 impl<F: FnMut(&Step) -> Option<Fault>> Faults for F {
@@ -420,6 +422,13 @@ impl World {
                     }
                     Some(Fault::DoneButLost) => {
                         let _ = self.execute(&step);
+                        self.engine.done(step.id, Outcome::Unknown, &self.store, self.now);
+                        continue;
+                    }
+                    Some(Fault::TakenOver) => {
+                        if let Action::Apply(apply) = &step.action {
+                            self.cluster.take_over(&apply.key, apply.take_over, &apply.ignore, &self.rules);
+                        }
                         self.engine.done(step.id, Outcome::Unknown, &self.store, self.now);
                         continue;
                     }
