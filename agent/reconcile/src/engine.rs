@@ -37,7 +37,7 @@ use self::shadow::Extra;
 use self::state::{Ix, Kind, Obj, Slot, UnitIx};
 use crate::fill::InputState;
 use crate::health::Asked;
-use crate::input::{GroupKind, InputRef, Millis, Wanted};
+use crate::input::{GroupKind, InputRef, KindName, Millis, Wanted};
 use crate::inventory::{Inventory, InventoryError};
 use crate::pause::Pauses;
 use crate::rules::Rules;
@@ -371,6 +371,11 @@ impl Engine {
         self.objects.get_mut(ix as usize)?.as_mut()
     }
 
+    /// What is known of an object's kind.
+    fn kind_of(&self, key: &ObjectKey) -> Option<&Kind> {
+        self.kinds.get(key as &dyn KindName)
+    }
+
     fn unit(&self, ix: UnitIx) -> Option<&Slot> {
         self.units.get(ix as usize)
     }
@@ -401,16 +406,18 @@ impl Engine {
     }
 
     /// A request of a unit came back. While it has others on the way it is looked at now and then, not after each: a unit
-    /// may have thousands of objects.
+    /// may have thousands of objects, and a look costs by their number.
     fn touch_soon(&mut self, unit: UnitIx, now: Millis) {
         match self.unit_mut(unit) {
             Some(slot) if slot.work > 0 => {
-                if slot.wake.is_none_or(|wake| wake > now + run::LOOK_SOON) {
-                    let old = slot.wake.replace(now + run::LOOK_SOON);
+                let objects = slot.full().map_or(0, |full| full.objects.len() as Millis);
+                let soon = now + run::LOOK_SOON + objects / run::OBJECTS_PER_MILLI;
+                if slot.wake.is_none_or(|wake| wake > soon) {
+                    let old = slot.wake.replace(soon);
                     if let Some(old) = old {
                         self.timers.remove(&(old, unit));
                     }
-                    self.timers.insert((now + run::LOOK_SOON, unit));
+                    self.timers.insert((soon, unit));
                 }
                 self.report_dirty.insert(unit);
             }

@@ -1,5 +1,8 @@
 //! What the engine is told.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+
 use driftless_protocol::bundle::{Index, LateKind, ServiceAccount, UnitBody};
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::Generation;
@@ -36,6 +39,50 @@ impl GroupKind {
     #[must_use]
     pub fn of(key: &ObjectKey) -> Self {
         Self { group: key.group.clone(), kind: key.kind.clone() }
+    }
+}
+
+/// Group and kind, whoever holds them: what maps by [`GroupKind`] can be searched with, so that no key is made for a look.
+pub(crate) trait KindName {
+    fn parts(&self) -> (&str, &str);
+}
+
+impl KindName for GroupKind {
+    fn parts(&self) -> (&str, &str) {
+        (&self.group, &self.kind)
+    }
+}
+
+impl KindName for ObjectKey {
+    fn parts(&self) -> (&str, &str) {
+        (&self.group, &self.kind)
+    }
+}
+
+impl PartialEq for dyn KindName + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn KindName + '_ {}
+
+impl PartialOrd for dyn KindName + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+// As `GroupKind` orders itself: a map searched so must not notice the difference.
+impl Ord for dyn KindName + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl<'a> Borrow<dyn KindName + 'a> for GroupKind {
+    fn borrow(&self) -> &(dyn KindName + 'a) {
+        self
     }
 }
 

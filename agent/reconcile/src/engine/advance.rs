@@ -10,7 +10,7 @@ use super::judge::Tally;
 use super::need::heals;
 use super::state::{Ix, Open, State, Status, UnitIx};
 use crate::health::Health;
-use crate::input::{GroupKind, Millis};
+use crate::input::Millis;
 use crate::inventory::Entry;
 use crate::order::Stage;
 use crate::plan::Need;
@@ -263,14 +263,14 @@ impl Engine {
     fn progress(&mut self, ix: Ix, closed: Option<&str>, now: Millis) -> (Progress, Option<Millis>) {
         let need = self.need(ix, now);
         let Some(obj) = self.obj(ix) else { return (Progress::InSync, None) };
-        let kind = GroupKind::of(&obj.key);
         if self.unserved(ix).is_some() {
             return (Progress::NotServed, None);
         }
         if self.unplaced(&obj.key).is_some() {
             return (Progress::Failed, None);
         }
-        let shown = obj.key.to_string();
+        // Objects in sync, nearly all of them, are passed without a word.
+        let shown = || obj.key.to_string();
         match need {
             Need::Nothing | Need::Alone(_) => (Progress::InSync, None),
             Need::Theirs => (Progress::Failed, None),
@@ -289,16 +289,18 @@ impl Engine {
                 (Progress::Pending(why), None)
             }
             Need::Gone => {
-                (Progress::Pending(format!("{shown} is being deleted; it is made anew once it is gone")), None)
+                (Progress::Pending(format!("{} is being deleted; it is made anew once it is gone", shown())), None)
             }
             Need::Listing => {
-                let why = match self.kinds.get(&kind).and_then(|k| k.blind.as_ref()) {
-                    Some(why) => format!("{} cannot be listed: {why}", kind.kind),
-                    None => format!("the first list of {}", kind.kind),
+                let kind = &obj.key.kind;
+                let why = match self.kind_of(&obj.key).and_then(|k| k.blind.as_ref()) {
+                    Some(why) => format!("{kind} cannot be listed: {why}"),
+                    None => format!("the first list of {kind}"),
                 };
                 (Progress::Pending(why), None)
             }
             Need::Apply(..) | Need::DryRun | Need::Read => {
+                let shown = shown();
                 if obj.busy.is_some() {
                     let why = format!("the API server's answer for {shown}");
                     let due = self.dry_run_due(ix);

@@ -41,6 +41,13 @@ impl Engine {
         if self.generation.is_none() {
             return;
         }
+        let held = self.units.iter().any(|slot| !slot.held_deletes.is_empty());
+        let open = [&self.leaving, &self.deletes, &self.immutable, &self.recreate].iter().any(|set| !set.is_empty());
+        if !held && !open {
+            // Nearly always: and asked for whenever a unit becomes ready.
+            self.budget_due = None;
+            return;
+        }
         let before: BTreeMap<UnitIx, Vec<HeldDelete>> =
             (0..).zip(&mut self.units).map(|(unit, slot)| (unit, std::mem::take(&mut slot.held_deletes))).collect();
         let (mut go, mut approved) = (Vec::new(), 0u32);

@@ -6,7 +6,7 @@ use driftless_protocol::report::Ready;
 use super::Engine;
 use super::state::{Ix, Live, Obj, Open};
 use crate::fold::Folded;
-use crate::input::{GroupKind, Millis};
+use crate::input::Millis;
 use crate::mark::Uid;
 use crate::plan::{self, DriftView, Need, View};
 use crate::step::Purpose;
@@ -19,7 +19,7 @@ impl Engine {
         if !self.discovered {
             return None;
         }
-        let Some(versions) = self.kinds.get(&GroupKind::of(&obj.key)).and_then(|kind| kind.served.as_ref()) else {
+        let Some(versions) = self.kind_of(&obj.key).and_then(|kind| kind.served.as_ref()) else {
             let kind = &obj.key.kind;
             return Some(format!(
                 "the cluster does not serve the kind {kind} ({}); it is applied as soon as it does",
@@ -35,7 +35,7 @@ impl Engine {
 
     /// Why an object has no place to be applied to, if so.
     pub(super) fn unplaced(&self, key: &ObjectKey) -> Option<String> {
-        let kind = self.kinds.get(&GroupKind::of(key))?;
+        let kind = self.kind_of(key)?;
         (kind.served.is_some() && kind.namespaced && key.namespace.is_empty()).then(|| {
             format!(
                 "{} {}: namespace not specified; set metadata.namespace, or the unit's targetNamespace",

@@ -225,7 +225,11 @@ impl Engine {
             return;
         }
         self.compare(ix, live, blobs, now);
-        self.touch_object(ix);
+        match self.obj(ix).filter(|obj| obj.busy.is_some()).and_then(|obj| obj.work_of) {
+            // Our own write, most likely, ahead of its answer, which has the unit looked at.
+            Some(unit) => self.touch_soon(unit, now),
+            None => self.touch_object(ix),
+        }
         self.cause_changed(ix, now);
         if namespace_came {
             self.namespace_came(ix);

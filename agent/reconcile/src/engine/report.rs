@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use driftless_protocol::id::UnitId;
 use driftless_protocol::report::{
-    Contest, Counts, DriftClass, FieldDrift, ObjectReport, ObjectState, UnitReport, reason,
+    Contest, Counts, DriftClass, FieldDrift, LIST_LIMIT, ObjectReport, ObjectState, UnitReport, reason,
 };
 
 use super::state::{Ix, Live, Obj, Open, Slot, State, UnitIx};
@@ -145,7 +145,12 @@ impl Engine {
     }
 
     fn report_object(&self, ix: Ix, obj: &Obj, slot: &Slot, report: &mut UnitReport, now: Millis) {
+        // What is to come may be the whole unit, and is said last: of more than a report can hold nothing is made.
+        let full = report.objects.len() >= LIST_LIMIT;
         let mut say = |state: ObjectState, reason: &str, message: String, since: Millis| {
+            if full && state == ObjectState::Pending {
+                return;
+            }
             let (key, reason) = ((*obj.key).clone(), reason.to_owned());
             report.objects.push(ObjectReport { key, state, reason, message, since });
         };
@@ -263,12 +268,11 @@ impl Engine {
                 return;
             }
             Need::Apply(..) | Need::DryRun | Need::Read => {
-                let message = slot
-                    .status
-                    .waiting
-                    .as_ref()
-                    .map_or_else(|| "to be applied".to_owned(), |w| format!("waits for {}", w.on));
-                say(ObjectState::Pending, "Pending", message, obj.since);
+                if !full {
+                    let waiting = slot.status.waiting.as_ref();
+                    let message = waiting.map_or_else(|| "to be applied".to_owned(), |w| format!("waits for {}", w.on));
+                    say(ObjectState::Pending, "Pending", message, obj.since);
+                }
                 return;
             }
         }

@@ -26,6 +26,8 @@ use crate::step::{Action, Apply, Edit, Failure, Outcome, Purpose, ShardWrite, St
 pub(super) const WRITE_DELAY: Millis = 1000;
 /// How long after an answer a unit is looked at again at the latest, while it has more requests on the way.
 pub(super) const LOOK_SOON: Millis = 25;
+/// And a millisecond more for each so many of its objects, so that looks take a small part of the time.
+pub(super) const OBJECTS_PER_MILLI: Millis = 16;
 /// How often an object of a health check that is not ours is read while a unit waits for it.
 const LOOK_EVERY: Millis = 5_000;
 
