@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::Query;
-use crate::cluster::api::{Actor, Api, ApiError};
+use crate::cluster::api::{Actor, Api, ApiError, chain};
 use crate::cluster::discovery::Served;
 use crate::cluster::watch::{Seen, Selection, Watches};
 use crate::execute::{Answer, Context};
@@ -43,11 +43,16 @@ const SEEN_DEPTH: usize = 256;
 const INPUTS_DEPTH: usize = 64;
 /// How long discovery rests after it was read: CRDs come in bursts.
 const DISCOVERY_PAUSE: Duration = Duration::from_millis(500);
+/// Reports are made at most this often: a burst of answers concerns the same few units again and again.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// How often discovery is read again while a declared kind is not served and nothing told us of a change.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(30);
 
 /// The store behind the API server is older than it was.
 const WENT_BACK: &str = "the cluster's store was restored from a snapshot; what is stored there is read anew";
+
+/// The inventory in the cluster is not the one this pod wrote last.
+const RACED: &str = "another pod of the agent, or somebody, wrote the inventory, or it was restored; it is read anew";
 
 /// What the driver needs to begin.
 pub struct Setup {
@@ -131,6 +136,8 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         discovery_due: None,
         watches_due: true,
         begin_again: None,
+        reports_due: Some(Instant::now()),
+        reported: Instant::now(),
         report: ClusterReport {
             agent_version: env!("CARGO_PKG_VERSION").into(),
             leader: setup.pod,
@@ -207,6 +214,10 @@ struct Driver {
     watches_due: bool,
     /// Why this pod must begin again from what is stored in the cluster.
     begin_again: Option<&'static str>,
+    /// When reports are to be made; `None`: nothing that they could tell happened since they were.
+    reports_due: Option<Instant>,
+    /// When reports were made last.
+    reported: Instant,
     /// The cluster report as it stands, without its time.
     report: ClusterReport,
     clock: fn() -> Millis,
@@ -218,6 +229,8 @@ impl Driver {
     }
 
     async fn drive(&mut self, cancel: &CancellationToken) -> Result<(), ApiError> {
+        // Whether something happened that a report may tell.
+        let mut news = true;
         loop {
             if self.engine.store_went_back() {
                 self.begin_again = Some(WENT_BACK);
@@ -231,7 +244,12 @@ impl Driver {
             if std::mem::take(&mut self.watches_due) {
                 self.set_watches();
             }
-            self.collect_reports();
+            if std::mem::replace(&mut news, true) {
+                self.reports_due.get_or_insert(self.reported + REPORT_PAUSE);
+            }
+            if self.reports_due.is_some_and(|due| due <= Instant::now()) {
+                self.collect_reports();
+            }
             let wake = self.wake();
             let (to_hub, has_report) = (self.to_hub.clone(), self.has_report());
             tokio::select! {
@@ -241,6 +259,7 @@ impl Driver {
                     if changed.is_err() || *self.leadership.borrow() == Leadership::Follower {
                         return Ok(());
                     }
+                    news = false;
                 }
                 Some(seen) = self.seen.recv() => {
                     self.observe(seen);
@@ -270,19 +289,25 @@ impl Driver {
                     }
                     None => return Ok(()), // the link ended: the caller decides
                 },
-                permit = to_hub.reserve(), if has_report => match permit {
-                    Ok(permit) => if let Some(message) = next_report(
+                permit = to_hub.reserve(), if has_report => {
+                    let Ok(permit) = permit else { return Ok(()) };
+                    if let Some(message) = next_report(
                         &mut self.cluster, &mut self.facts_due, &mut self.pending, &mut self.gone, &mut self.all_known,
-                    ) { permit.send(message) },
-                    Err(_) => return Ok(()),
-                },
+                    ) {
+                        permit.send(message);
+                    }
+                    news = false;
+                }
                 Some(query) = self.queries.recv() => self.tell(query),
                 Ok(()) = self.kinds_changed.changed() => {
                     self.discovery_due.get_or_insert(Instant::now() + DISCOVERY_PAUSE);
                 }
                 () = tokio::time::sleep_until(wake) => {
+                    let now = self.now();
+                    news = self.engine.next_deadline().is_some_and(|at| at <= now);
                     if self.discovery_due.is_some_and(|due| due <= Instant::now()) {
                         self.discover().await;
+                        news = true;
                     }
                 }
             }
@@ -339,19 +364,20 @@ impl Driver {
         let now = self.now();
         match done {
             Ok((id, answer)) => {
-                if let Answer::Raced(failure) = &answer {
-                    tracing::warn!(why = failure.message, "the inventory in the cluster is not the one written last");
-                    self.begin_again = Some("the inventory was changed by another pod, or restored from a backup");
-                }
                 if let Answer::Failed(failure) = &answer {
                     tracing::debug!(step = %id, status = failure.status, why = failure.message, "failed");
+                }
+                if let Answer::Raced(name) = &answer {
+                    tracing::warn!(config_map = name, "the inventory in the cluster is not the one written last");
+                    self.begin_again = Some(RACED);
                 }
                 let stored = self.stored.clone();
                 self.engine.done(id, answer.outcome(), blobs(stored.as_deref()), now);
             }
             // A step neither panics nor is aborted while we run; if one did, its unit must not wait for ever.
             Err(error) => {
-                tracing::error!(%error, "a step ended without an answer; the lease is given up to begin afresh");
+                tracing::error!(%error, "a step ended without an answer");
+                self.begin_again = Some("a step ended without an answer; what is stored in the cluster is read anew");
             }
         }
     }
@@ -395,18 +421,23 @@ impl Driver {
     fn take_bundle(&mut self, stored: Arc<Stored>) {
         let bundle = &stored.bundle;
         let head = bundle.head();
+        let bodies = match bundle.read_bodies(&*stored.blobs) {
+            Ok(bodies) => bodies,
+            // It was opened before; what is in memory is not what it was.
+            Err(error) => {
+                tracing::error!(error = chain(&error), "the bundle in memory cannot be read");
+                self.begin_again = Some("the bundle in memory cannot be read; what is stored in the cluster is read anew");
+                return;
+            }
+        };
         tracing::info!(
             generation = %head.generation,
             units = bundle.index().units.len(),
             revisions = ?head.revisions.iter().map(|r| r.revision.to_string()).collect::<Vec<_>>(),
             "new bundle"
         );
-        let desired = Desired {
-            generation: head.generation,
-            index: bundle.index(),
-            bodies: bundle.bodies(),
-            revisions: &head.revisions,
-        };
+        let desired =
+            Desired { generation: head.generation, index: bundle.index(), bodies: &bodies, revisions: &head.revisions };
         let now = self.now();
         self.engine.set_bundle(desired, &*stored.blobs, now);
         let wanted = self.engine.wanted_inputs();
@@ -504,6 +535,8 @@ impl Driver {
     }
 
     fn collect_reports(&mut self) {
+        self.reports_due = None;
+        self.reported = Instant::now();
         let now = self.now();
         for report in self.engine.take_reports(now) {
             self.known.insert(report.unit.clone());
@@ -537,7 +570,8 @@ impl Driver {
     }
 
     fn has_report(&self) -> bool {
-        let first_pass = !self.all_known && self.stored.is_some();
+        // Only once reports were made of what the bundle says.
+        let first_pass = !self.all_known && self.stored.is_some() && self.reports_due.is_none();
         self.cluster.is_some()
             || self.facts_due.is_some()
             || !self.pending.is_empty()
@@ -552,7 +586,11 @@ impl Driver {
             now + Duration::from_millis(wait)
         });
         // An hour: only a bound for the sleep when nothing is due.
-        [engine, self.discovery_due].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
+        [engine, self.discovery_due, self.reports_due]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + Duration::from_secs(3600))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cluster::api::{Actor, Api, ApiError, Resource};
 use crate::cluster::discovery::Served;
 use crate::leader::Leadership;
 use crate::ledger::Stored;
-use crate::records::Records;
+use crate::records::{Records, WriteError};
 
 /// How often a take-over is made for an object that changes meanwhile.
 const TAKE_OVER_TRIES: u32 = 5;
@@ -34,8 +34,8 @@ pub enum Answer {
     Failed(Failure),
     /// Not tried, or unknown what became of it.
     Unknown,
-    /// The inventory in the cluster is not the one this pod wrote last: it must begin again from what is stored.
-    Raced(Failure),
+    /// Another pod wrote the records, this one among them: what is believed here is not what is stored.
+    Raced(String),
 }
 
 impl Answer {
@@ -47,8 +47,8 @@ impl Answer {
             Self::Present(value) => Outcome::Present(value),
             Self::Ok => Outcome::Ok,
             Self::NotFound => Outcome::NotFound,
-            Self::Failed(failure) | Self::Raced(failure) => Outcome::Failed(failure.clone()),
-            Self::Unknown => Outcome::Unknown,
+            Self::Failed(failure) => Outcome::Failed(failure.clone()),
+            Self::Unknown | Self::Raced(_) => Outcome::Unknown,
         }
     }
 }
@@ -86,8 +86,8 @@ impl Context {
         match action {
             Action::WriteInventory { shards } => match self.records.lock().await.write(&shards).await {
                 Ok(()) => Answer::Ok,
-                Err(error) if error.is_conflict() => Answer::Raced(failure_of(&error, "")),
-                Err(error) => failed(&error, ""),
+                Err(WriteError::Api(error)) => failed(&error, ""),
+                Err(WriteError::Raced(name)) => Answer::Raced(name),
             },
             Action::Apply(apply) => self.apply(&apply, false).await,
             Action::DryRun(apply) => self.apply(&apply, true).await,

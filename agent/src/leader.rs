@@ -62,12 +62,12 @@ pub async fn run(
     state: watch::Sender<Leadership>,
     cancel: CancellationToken,
 ) {
-    let mut rival: Option<(String, Instant)> = None;
+    let mut seen = SeenLease::default();
     // What the last look said; `None` before the first.
     let mut led: Option<bool> = None;
     loop {
         let asked = Instant::now();
-        match step(&api, &holder, timing, asked, &mut rival).await {
+        match step(&api, &holder, timing, asked, &mut seen).await {
             Ok(leads) => {
                 match (led.replace(leads), leads) {
                     (Some(true), false) => tracing::warn!(holder, "another pod leads now"),
@@ -95,15 +95,32 @@ pub async fn run(
     }
 }
 
-/// One look at the Lease, and one write when it is ours to take. `true`: this pod holds it.
-async fn step(
-    api: &Api,
-    holder: &str,
-    timing: Timing,
-    now: Instant,
-    rival: &mut Option<(String, Instant)>,
-) -> Result<bool, ApiError> {
+/// What was seen of the Lease.
+#[derive(Debug, Default)]
+struct SeenLease {
+    /// The version a rival holds it at, and since when.
+    rival: Option<(String, Instant)>,
+    /// As our last renewal left it: the next needs no look first.
+    ours: Option<Value>,
+}
+
+/// One renewal; or one look at the Lease, and one write when it is ours to take. `true`: this pod holds it.
+async fn step(api: &Api, holder: &str, timing: Timing, now: Instant, seen: &mut SeenLease) -> Result<bool, ApiError> {
     let resource = leases();
+    // Whatever becomes of it, the next step looks first unless this one is answered.
+    if let Some(mut lease) = seen.ours.take() {
+        let transitions = lease.pointer("/spec/leaseTransitions").and_then(Value::as_i64).unwrap_or(0);
+        lease["spec"] = spec(holder, timing, transitions, lease.pointer("/spec/acquireTime").cloned());
+        match api.replace(&Actor::Agent, &resource, &lease).await {
+            Ok(renewed) => {
+                seen.ours = Some(renewed);
+                return Ok(true);
+            }
+            // Somebody wrote it: look whose it is.
+            Err(e) if e.is_conflict() || e.is_not_found() => {}
+            Err(e) => return Err(e),
+        }
+    }
     let Some(mut lease) = api.get(&Actor::Agent, &resource, marks::AGENT_NAMESPACE, LEASE).await? else {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
@@ -112,7 +129,10 @@ async fn step(
             "spec": spec(holder, timing, 0, None),
         });
         return match api.create(&Actor::Agent, &resource, &lease).await {
-            Ok(_) => Ok(true),
+            Ok(made) => {
+                seen.ours = Some(made);
+                Ok(true)
+            }
             Err(e) if e.is_conflict() => Ok(false),
             Err(e) => Err(e),
         };
@@ -122,15 +142,15 @@ async fn step(
     let next = if current == holder {
         let acquired = lease.pointer("/spec/acquireTime").cloned();
         spec(holder, timing, transitions, acquired)
-    } else if current.is_empty() || expired(&lease, rival, now, timing) {
+    } else if current.is_empty() || expired(&lease, &mut seen.rival, now, timing) {
         spec(holder, timing, transitions + 1, None)
     } else {
         return Ok(false);
     };
     lease["spec"] = next;
     match api.replace(&Actor::Agent, &resource, &lease).await {
-        Ok(_) => {
-            *rival = None;
+        Ok(taken) => {
+            *seen = SeenLease { rival: None, ours: Some(taken) };
             Ok(true)
         }
         Err(e) if e.is_conflict() => Ok(false),

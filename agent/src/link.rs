@@ -10,10 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftless_protocol::bundle::{Blobs, Reason};
+use driftless_protocol::bundle::Reason;
 use driftless_protocol::facts::Facts;
 use driftless_protocol::head::Head;
-use driftless_protocol::id::{Digest, UnitId};
+use driftless_protocol::id::UnitId;
 use driftless_protocol::message::{AgentToHub, Hint};
 use driftless_protocol::report::{ClusterReport, UnitReport};
 use driftless_protocol::session::Now;
@@ -32,7 +32,7 @@ use crate::agent::unix_millis;
 use crate::ask::Asked;
 use crate::cluster::api::{Api, chain};
 use crate::identity::Identity;
-use crate::ledger::{Ledger, LedgerError, Stored};
+use crate::ledger::{BlobMap, Ledger, LedgerError, Stored};
 
 /// What the link tells the driver.
 #[derive(Debug)]
@@ -290,9 +290,9 @@ impl Link {
 
     fn input(&mut self, input: Input) {
         let now = self.now();
-        let stored = self.stored.clone();
-        let local = move |digest: &Digest| stored.as_ref().and_then(|s| s.blobs.get(digest));
-        self.session.handle(now, input, &local);
+        let none = BlobMap::default();
+        let local = self.stored.as_ref().map_or(&none, |stored| &*stored.blobs);
+        self.session.handle(now, input, local);
     }
 
     fn told(&mut self, told: ToHub) {

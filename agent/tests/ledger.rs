@@ -57,7 +57,8 @@ fn ratchet(made: &Made) -> Ratchet {
 /// Every object of the bundle is there with its bytes.
 fn whole(ledger: &Ledger, made: &Made) -> bool {
     let Some(stored) = ledger.current() else { return false };
-    let objects = stored.bundle.bodies().iter().flat_map(|b| &b.objects);
+    let bodies = stored.bundle.read_bodies(&*stored.blobs).unwrap();
+    let objects = bodies.iter().flat_map(|b| &b.objects);
     stored.bundle.head().signed() == &made.signed
         && objects.clone().all(|o| Bundle::object(o, &*stored.blobs).is_ok())
         && objects.count() > 0

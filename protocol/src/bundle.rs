@@ -506,6 +506,11 @@ pub enum BundleError {
 pub trait Blobs {
     /// The bytes under a digest.
     fn get(&self, digest: &Digest) -> Option<Arc<[u8]>>;
+
+    /// Whether there is something under a digest; where that is known without reading it, it is not read.
+    fn has(&self, digest: &Digest) -> bool {
+        self.get(digest).is_some()
+    }
 }
 
 impl<F: Fn(&Digest) -> Option<Arc<[u8]>>> Blobs for F {
@@ -530,7 +535,7 @@ pub fn missing(head: &Verified<Head>, blobs: &dyn Blobs) -> Result<Vec<BlobRef>,
             }
             Some(bytes) => {
                 for object in read_body(unit, body, &bytes)?.objects {
-                    if blobs.get(&object.blob.digest).is_none() {
+                    if !blobs.has(&object.blob.digest) {
                         want.insert(object.blob);
                     }
                 }
@@ -572,7 +577,7 @@ impl Bundle {
             }
             total += body.len;
             for object in &parsed.objects {
-                if blobs.get(&object.blob.digest).is_none() {
+                if !blobs.has(&object.blob.digest) {
                     return Err(BundleError::Missing { what: "object", digest: object.blob.digest });
                 }
                 if counted.insert(object.blob.digest) {
@@ -606,6 +611,25 @@ impl Bundle {
     #[must_use]
     pub fn bodies(&self) -> &[UnitBody] {
         &self.bodies
+    }
+
+    /// Without its unit bodies, to be kept: of ten thousand objects they are megabytes, and wanted once.
+    /// [`Bundle::read_bodies`] has them again.
+    #[must_use]
+    pub fn without_bodies(self) -> Self {
+        Self { bodies: Vec::new(), ..self }
+    }
+
+    /// Level two, read again from its blobs, in index order.
+    pub fn read_bodies(&self, blobs: &dyn Blobs) -> Result<Vec<UnitBody>, BundleError> {
+        let mut bodies = Vec::with_capacity(self.index.units.len());
+        for unit in &self.index.units {
+            let UnitState::Full { body } = &unit.state else { continue };
+            let bytes =
+                blobs.get(&body.digest).ok_or(BundleError::Missing { what: "unit body", digest: body.digest })?;
+            bodies.push(read_body(unit, body, &bytes)?);
+        }
+        Ok(bodies)
     }
 
     /// The bytes of one object, hashed again.

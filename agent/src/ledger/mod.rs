@@ -12,6 +12,7 @@
 //!
 //! What is read back is verified again, from the root keys on: whoever can write here gains nothing but a refusal.
 
+mod blobs;
 mod packs;
 mod state;
 mod trust;
@@ -29,6 +30,7 @@ use driftless_protocol::trust::TrustDocument;
 use driftless_protocol::wire::transfer::Blob;
 use driftless_protocol::{limits, marks};
 
+pub use self::blobs::BlobMap;
 use self::packs::{NewPack, Pack};
 use self::state::{Kept, PackRef, Ratcheted, State, StateObject};
 pub use self::trust::TrustRecord;
@@ -117,19 +119,25 @@ impl From<BundleError> for LedgerError {
 /// A bundle that is verified, stored and at hand.
 #[derive(Debug)]
 pub struct Stored {
-    /// The bundle.
+    /// The bundle, without its unit bodies: they are read again when they are wanted.
     pub bundle: Bundle,
     /// Its blobs.
     pub blobs: Arc<BlobMap>,
 }
 
-/// Blobs in memory.
-#[derive(Debug, Default)]
-pub struct BlobMap(BTreeMap<Digest, Arc<[u8]>>);
+/// What was fetched, and what is at hand already.
+struct Both<'a> {
+    fetched: &'a BTreeMap<Digest, Arc<[u8]>>,
+    stored: &'a BlobMap,
+}
 
-impl Blobs for BlobMap {
+impl Blobs for Both<'_> {
     fn get(&self, digest: &Digest) -> Option<Arc<[u8]>> {
-        self.0.get(digest).cloned()
+        self.fetched.get(digest).cloned().or_else(|| self.stored.get(digest))
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.fetched.contains_key(digest) || self.stored.has(digest)
     }
 }
 
@@ -242,16 +250,12 @@ impl Ledger {
         fetched: Vec<Blob>,
         now_unix_ms: u64,
     ) -> Result<Arc<Stored>, LedgerError> {
-        let mut blobs: BTreeMap<Digest, Arc<[u8]>> = fetched.into_iter().collect();
-        if let Some(stored) = &self.stored {
-            for (digest, bytes) in &stored.blobs.0 {
-                blobs.entry(*digest).or_insert_with(|| Arc::clone(bytes));
-            }
-        }
-        let bundle = Bundle::open(head.clone(), &|d: &Digest| blobs.get(d).cloned())?;
+        let fetched: BTreeMap<Digest, Arc<[u8]>> = fetched.into_iter().collect();
+        let before = self.stored.as_ref().map(|stored| Arc::clone(&stored.blobs)).unwrap_or_default();
+        let both = Both { fetched: &fetched, stored: &before };
+        let bundle = Bundle::open(head.clone(), &both)?;
         let order = order(&bundle);
         let live: BTreeSet<Digest> = order.iter().copied().collect();
-        blobs.retain(|digest, _| live.contains(digest));
 
         let reused = self.reusable(&live);
         let covered: BTreeSet<Digest> =
@@ -259,9 +263,12 @@ impl Ledger {
         let fresh: Vec<Blob> = order
             .iter()
             .filter(|d| !covered.contains(d))
-            .filter_map(|d| blobs.get(d).map(|bytes| (*d, Arc::clone(bytes))))
+            .filter_map(|d| both.get(d).map(|bytes| (*d, bytes)))
             .collect();
         let new = packs::pack(&fresh)?;
+        drop(fresh);
+        let blobs = before.next(&fetched, &order);
+        drop(fetched);
         let keep_previous = self.check_size(&reused, &new)?;
 
         self.state.state.pending = new.iter().map(|p| p.name.clone()).collect();
@@ -295,7 +302,7 @@ impl Ledger {
         };
         self.state.write(&self.api).await?;
 
-        let stored = Arc::new(Stored { bundle, blobs: Arc::new(BlobMap(blobs)) });
+        let stored = Arc::new(Stored { bundle: bundle.without_bodies(), blobs: Arc::new(blobs) });
         self.stored = Some(Arc::clone(&stored));
         self.problem = None;
         // The bundle is stored; what is left over is deleted now or by the next store.
@@ -344,16 +351,16 @@ impl Ledger {
     /// Verifies and opens what is stored of one generation.
     async fn open(&mut self, kept: &Kept) -> Result<Stored, LedgerError> {
         let head = self.verify_head(kept.head.clone())?;
-        let mut blobs = BTreeMap::new();
+        let mut blobs = BlobMap::default();
         for reference in &kept.packs {
             let (pack, found) = packs::load(&self.api, reference).await?;
             self.packs.insert(reference.name.clone(), pack);
-            blobs.extend(found);
+            blobs.add(found);
         }
-        let bundle = Bundle::open(head, &|d: &Digest| blobs.get(d).cloned())?;
-        let live: BTreeSet<Digest> = order(&bundle).into_iter().collect();
-        blobs.retain(|digest, _| live.contains(digest));
-        Ok(Stored { bundle, blobs: Arc::new(BlobMap(blobs)) })
+        let bundle = Bundle::open(head, &blobs)?;
+        // Packs hold what is dead, too.
+        let blobs = blobs.next(&BTreeMap::new(), &order(&bundle));
+        Ok(Stored { bundle: bundle.without_bodies(), blobs: Arc::new(blobs) })
     }
 
     /// A stored head is believed when the keys of a trust document it could have been offered under signed it: the signer
