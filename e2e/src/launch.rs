@@ -1,5 +1,5 @@
-//! What `cargo sandbox` does before there is anything to run: names what is missing, says how long it will take, builds,
-//! and hands over to the sandbox itself.
+//! What `cargo sandbox`, `cargo bench-agent` and `cargo faults` do before there is anything to run: they name what is
+//! missing, say how long it will take, build, and hand over to the program itself.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use std::process::{Command, ExitCode};
 use crate::process::find_program;
 use crate::tools::{self, Tool, Tools};
 
-/// Programs of ours that the sandbox runs.
-const BUILT: [&str; 4] = ["driftless-hub", "driftless-agent", "driftless", "sandbox-world"];
+/// Programs of ours that these run.
+const BUILT: [&str; 3] = ["driftless-hub", "driftless-agent", "driftless"];
 
-/// Prepares and hands over; comes back only when something is in the way.
-pub fn run(args: impl Iterator<Item = String>) -> ExitCode {
+/// Prepares and hands over to the program of this name; comes back only when something is in the way.
+pub fn run(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
     let args: Vec<String> = args.collect();
     // Help must not wait for a build of ten minutes.
     let help = args.iter().any(|a| a == "--help" || a == "-h");
-    match prepare(help) {
+    match prepare(name, help) {
         Ok(program) => {
             let error = Command::new(&program).args(&args).exec();
             eprintln!("error: cannot start {}: {error}", program.display());
@@ -29,17 +29,17 @@ pub fn run(args: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn prepare(help: bool) -> Result<PathBuf, String> {
+fn prepare(name: &str, help: bool) -> Result<PathBuf, String> {
     let here = std::env::current_exe().map_err(|e| format!("cannot find the running program: {e}"))?;
     let folder = here.parent().ok_or("the running program is in no folder")?;
-    let world = folder.join("sandbox-world");
+    let world = folder.join(name);
     if help && world.is_file() {
         return Ok(world);
     }
     let wanted = [Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Kubectl, Tool::Helm];
     let cache = tools::cache_folder().map_err(|e| e.to_string())?;
     let absent = check_machine(&wanted, &cache)?;
-    let first = !BUILT.iter().all(|name| folder.join(name).is_file());
+    let first = !world.is_file() || !BUILT.iter().all(|name| folder.join(name).is_file());
     announce(first, &absent);
     build(folder)?;
     Tools::prepare(&wanted, &mut tools::print_progress).map_err(|e| e.to_string())?;
@@ -50,7 +50,7 @@ fn prepare(help: bool) -> Result<PathBuf, String> {
 fn check_machine(wanted: &[Tool], cache: &Path) -> Result<Vec<Tool>, String> {
     let mut missing = Vec::new();
     if find_program("git").is_none() {
-        missing.push("git (it serves the sandbox's mono-repo): install the package git".to_owned());
+        missing.push("git (it serves the mono-repo): install the package git".to_owned());
     }
     if find_program("cc").is_none() && find_program("gcc").is_none() && find_program("clang").is_none() {
         missing.push("a C compiler (TLS and SQLite are compiled with it): install the package gcc or clang".to_owned());

@@ -6,8 +6,10 @@
 //! - [`git`]: a real Git server over HTTP, and repositories made of commits;
 //! - [`webhook`]: a real admission webhook that does as a test says;
 //! - [`tools`]: finds the programs all this needs, or builds them once;
-//! - [`process`], [`ports`], [`certs`], [`wait`]: the small parts;
+//! - [`process`], [`ports`], [`certs`], [`wait`], [`usage`]: the small parts;
 //! - [`world`]: a whole fleet on loopback, of the built programs;
+//! - [`faults`]: what goes wrong between an agent and its API server, made to happen; `cargo faults`;
+//! - [`agent_bench`]: `cargo bench-agent`;
 //! - [`sandbox`], [`launch`]: `cargo sandbox`;
 //! - [`schemas`]: what a real API server says of its kinds, for `driftless validate`;
 //! - [`verify`]: the steps of `cargo verify`;
@@ -17,12 +19,16 @@
 //!
 //! Without feature `full` only what `cargo verify` needs is compiled.
 
+#[cfg(feature = "full")]
+pub mod agent_bench;
 #[cfg(feature = "bench")]
 pub mod bench;
 #[cfg(feature = "full")]
 pub mod certs;
 #[cfg(feature = "full")]
 pub mod controlplane;
+#[cfg(feature = "full")]
+pub mod faults;
 #[cfg(feature = "full")]
 pub mod flux;
 #[cfg(feature = "full")]
@@ -37,7 +43,11 @@ pub mod readymaker;
 pub mod sandbox;
 #[cfg(feature = "full")]
 pub mod schemas;
+#[cfg(any(feature = "bench", feature = "full"))]
+mod table;
 pub mod tools;
+#[cfg(feature = "full")]
+pub mod usage;
 pub mod verify;
 #[cfg(feature = "full")]
 pub mod wait;

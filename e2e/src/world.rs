@@ -21,7 +21,8 @@ use tempfile::TempDir;
 pub use cluster::{Cluster, ClusterOptions};
 pub use content::Content;
 pub use hub::{Hub, HubOptions};
-pub use live::{AuditLog, Live, Objects, lost};
+pub use live::{AuditEvent, AuditLog, Live, Objects, lost};
+pub(crate) use programs::run as run_program;
 pub use programs::{Answer, Programs};
 pub use steps::Steps;
 

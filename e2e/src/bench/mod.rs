@@ -14,7 +14,6 @@ mod corpus;
 mod job;
 mod peers;
 mod repo;
-mod table;
 mod work;
 
 use std::io::Write as _;
@@ -24,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use table::Report;
+use crate::table::{self, Report};
 
 /// What may be asked of `cargo bench-render`.
 #[derive(Debug, Parser)]

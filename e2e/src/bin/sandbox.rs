@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    driftless_e2e::launch::run(std::env::args().skip(1))
+    driftless_e2e::launch::run("sandbox-world", std::env::args().skip(1))
 }

@@ -50,6 +50,12 @@ impl Access {
         Self { cluster: cluster.to_owned(), server, authority: authority.to_owned(), credentials }
     }
 
+    /// The same credentials by another address, for instance that of a proxy with a certificate of its own.
+    #[must_use]
+    pub fn through(&self, server: String, authority: &str) -> Self {
+        Self { server, authority: authority.to_owned(), ..self.clone() }
+    }
+
     /// The bearer token, if this is a way in by token.
     pub fn token(&self) -> Option<&str> {
         match &self.credentials {

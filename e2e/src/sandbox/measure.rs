@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 
 use super::{Teller, wait_ready};
+use crate::usage;
 use crate::world::World;
 
 /// How long one try may take before the measurement is given up.
@@ -84,13 +85,9 @@ fn row(what: &str, times: &mut [Duration]) {
 
 /// Resident memory of a process in MiB, of which anonymous, as the kernel tells.
 fn rss(process: u32) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let field = |name: &str| -> Option<f64> {
-        let line = status.lines().find_map(|l| l.strip_prefix(name))?;
-        line.trim().trim_end_matches("kB").trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
-    };
-    match (field("VmRSS:"), field("RssAnon:")) {
-        (Some(all), Some(anon)) => format!("{all:.1} MiB ({anon:.1} anonymous)"),
-        _ => "unknown".to_owned(),
+    let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
+    match usage::memory(process) {
+        Some(memory) => format!("{:.1} MiB ({:.1} anonymous)", mib(memory.all), mib(memory.anonymous)),
+        None => "unknown".to_owned(),
     }
 }

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use super::programs::run;
 use super::{World, chart};
 use crate::controlplane::{ControlPlane, Options as PlaneOptions};
+use crate::faults::proxy::FaultProxy;
 use crate::process::{Launch, Process};
 use crate::readymaker::{ReadyMaker, Rules};
 use crate::tools::Tool;
@@ -28,6 +29,10 @@ pub struct ClusterOptions {
     pub agent_args: Vec<String>,
     /// More arguments for the API server.
     pub api_server_args: Vec<String>,
+    /// The agent reaches its API server through a proxy that can make faults.
+    pub faults: bool,
+    /// `GOMAXPROCS` of each process of the control plane; `None`: as many as there are.
+    pub go_max_procs: Option<u32>,
 }
 
 impl ClusterOptions {
@@ -39,6 +44,8 @@ impl ClusterOptions {
             impersonate: Vec::new(),
             agent_args: Vec::new(),
             api_server_args: Vec::new(),
+            faults: false,
+            go_max_procs: Some(1),
         }
     }
 
@@ -58,9 +65,12 @@ pub struct Cluster {
     pub plane: ControlPlane,
     /// Plays kubelet.
     pub ready: ReadyMaker,
+    faults: Option<FaultProxy>,
     agent: Option<Process>,
     launch: Launch,
     join: PathBuf,
+    /// What started the agent that runs, or ran last.
+    pod: Option<Launch>,
     restarts: u32,
 }
 
@@ -69,13 +79,15 @@ impl Cluster {
         let name = options.name.clone();
         let mut plane = PlaneOptions::new(&name);
         plane.tools = Some(world.tools.clone());
-        plane.go_max_procs = Some(1);
+        plane.go_max_procs = options.go_max_procs;
         plane.api_server_args.clone_from(&options.api_server_args);
         let plane = ControlPlane::start(plane).await.with_context(|| format!("start the control plane of {name}"))?;
         let ready = ReadyMaker::start(plane.client(), Rules::default());
         install_chart(world, &plane, &options).await.with_context(|| format!("install the agent chart in {name}"))?;
 
-        let access = plane.token_for("driftless-system", "driftless-agent").await?;
+        let faults = if options.faults { Some(FaultProxy::start(&plane).await?) } else { None };
+        let direct = plane.token_for("driftless-system", "driftless-agent").await?;
+        let access = faults.as_ref().map_or_else(|| direct.clone(), |faults| faults.access(&direct));
         let folder = world.folder().join(format!("cluster-{name}"));
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let kubeconfig = folder.join("agent-kubeconfig.yaml");
@@ -86,7 +98,7 @@ impl Cluster {
             .args(["--join-token-file".to_owned(), join.display().to_string()])
             .args(["--log-level".to_owned(), log.to_owned()])
             .args(&options.agent_args);
-        let cluster = Self { options, plane, ready, agent: None, launch, join, restarts: 0 };
+        let cluster = Self { options, plane, ready, faults, agent: None, launch, join, pod: None, restarts: 0 };
         cluster.write_join_token(&token)?;
         Ok(cluster)
     }
@@ -116,12 +128,31 @@ impl Cluster {
         }
     }
 
+    /// The proxy between the agent and its API server.
+    ///
+    /// # Errors
+    /// The cluster was not asked to have one.
+    pub fn faults(&self) -> Result<&FaultProxy> {
+        self.faults.as_ref().with_context(|| format!("cluster {} has no fault proxy", self.options.name))
+    }
+
     /// Starts the agent, as a new pod.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn start_agent(&mut self) -> Result<()> {
         let (_, launch) = self.next_pod()?;
+        self.pod = Some(launch);
+        self.start_agent_again()
+    }
+
+    /// Starts the agent again in the pod it ran in, as the kubelet does with a container that crashed: it holds the lease
+    /// still.
+    ///
+    /// # Errors
+    /// It cannot be started, or there was no such pod.
+    pub fn start_agent_again(&mut self) -> Result<()> {
+        let launch = self.pod.clone().context("no pod of the agent was started")?;
         self.agent = Some(Process::start(launch).context("start the agent")?);
         Ok(())
     }

@@ -108,6 +108,22 @@ pub struct AuditEvent {
     pub impersonated_user: Option<AuditUser>,
     /// The object, where there is one.
     pub object_ref: Option<AuditObject>,
+    /// What it came to.
+    pub response_status: Option<AuditStatus>,
+    /// The answer, where the log has it.
+    pub response_object: Option<Value>,
+    /// When the request came in.
+    pub request_received_timestamp: Option<String>,
+    /// When the answer was given.
+    pub stage_timestamp: Option<String>,
+}
+
+/// What a request came to, in the audit log.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AuditStatus {
+    /// HTTP status.
+    pub code: u16,
 }
 
 /// An account in the audit log.
@@ -135,16 +151,24 @@ impl AuditLog {
     /// # Errors
     /// The folder cannot be written.
     pub fn in_folder(folder: &Path) -> Result<Self> {
-        let policy = folder.join("audit-policy.yaml");
-        let text = "apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-  - level: Metadata
+        Self::with_rules(
+            folder,
+            "  - level: Metadata
     verbs: [create, update, patch, delete, deletecollection]
     users: [\"system:serviceaccount:driftless-system:driftless-agent\"]
-  - level: None
-";
+",
+        )
+    }
+
+    /// An audit log in this folder by these rules of a policy; what they do not mean is not logged.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn with_rules(folder: &Path, rules: &str) -> Result<Self> {
+        let policy = folder.join("audit-policy.yaml");
+        let text = format!(
+            "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n{rules}  - level: None\n"
+        );
         std::fs::write(&policy, text).with_context(|| format!("write {}", policy.display()))?;
         Ok(Self { policy, log: folder.join("audit.log") })
     }
@@ -156,6 +180,12 @@ rules:
             format!("--audit-policy-file={}", self.policy.display()),
             format!("--audit-log-path={}", self.log.display()),
         ]
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.log
     }
 
     /// Every write that the agent asked for so far, in order. Dry-runs are not writes.

@@ -57,7 +57,7 @@ impl Programs {
 ///
 /// # Errors
 /// It cannot be started, or takes too long.
-pub(super) async fn run(program: &Path, args: &[String], input: Option<&str>, within: Duration) -> Result<Answer> {
+pub(crate) async fn run(program: &Path, args: &[String], input: Option<&str>, within: Duration) -> Result<Answer> {
     use tokio::io::AsyncWriteExt;
     let name = program.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut command = tokio::process::Command::new(program);

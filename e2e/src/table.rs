@@ -4,21 +4,21 @@ use serde::Serialize;
 
 /// The result of one benchmark.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// What was measured.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// Whether all outputs that must be equal are.
-    pub(super) equal: bool,
+    pub(crate) equal: bool,
     /// What was compared before anything was timed, and what came of it.
-    pub(super) gate: String,
-    pub(super) columns: Vec<&'static str>,
-    pub(super) rows: Vec<Vec<String>>,
+    pub(crate) gate: String,
+    pub(crate) columns: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<String>>,
     /// What the figures mean together.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Report {
-    pub(super) fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let mut out = format!("\n## {}\n\n{}\n\n", self.title, self.gate);
         let line = |cells: &mut dyn Iterator<Item = &str>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
         out += &line(&mut self.columns.iter().copied());
@@ -37,24 +37,24 @@ impl Report {
 }
 
 /// The middle of some figures; of an even number the lower one. 0 for none.
-pub(super) fn middle(figures: &[f64]) -> f64 {
+pub(crate) fn middle(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }
 
 /// Seconds with as many digits as mean something.
-pub(super) fn seconds(figure: f64) -> String {
+pub(crate) fn seconds(figure: f64) -> String {
     if figure < 1.0 { format!("{:.1} ms", figure * 1e3) } else { format!("{figure:.2} s") }
 }
 
 /// Bytes as MiB.
-pub(super) fn mib(bytes: u64) -> String {
+pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
 }
 
 /// How many times.
-pub(super) fn times(ratio: f64) -> String {
+pub(crate) fn times(ratio: f64) -> String {
     format!("{ratio:.0}x")
 }
 

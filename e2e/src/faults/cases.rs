@@ -1,0 +1,295 @@
+//! The cases of `cargo faults`, and its table.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use http::Method;
+
+use super::declared::Step;
+use super::rules::{Fault, Rule, Which};
+use super::run::{Outcome, Rig, Trouble};
+use crate::table::Report;
+
+/// Objects that never leave.
+const OBJECTS: usize = 30;
+
+/// What may be asked of `cargo faults`.
+#[derive(Debug, Parser)]
+#[command(name = "cargo faults", about = "Faults between an agent and its API server, and kills, by the hundred")]
+pub struct Args {
+    /// How often each case is made
+    #[arg(long, default_value_t = 5)]
+    repetitions: usize,
+    /// Only cases whose name holds this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Say which cases there are
+    #[arg(long)]
+    list: bool,
+    /// Also write the table to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// One case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// For the table.
+    pub name: String,
+    /// What happens in the repository; `None`: somebody edits by hand.
+    pub step: Option<Step>,
+    /// What goes wrong, by the number of the repetition.
+    pub trouble: fn(usize) -> Trouble,
+    kill: Option<Kill>,
+}
+
+/// A request at which the agent is killed.
+#[derive(Clone, Debug)]
+struct Kill {
+    which: Which,
+    /// How many such requests pass before it.
+    after: usize,
+    carried_out: bool,
+}
+
+impl Case {
+    fn new(name: &str, step: Step, trouble: fn(usize) -> Trouble) -> Self {
+        Self { name: name.to_owned(), step: Some(step), trouble, kill: None }
+    }
+
+    /// The agent is killed before such a request reaches the API server, and after it was carried out.
+    fn kills(name: &str, step: Option<Step>, which: Which, after: usize) -> [Self; 2] {
+        [false, true].map(|carried_out| Self {
+            name: format!("killed {} {name}", if carried_out { "after" } else { "before" }),
+            step,
+            trouble: |_| Trouble::None,
+            kill: Some(Kill { which: which.clone(), after, carried_out }),
+        })
+    }
+
+    /// Makes it once.
+    ///
+    /// # Errors
+    /// Not everything became as declared in time.
+    pub async fn make(&self, rig: &mut Rig, repetition: usize) -> Result<Outcome> {
+        let trouble = match &self.kill {
+            Some(Kill { which, after, carried_out }) => {
+                let stall = Fault::Stall { carried_out: *carried_out };
+                Trouble::Kill(Rule::new(which.clone(), stall).after(*after).once())
+            }
+            None => (self.trouble)(repetition),
+        };
+        match self.step {
+            Some(step) => rig.step(step, trouble).await,
+            None => rig.edit_by_hand(trouble).await,
+        }
+    }
+}
+
+/// Requests for declared objects.
+fn managed() -> Which {
+    Which::writes().at("/namespaces/subject/configmaps")
+}
+
+/// The agent's own records but for the lease, which has a case of its own.
+fn records() -> Which {
+    Which::writes().at("/namespaces/driftless-system/").but("/leases")
+}
+
+fn inventory() -> Which {
+    Which::writes().at("driftless-system/configmaps").but("driftless-head")
+}
+
+fn refuse(status: u16, retry_after: Option<u32>) -> Vec<Rule> {
+    let fault = Fault::Refuse { status, retry_after };
+    let spread = |which, every| Rule::new(which, fault.clone()).one_of(every).times(12);
+    vec![spread(managed(), 2), spread(records(), 3), spread(Which::methods([Method::GET]), 4)]
+}
+
+/// Every case.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    let mut cases = vec![
+        Case::new("nothing", Step::Mixed, |_| Trouble::None),
+        Case::new("429 with Retry-After", Step::Mixed, |_| Trouble::Faults(refuse(429, Some(1)))),
+        Case::new("409", Step::Mixed, |_| Trouble::Faults(refuse(409, None))),
+        Case::new("500", Step::Mixed, |_| Trouble::Faults(refuse(500, None))),
+        Case::new("503", Step::Mixed, |_| Trouble::Faults(refuse(503, Some(1)))),
+        Case::new("504", Step::Mixed, |_| Trouble::Faults(refuse(504, None))),
+        Case::new("410 on watches, which are cut", Step::Mixed, |_| {
+            Trouble::Cuts(vec![Rule::new(Which::watches(), Fault::Expired).times(6)])
+        }),
+        Case::new("watches are cut", Step::Mixed, |_| Trouble::Cuts(Vec::new())),
+        Case::new("watches are refused", Step::Mixed, |_| {
+            Trouble::Cuts(vec![
+                Rule::new(Which::watches(), Fault::Refuse { status: 429, retry_after: Some(1) }).times(6),
+            ])
+        }),
+        Case::new("reset before the request", Step::Mixed, |n| {
+            Trouble::Faults(vec![
+                Rule::new(managed(), Fault::ResetBefore).after(n % 3).one_of(2).times(12),
+                Rule::new(records(), Fault::ResetBefore).after(n % 5).one_of(3).times(6),
+            ])
+        }),
+        Case::new("answer lost, of objects", Step::Mixed, |n| {
+            Trouble::Faults(vec![Rule::new(managed(), Fault::ResetAfter).after(n % 3).one_of(2).times(12)])
+        }),
+        Case::new("answer lost, of records", Step::Mixed, |n| {
+            Trouble::Faults(vec![Rule::new(records(), Fault::ResetAfter).after(n % 5).one_of(2).times(4)])
+        }),
+        Case::new("answer lost, of the lease", Step::Mixed, |_| {
+            let leases = Which::writes().at("/leases");
+            Trouble::Faults(vec![Rule::new(leases, Fault::ResetAfter).times(2)])
+        }),
+        Case::new("30 s late, objects", Step::Mixed, |n| {
+            let late = Fault::Delay(Duration::from_secs(30));
+            Trouble::Faults(vec![Rule::new(managed(), late).after(n % 4).one_of(4).times(4)])
+        }),
+        Case::new("30 s late, records", Step::Mixed, |n| {
+            let late = Fault::Delay(Duration::from_secs(30));
+            Trouble::Faults(vec![Rule::new(records(), late).after(n % 4).one_of(3).times(2)])
+        }),
+        Case::new("2 s late, everything", Step::Mixed, |_| {
+            let late = Fault::Delay(Duration::from_secs(2));
+            Trouble::Faults(vec![Rule::new(Which::any(), late).times(40)])
+        }),
+        Case::new("API server restarts", Step::Mixed, |_| Trouble::ApiServerRestarts),
+        Case::new("API server is killed", Step::Mixed, |_| Trouble::ApiServerDies),
+    ];
+    let put = |at: &str| Which::methods([Method::PUT]).at(at);
+    let apply = || Which::methods([Method::PATCH]).at("/namespaces/subject/configmaps").at("force=true");
+    let delete = || Which::methods([Method::DELETE]).at("/namespaces/subject/configmaps");
+    let pack = |method| Which::methods([method]).at("driftless-system/secrets");
+    for (name, step, which, after) in [
+        ("names of packs are noted", Some(Step::Change), put("driftless-head"), 0),
+        ("a pack is made", Some(Step::Change), pack(Method::POST), 0),
+        ("the head moves", Some(Step::Change), put("driftless-head"), 1),
+        ("an old pack goes", Some(Step::Change), pack(Method::DELETE), 0),
+        ("intents are stored", Some(Step::Create), inventory(), 0),
+        ("the first create", Some(Step::Create), apply(), 0),
+        ("a create in the middle", Some(Step::Create), apply(), 3),
+        ("the last create", Some(Step::Create), apply(), 5),
+        ("the record of creates", Some(Step::Create), inventory(), 1),
+        ("the first change", Some(Step::Change), apply(), 0),
+        ("a change in the middle", Some(Step::Change), apply(), 15),
+        ("the record of changes", Some(Step::Change), inventory(), 0),
+        ("a move between units", Some(Step::Move), apply(), 1),
+        ("the record of moves", Some(Step::Move), inventory(), 0),
+        ("the first delete", Some(Step::Prune), delete(), 0),
+        ("the last delete", Some(Step::Prune), delete(), 2),
+        ("the record of deletes", Some(Step::Prune), inventory(), 0),
+        ("fields are taken over", None, Which::methods([Method::PATCH]).content("application/json-patch"), 0),
+        ("the heal after it", None, apply(), 0),
+        ("the lease is renewed", Some(Step::Mixed), put("/leases"), 0),
+    ] {
+        cases.extend(Case::kills(name, step, which, after));
+    }
+    cases
+}
+
+/// What the repetitions of a case came to.
+#[derive(Debug, Default)]
+struct Sum {
+    repetitions: usize,
+    struck: usize,
+    lost: usize,
+    doubled: usize,
+    wrong_deletes: usize,
+    inventory: usize,
+    stuck: usize,
+    took: Duration,
+    words: Vec<String>,
+}
+
+/// Runs what was asked for; the exit code is 0 only if nothing was lost, doubled, or wrongly deleted.
+pub async fn run(args: Args) -> ExitCode {
+    match run_in(&args).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("faults: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_in(args: &Args) -> Result<bool> {
+    let cases: Vec<Case> =
+        all().into_iter().filter(|case| args.only.as_ref().is_none_or(|only| case.name.contains(only))).collect();
+    if args.list {
+        for case in &cases {
+            println!("{}", case.name);
+        }
+        return Ok(true);
+    }
+    let mut rig = Rig::start(OBJECTS, &mut |text| eprintln!("{text}")).await?;
+    let mut rows = Vec::new();
+    let (mut clean, mut notes) = (true, Vec::new());
+    for case in &cases {
+        let sum = repeat(&mut rig, case, args.repetitions.max(1)).await?;
+        let wrong = sum.lost + sum.doubled + sum.wrong_deletes + sum.inventory + sum.stuck;
+        clean &= wrong == 0;
+        eprintln!("{}: {} repetitions, {} wrong, {:.0} s", case.name, sum.repetitions, wrong, sum.took.as_secs_f64());
+        notes.extend(sum.words.iter().take(5).map(|words| format!("{}: {words}", case.name)));
+        rows.push(
+            [sum.repetitions, sum.struck, sum.lost, sum.doubled, sum.wrong_deletes, sum.inventory, sum.stuck]
+                .iter()
+                .map(usize::to_string)
+                .fold(vec![case.name.clone()], |mut row, cell| {
+                    row.push(cell);
+                    row
+                }),
+        );
+    }
+    rig.stop().await?;
+    let report = Report {
+        title: "Faults between an agent and its API server".into(),
+        equal: clean,
+        gate:
+            "Each repetition is one commit under the fault. Judged by the API server's audit log and by what is in the \
+               cluster: lost is what is not as declared in the end, doubled a write beyond the one that was needed, a \
+               wrong delete one of what is declared or not ours. Inventory counts records that are not exact, stuck \
+               the repetitions that did not become as declared in time."
+                .into(),
+        columns: vec!["case", "repetitions", "struck", "lost", "doubled", "wrong deletes", "inventory", "stuck"],
+        rows,
+        notes,
+    };
+    std::io::stdout().write_all(report.markdown().as_bytes()).context("print the table")?;
+    if let Some(file) = &args.json {
+        std::fs::write(file, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(clean)
+}
+
+async fn repeat(rig: &mut Rig, case: &Case, repetitions: usize) -> Result<Sum> {
+    let begin = Instant::now();
+    let mut sum = Sum::default();
+    for repetition in 0..repetitions {
+        sum.repetitions += 1;
+        match case.make(rig, repetition).await {
+            Ok(outcome) => {
+                sum.struck += outcome.struck;
+                sum.lost += outcome.verdict.lost;
+                sum.doubled += outcome.verdict.doubled;
+                sum.wrong_deletes += outcome.verdict.wrong_deletes;
+                sum.inventory += outcome.inventory.len();
+                sum.words.extend(outcome.verdict.words);
+                sum.words.extend(outcome.inventory);
+            }
+            Err(error) => {
+                sum.stuck += 1;
+                sum.words.push(format!("{error:#}"));
+                eprintln!("{}: {error:#}\n{}", case.name, rig.logs().await);
+                rig.recover().await?;
+            }
+        }
+    }
+    sum.took = begin.elapsed();
+    Ok(sum)
+}

@@ -1,0 +1,303 @@
+//! Steps under faults, and with an agent that is killed: a commit, trouble, and then everything is as declared again.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::declared::{Declared, NAMESPACE, Step};
+use super::oracle::{AUDIT_RULES, Oracle, Verdict};
+use super::rules::Rule;
+use crate::wait;
+use crate::world::{AuditLog, ClusterOptions, Options, World};
+
+const CLUSTER: &str = "one";
+/// For everything to be as declared after a fault: the longest pause between tries is a minute.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// For a request to come that an agent is to be killed at.
+const REACHED: Duration = Duration::from_secs(45);
+/// Deletes that an hour sees before approval is needed, less what a step may ask for.
+const DELETES: usize = 17;
+/// ConfigMaps in the units' namespace that nobody declares.
+const FOREIGN: [&str; 2] = ["foreign", "stays-foreign"];
+
+/// What goes wrong during a step.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// These faults.
+    Faults(Vec<Rule>),
+    /// Watches are cut again and again, beside these faults.
+    Cuts(Vec<Rule>),
+    /// The agent is killed at the request that this rule stalls, and started again.
+    Kill(Rule),
+    /// The API server ends in order as soon as the agent writes, and comes back.
+    ApiServerRestarts,
+    /// The API server is killed as soon as the agent writes, and comes back.
+    ApiServerDies,
+}
+
+/// A fleet of one cluster behind a fault proxy.
+#[derive(Debug)]
+pub struct Rig {
+    world: World,
+    oracle: Oracle,
+    declared: Declared,
+    serial: usize,
+    deletes: usize,
+    // Last: the API server writes into it.
+    folder: TempDir,
+}
+
+/// What a step came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// By the oracle.
+    pub verdict: Verdict,
+    /// How often a fault struck.
+    pub struck: usize,
+    /// What is not exact in the inventory, in words.
+    pub inventory: Vec<String>,
+}
+
+impl Outcome {
+    /// Nothing is wrong.
+    #[must_use]
+    pub fn clean(&self) -> bool {
+        self.verdict.clean() && self.inventory.is_empty()
+    }
+}
+
+impl Rig {
+    /// Starts it with so many objects that never leave.
+    ///
+    /// # Errors
+    /// Something did not start, or the first commit was not applied.
+    pub async fn start(objects: usize, say: &mut (dyn FnMut(String) + Send)) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("driftless-faults-").tempdir().context("create a folder")?;
+        let audit = AuditLog::with_rules(folder.path(), AUDIT_RULES)?;
+        let mut cluster = ClusterOptions::new(CLUSTER);
+        cluster.api_server_args = audit.api_server_args();
+        cluster.faults = true;
+        let declared = Declared::new(objects);
+        let first = folder.path().join("first");
+        declared.content(CLUSTER).write(&first)?;
+        let mut options = Options::new(vec![cluster]);
+        options.content = first;
+        let world = World::start(options, say).await?;
+        let client = world.cluster(CLUSTER).plane.client();
+        let oracle = Oracle::new(client.clone(), audit.file(), &FOREIGN);
+        let rig = Self { world, oracle, declared, serial: 0, deletes: 0, folder };
+        let commit = rig.world.repo.head().await?;
+        rig.settle(&commit, true).await?;
+        let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
+        for name in FOREIGN {
+            let map: ConfigMap =
+                serde_json::from_value(json!({ "metadata": { "name": name }, "data": { "value": "x" } }))?;
+            maps.create(&PostParams::default(), &map).await.with_context(|| format!("create {name}"))?;
+        }
+        Ok(rig)
+    }
+
+    /// One step, with trouble, until everything is as declared.
+    ///
+    /// # Errors
+    /// It did not become so in time, or the trouble could not be made.
+    pub async fn step(&mut self, step: Step, trouble: Trouble) -> Result<Outcome> {
+        if self.deletes + step.prunes() > DELETES {
+            self.begin_budget_anew().await?;
+        }
+        if step.prunes() > 0 && self.declared.0.keys().filter(|name| name.starts_with("comes-")).count() < step.prunes()
+        {
+            self.quiet(Step::Create).await?;
+        }
+        self.deletes += step.prunes();
+        self.serial += 1;
+        let next = self.declared.after(step, self.serial);
+        self.oracle.begin().await?;
+        let faults = match &trouble {
+            Trouble::Faults(rules) | Trouble::Cuts(rules) => rules.clone(),
+            Trouble::Kill(rule) => vec![rule.clone()],
+            Trouble::None | Trouble::ApiServerRestarts | Trouble::ApiServerDies => Vec::new(),
+        };
+        self.proxy()?.set(faults);
+        let message = format!("{step:?} {}", self.serial);
+        let commit = next.content(CLUSTER).commit(&mut self.world, &message).await?;
+        let before = std::mem::replace(&mut self.declared, next);
+        self.world.cli(&["reconcile"]).await?;
+        self.make(&trouble).await?;
+        self.settle(&commit, false).await?;
+        if let Trouble::Faults(_) = &trouble {
+            // Everything may be done before a fault had its turn: that of the lease, mostly.
+            let proxy = self.proxy()?;
+            wait::until(REACHED, "the fault to strike", || async { proxy.fired() > 0 }).await?;
+        }
+        self.proxy()?.nothing_late().await;
+        let struck = self.proxy()?.fired();
+        self.proxy()?.set(Vec::new());
+        let inventory = self.settle(&commit, true).await?;
+        let verdict = self.oracle.verdict(&before, &self.declared).await?;
+        Ok(Outcome { verdict, struck, inventory })
+    }
+
+    /// Somebody adds a field by hand, which is taken over and removed; with trouble meanwhile.
+    ///
+    /// # Errors
+    /// As [`Rig::step`].
+    pub async fn edit_by_hand(&mut self, trouble: Trouble) -> Result<Outcome> {
+        self.serial += 1;
+        if let Trouble::Kill(rule) = &trouble {
+            self.proxy()?.set(vec![rule.clone()]);
+        }
+        let maps: Api<ConfigMap> = Api::namespaced(self.world.cluster(CLUSTER).plane.client(), NAMESPACE);
+        // Another object each time, so that it is no contest.
+        let names: Vec<&String> = self.declared.0.keys().filter(|name| name.starts_with("stays-")).collect();
+        let name = names.get(self.serial % names.len().max(1)).context("an object to edit")?.to_string();
+        let params = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
+        let patch = json!({ "data": { "by-hand": self.serial.to_string() } });
+        maps.patch(&name, &params, &Patch::Merge(&patch)).await.context("edit by hand")?;
+        self.oracle.begin().await?;
+        self.make(&trouble).await?;
+        wait::until(PATIENCE, format!("the field somebody added to {name} to go"), || async {
+            let live = maps.get(&name).await.map_err(|e| e.to_string())?;
+            let added = live.data.as_ref().is_some_and(|data| data.contains_key("by-hand"));
+            if added { Err("still there".to_owned()) } else { Ok(()) }
+        })
+        .await?;
+        let struck = self.proxy()?.fired();
+        self.proxy()?.set(Vec::new());
+        let commit = self.world.repo.head().await?;
+        let inventory = self.settle(&commit, true).await?;
+        // The one write that heals it is needed.
+        let mut verdict = self.oracle.verdict(&self.declared, &self.declared).await?;
+        let needed = format!("{name} was written 1 times, 0 needed");
+        if let Some(at) = verdict.words.iter().position(|words| *words == needed) {
+            verdict.words.remove(at);
+            verdict.doubled -= 1;
+        }
+        Ok(Outcome { verdict, struck, inventory })
+    }
+
+    /// A step without trouble that is not judged.
+    async fn quiet(&mut self, step: Step) -> Result<()> {
+        self.serial += 1;
+        self.declared = self.declared.after(step, self.serial);
+        self.proxy()?.set(Vec::new());
+        let commit = self.declared.content(CLUSTER).commit(&mut self.world, "to have something to prune").await?;
+        self.world.cli(&["reconcile"]).await?;
+        self.settle(&commit, true).await.map(drop)
+    }
+
+    async fn make(&mut self, trouble: &Trouble) -> Result<()> {
+        match trouble {
+            Trouble::None | Trouble::Faults(_) => {}
+            Trouble::Cuts(_) => {
+                for _ in 0..12 {
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    self.proxy()?.cut();
+                }
+            }
+            Trouble::Kill(_) => {
+                if tokio::time::timeout(REACHED, self.proxy()?.stalled()).await.is_err() {
+                    bail!("the agent did not make the request it was to be killed at, within {} s", REACHED.as_secs());
+                }
+                let cluster = self.world.cluster_mut(CLUSTER);
+                cluster.kill_agent()?;
+                cluster.start_agent_again()?;
+            }
+            Trouble::ApiServerRestarts | Trouble::ApiServerDies => {
+                let oracle = &self.oracle;
+                wait::until(REACHED, "the agent to write", || async { oracle.writes().is_ok_and(|n| n > 0) }).await?;
+                let plane = &self.world.cluster(CLUSTER).plane;
+                match trouble {
+                    Trouble::ApiServerDies => plane.kill_apiserver().await?,
+                    _ => plane.stop_apiserver().await?,
+                }
+                plane.start_apiserver().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the hub says that all is applied and the cluster holds it; with `inventory`, until the inventory is
+    /// exact, too, and answers with what of it is not.
+    async fn settle(&self, commit: &str, inventory: bool) -> Result<Vec<String>> {
+        let (declared, oracle) = (&self.declared, &self.oracle);
+        wait::until(PATIENCE, "everything to be as declared", || async {
+            let words = oracle.differences(declared).await.map_err(|e| format!("{e:#}"))?;
+            if words.is_empty() { Ok(()) } else { Err(words.join("; ")) }
+        })
+        .await?;
+        self.world.wait_at(commit).await?;
+        if !inventory {
+            return Ok(Vec::new());
+        }
+        let mut last = Vec::new();
+        for _ in 0..60 {
+            last = oracle.inventory(declared).await?;
+            if last.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        Ok(last)
+    }
+
+    /// An hour sees some twenty deletes without approval. Instead of waiting for the next, the inventory is made anew
+    /// from what is in the cluster, as the agent's own message says how.
+    async fn begin_budget_anew(&mut self) -> Result<()> {
+        self.world.cluster_mut(CLUSTER).stop_agent().await?;
+        let records: Api<ConfigMap> =
+            Api::namespaced(self.world.cluster(CLUSTER).plane.client(), driftless_protocol::marks::AGENT_NAMESPACE);
+        let shards = ListParams::default().labels("driftless.dev/record=inventory");
+        records.delete_collection(&DeleteParams::default(), &shards).await.context("delete the inventory")?;
+        self.world.cluster_mut(CLUSTER).start_agent_again()?;
+        let commit = self.world.repo.head().await?;
+        let left = self.settle(&commit, true).await?;
+        ensure!(left.is_empty(), "the inventory was not made anew: {}", left.join("; "));
+        self.deletes = 0;
+        Ok(())
+    }
+
+    /// After a step that failed: without faults and with a fresh agent, everything must become as declared.
+    ///
+    /// # Errors
+    /// It does not, so nothing that follows would mean anything.
+    pub async fn recover(&mut self) -> Result<()> {
+        self.proxy()?.set(Vec::new());
+        self.world.cluster(CLUSTER).plane.start_apiserver().await?;
+        let cluster = self.world.cluster_mut(CLUSTER);
+        cluster.kill_agent()?;
+        cluster.start_agent_again()?;
+        let commit = self.world.repo.head().await?;
+        self.settle(&commit, true).await.context("after a step that failed, without faults").map(drop)
+    }
+
+    fn proxy(&self) -> Result<&super::proxy::FaultProxy> {
+        self.world.cluster(CLUSTER).faults()
+    }
+
+    /// The last lines of all logs.
+    pub async fn logs(&self) -> String {
+        self.world.logs(40).await
+    }
+
+    /// The world, for [`crate::world::Steps::finish`].
+    #[must_use]
+    pub fn into_world(self) -> (World, TempDir) {
+        (self.world, self.folder)
+    }
+
+    /// Ends everything.
+    ///
+    /// # Errors
+    /// A process could not be ended.
+    pub async fn stop(self) -> Result<()> {
+        self.world.stop().await
+    }
+}
