@@ -149,6 +149,8 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     };
     let now = driver.now();
     driver.engine.set_inventory(&shards, now);
+    // Megabytes in a large cluster, and this function lives as long as the leading.
+    drop(shards);
     driver.engine.set_discovery(&served_kinds(&driver.served), true, now);
     driver.engine.await_pauses();
     driver.pauses.served(&driver.served);
