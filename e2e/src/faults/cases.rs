@@ -107,7 +107,7 @@ fn inventory() -> Which {
 fn refuse(status: u16, retry_after: Option<u32>) -> Vec<Rule> {
     let fault = Fault::Refuse { status, retry_after };
     let spread = |which, every| Rule::new(which, fault.clone()).one_of(every).times(12);
-    vec![spread(managed(), 2), spread(records(), 3), spread(Which::methods([Method::GET]), 4)]
+    vec![spread(managed(), 2), spread(records(), 3), spread(Which::methods([Method::GET]), 5)]
 }
 
 /// Every case.
