@@ -428,7 +428,8 @@ impl Driver {
             // It was opened before; what is in memory is not what it was.
             Err(error) => {
                 tracing::error!(error = chain(&error), "the bundle in memory cannot be read");
-                self.begin_again = Some("the bundle in memory cannot be read; what is stored in the cluster is read anew");
+                self.begin_again =
+                    Some("the bundle in memory cannot be read; what is stored in the cluster is read anew");
                 return;
             }
         };

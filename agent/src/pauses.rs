@@ -186,6 +186,8 @@ impl PauseWatch {
                 self.known.remove(&name);
                 self.news = true;
             }
+            // The driver sees it too, and begins again.
+            Seen::WentBack(_) => {}
             Seen::Failing { message, refused, .. } => {
                 tracing::warn!(why = message, "cannot watch pauses; trying again");
                 if refused {

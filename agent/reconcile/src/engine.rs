@@ -31,8 +31,8 @@ use driftless_protocol::id::{Generation, UnitId};
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{EventKind, UnitReport};
 
-pub use self::pauses::Ended;
 use self::flux::{FluxSeen, Passing};
+pub use self::pauses::Ended;
 use self::shadow::Extra;
 use self::state::{Ix, Kind, Obj, Slot, UnitIx};
 use crate::fill::InputState;

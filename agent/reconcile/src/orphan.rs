@@ -6,7 +6,7 @@
 //! |---|---|
 //! | with an owner reference | made by a controller for another object, which is judged itself |
 //! | in `kube-system`, `kube-public`, `kube-node-lease`, and these namespaces | the cluster's own; a distribution keeps its parts there |
-//! | in the agent's namespace, or of the agent's chart | the agent's records and its installation |
+//! | in the agent's namespace, of the agent's chart, `Pause` and `Unit` | the agent's records and its installation, and what people say to it |
 //! | Events, Leases, Endpoints, EndpointSlices, Nodes, CSINodes, ComponentStatuses, ... | records that controllers keep, [`RECORDS`] |
 //! | namespace `default`, ServiceAccount `default`, ConfigMap `kube-root-ca.crt`, Service `default/kubernetes` | every cluster, or every namespace, has them |
 //! | named `system:*` or labelled `kubernetes.io/bootstrapping`; ClusterRoles `admin`, `edit`, `view`, `cluster-admin` | made by the API server |
@@ -132,7 +132,10 @@ fn system(key: &ObjectKey, meta: &Meta, agent_namespace: &str) -> Option<&'stati
     if OF_THE_CLUSTER.contains(&place) {
         return Some("in a namespace of the cluster itself");
     }
-    if place == agent_namespace || meta.labels.get("app.kubernetes.io/name").is_some_and(|n| n == "driftless-agent") {
+    if place == agent_namespace
+        || key.group == marks::DOMAIN
+        || meta.labels.get("app.kubernetes.io/name").is_some_and(|n| n == "driftless-agent")
+    {
         return Some("of the agent itself");
     }
     let everywhere = match (core, kind, name) {
@@ -249,6 +252,7 @@ mod tests {
                 json!({"labels": {"app.kubernetes.io/name": "driftless-agent"}}),
                 true,
             ),
+            ("driftless.dev", "Pause", "shop", "incident", none(), true),
             ("", "Event", "shop", "web.1", none(), true),
             ("coordination.k8s.io", "Lease", "shop", "web", none(), true),
             ("discovery.k8s.io", "EndpointSlice", "shop", "web", none(), true),

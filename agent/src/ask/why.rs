@@ -6,7 +6,7 @@ use driftless_reconcile::why::{Children, Inquiry, Newest, children, is_owned_by}
 use serde_json::Value;
 
 use super::Look;
-use crate::cluster::api::{ApiError, PageQuery, Resource, claims, events};
+use crate::cluster::api::{ApiError, PageQuery, Resource, claims, core_events};
 use crate::cluster::discovery::Served;
 
 /// Pods (or other children) per page: bounds the memory of an answer.
@@ -61,7 +61,7 @@ async fn object(look: &Look, served: &Served, key: &ObjectKey) -> Result<WhyObje
         let query = PageQuery { limit: EVENTS, fields: &fields, ..PageQuery::default() };
         // Events of objects without namespace are written to `default`.
         let namespace = if closer.key.namespace.is_empty() { "default" } else { &closer.key.namespace };
-        match look.api.page(&look.actor, &events(), namespace, &query).await {
+        match look.api.page(&look.actor, &core_events(), namespace, &query).await {
             Ok(page) => page.items.iter().for_each(|event| inquiry.event(&closer.key, event)),
             Err(error) => problem = problem.or(Some(format!("Events cannot be read: {error}"))),
         }

@@ -93,9 +93,9 @@ pub fn namespaces() -> Resource {
     core("Namespace", "namespaces", false)
 }
 
-/// The Event resource, where every component still writes to.
+/// The Event resource of the core group, where every component's Events can be read.
 #[must_use]
-pub fn events() -> Resource {
+pub fn core_events() -> Resource {
     core("Event", "events", true)
 }
 
@@ -117,7 +117,7 @@ pub fn leases() -> Resource {
     }
 }
 
-/// The Event resource.
+/// The Event resource to write to.
 #[must_use]
 pub fn events() -> Resource {
     Resource {

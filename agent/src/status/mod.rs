@@ -416,6 +416,8 @@ impl Writer {
                     self.due.entry(name).or_insert(now);
                 }
             }
+            // The driver sees it too, and begins again.
+            Seen::WentBack(_) => {}
             Seen::Failing { message, .. } => {
                 tracing::warn!(why = message, "cannot watch Units; trying again");
             }

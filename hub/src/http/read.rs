@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use driftless_protocol::api::{
-    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, HistoryEntry, List, Shadow, SourceRow, UnitDetail, UnitRow, Why,
-    WhyLive,
+    AuditEntry, ClusterDetail, ClusterRow, FleetStatus, HistoryEntry, List, Shadow, SourceRow, UnitDetail, UnitRow,
+    Why, WhyLive,
 };
 use driftless_protocol::ask::{Answer as Asked, Question, WhyQuestion};
 use driftless_protocol::facts::Facts;

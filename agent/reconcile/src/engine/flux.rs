@@ -390,6 +390,9 @@ impl Engine {
                 self.passing.remove(&unit);
                 continue;
             };
+            if self.pauses().holding_unit(&id).is_some() {
+                continue;
+            }
             let suspend = SuspendFlux {
                 key: flux::key_of(&id),
                 uid: known.unit.uid.to_string(),

@@ -310,6 +310,8 @@ pub(crate) fn report(name: &str, message: &str) -> UnitReport {
         filled: None,
         pauses: vec![],
         pause_ended: None,
+        flux: None,
+        shadow: None,
         observed_at: 9,
     }
 }
