@@ -1,4 +1,4 @@
-//! Answers the questions of the hub (`WIRE.md` section 6c): reads and dry runs, bounded, beside everything else.
+//! Answers the questions of the hub (`WIRE.md` section 6d): reads and dry runs, bounded, beside everything else.
 //!
 //! At most [`ASKS_OPEN`] at a time, each with its deadline, one request at a time each. Reading is done as the applier, dry
 //! runs as the account that would write; nothing is written. What the engine knows is asked of the driver, a page of keys at a
