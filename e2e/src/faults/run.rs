@@ -20,6 +20,8 @@ const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(150);
 /// For a request to come that an agent is to be killed at.
 const REACHED: Duration = Duration::from_secs(45);
+/// Looks at the inventory, four a second, until it is exact: a write that failed is tried again within a minute.
+const INVENTORY_LOOKS: usize = 360;
 /// Deletes that an hour sees before approval is needed, less what a step may ask for.
 const DELETES: usize = 17;
 /// ConfigMaps in the units' namespace that nobody declares.
@@ -238,7 +240,7 @@ impl Rig {
             return Ok(Vec::new());
         }
         let mut last = Vec::new();
-        for _ in 0..60 {
+        for _ in 0..INVENTORY_LOOKS {
             last = oracle.inventory(declared).await?;
             if last.is_empty() {
                 break;
