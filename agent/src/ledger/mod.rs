@@ -287,6 +287,9 @@ impl Ledger {
         references.dedup_by(|a, b| a.name == b.name);
 
         let ratchet = Ratchet { generation: head.generation, head: Digest::of(&head.signed().bytes) };
+        // A pod that began to lead has read the packs of the current generation only; those of the one before go with it
+        // all the same, also when this pod dies before it has deleted them.
+        let names: BTreeSet<String> = self.state.state.packs().map(|p| p.name.clone()).collect();
         let before = self.state.state.current.take();
         // The same head again, after damage: what stands before it stays.
         let previous = match before {
@@ -300,6 +303,8 @@ impl Ledger {
             ratchet: Some(Ratcheted::from(ratchet)),
             cluster: Some(self.owner.cluster),
         };
+        let kept: BTreeSet<String> = self.state.state.packs().map(|p| p.name.clone()).collect();
+        self.state.state.pending = names.difference(&kept).cloned().collect();
         self.state.write(&self.api).await?;
 
         let stored = Arc::new(Stored { bundle: bundle.without_bodies(), blobs: Arc::new(blobs) });
