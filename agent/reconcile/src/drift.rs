@@ -122,6 +122,9 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
 }
 
+/// Who seems to have written a field: manager, when (Unix milliseconds), class.
+type Writer = (Option<String>, Option<u64>, DriftClass);
+
 /// The fields of a live object that drifted: declared ones with another value than the last apply left, those people
 /// added, and those that are ours and not declared: what people added and a take-over made ours, whose apply never came.
 /// At most [`LIST_LIMIT`].
@@ -172,7 +175,7 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
         return out;
     }
     let (ours, added) = fold::sets(live, rules);
-    let mut beyond = |set: &FieldSet<'_>, who: &dyn Fn(&Path) -> (Option<String>, Option<u64>, DriftClass)| {
+    let mut beyond = |set: &FieldSet<'_>, who: &dyn Fn(&Path) -> Writer| {
         additions(&mut Path::default(), set, Some(declared), Some(live), &mut |path, value| {
             if out.len() >= LIST_LIMIT || ignored(path) {
                 return;
@@ -267,7 +270,7 @@ impl<'a> Writers<'a> {
 
     /// Who claims a path: manager, time, class. A field that was removed has no owner any more: then the last to write
     /// after us is named, since managedFields says no better.
-    fn who(&self, path: &[&str], removed: bool) -> (Option<String>, Option<u64>, DriftClass) {
+    fn who(&self, path: &[&str], removed: bool) -> Writer {
         let owner = self.entries.iter().filter(|(_, set)| set.owns(path)).max_by_key(|(e, _)| e.time);
         let owner = owner.or_else(|| {
             let later = |e: &Entry<'_>| e.time.is_some() && e.time >= self.ours_at;

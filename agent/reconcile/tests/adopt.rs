@@ -1,4 +1,5 @@
 //! Shadow mode and take-over from Flux: what is compared, what is left to Flux, and when Driftless begins to write.
+#![allow(clippy::unwrap_used)] // a panic here is a failed test
 
 mod world;
 

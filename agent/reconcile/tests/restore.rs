@@ -1,4 +1,5 @@
 //! What a restore does to a cluster: objects made anew from a backup, a store that went back in time, a hub that knows nothing.
+#![allow(clippy::unwrap_used)] // a panic here is a failed test
 
 mod world;
 

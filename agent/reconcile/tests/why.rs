@@ -1,4 +1,5 @@
 //! From objects as clusters write them to causes, one row per cause.
+#![allow(clippy::unwrap_used)] // a panic here is a failed test
 
 use driftless_protocol::ask::{CAUSES, WhyObject};
 use driftless_reconcile::time;
@@ -88,6 +89,9 @@ fn ask(root: &Value, controllers: &[Value], pods: &[Value], events: &[(&str, Val
     answer
 }
 
+/// Name, pod, Events by the name of their pod, the expected code, words the answer must have.
+type Row<'a> = (&'a str, Value, Vec<(&'a str, Value)>, &'a str, &'a [&'a str]);
+
 #[test]
 fn a_pod_that_is_not_well_says_why() {
     let exit = |code: i64, reason: &str, message: &str| {
@@ -103,7 +107,7 @@ fn a_pod_that_is_not_well_says_why() {
     let creating = || container(json!({"waiting": {"reason": "ContainerCreating"}}), json!({}), 0);
     let at = "2026-03-01T09:59:00Z";
     let none = Vec::new;
-    let rows: Vec<(&str, Value, Vec<(&str, Value)>, &str, &[&str])> = vec![
+    let rows: Vec<Row<'_>> = vec![
         (
             "no such tag",
             pull("ErrImagePull", not_found),

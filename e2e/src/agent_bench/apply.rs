@@ -42,10 +42,10 @@ impl Phase {
     }
 
     /// The version of the nth object.
-    const fn version(self, n: usize) -> usize {
+    fn version(self, n: usize) -> usize {
         match self {
             Self::Create => 0,
-            Self::Percent | Self::Nothing => (n % 100 == 0) as usize,
+            Self::Percent | Self::Nothing => usize::from(n.is_multiple_of(100)),
         }
     }
 
@@ -53,7 +53,7 @@ impl Phase {
     const fn writes(self, n: usize) -> bool {
         match self {
             Self::Create => true,
-            Self::Percent => n % 100 == 0,
+            Self::Percent => n.is_multiple_of(100),
             Self::Nothing => false,
         }
     }

@@ -262,11 +262,9 @@ fn what_copies_make_of_one_object_is_bounded() {
     assert!(values(1_000_001).is_some_and(|why| why.contains("more than 1000000 values")));
     let text = |len: usize| {
         let (long, object) = ("x".repeat(len - 2), object.replace("{}", "{t: a-b}"));
-        let file = format!(
-            "resources: [a.yaml]\nreplacements:\n- source: {{kind: ConfigMap, fieldPath: data.l}}\n  targets:\n  - select: {{kind: Any}}\n    \
-             fieldPaths: [spec.t]\n    options: {{delimiter: \"-\", index: 0}}\n"
-        );
-        let (half, files) = (long, [("kustomization.yaml", file.as_str()), ("a.yaml", object.as_str())]);
+        let file = "resources: [a.yaml]\nreplacements:\n- source: {kind: ConfigMap, fieldPath: data.l}\n  targets:\n  - select: {kind: Any}\n    \
+                    fieldPaths: [spec.t]\n    options: {delimiter: \"-\", index: 0}\n";
+        let (half, files) = (long, [("kustomization.yaml", file), ("a.yaml", object.as_str())]);
         let mut tree = tree(&files);
         tree.insert("kustomization.yaml", file.replace("[a.yaml]", "[a.yaml, c.yaml]").as_bytes());
         tree.insert("c.yaml", format!("{}data: {{l: {half}}}\n", config_map("c")).as_bytes());

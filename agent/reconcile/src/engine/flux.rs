@@ -229,7 +229,7 @@ impl Engine {
             slot.open = false;
             slot.settled = None;
         }
-        theirs.then(|| (Status { ready, reason: code, message, waiting }, wake))
+        theirs.then_some((Status { ready, reason: code, message, waiting }, wake))
     }
 
     fn flux_standing(&mut self, unit: UnitIx, now: Millis) -> Standing {
