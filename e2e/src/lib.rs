@@ -13,7 +13,7 @@
 //! - [`sandbox`], [`launch`]: `cargo sandbox`;
 //! - [`schemas`]: what a real API server says of its kinds, for `driftless validate`;
 //! - [`verify`]: the steps of `cargo verify`;
-//! - `bench` (feature `bench`): rendering against kustomize.
+//! - `bench` (features `bench` and `bench-cold`): rendering against kustomize.
 //!
 //! Nothing here is shipped: it is the one crate that may see hub and agent at once.
 //!
@@ -21,7 +21,7 @@
 
 #[cfg(feature = "full")]
 pub mod agent_bench;
-#[cfg(feature = "bench")]
+#[cfg(feature = "bench-cold")]
 pub mod bench;
 #[cfg(feature = "full")]
 pub mod certs;
@@ -43,7 +43,7 @@ pub mod readymaker;
 pub mod sandbox;
 #[cfg(feature = "full")]
 pub mod schemas;
-#[cfg(any(feature = "bench", feature = "full"))]
+#[cfg(any(feature = "bench-cold", feature = "full"))]
 mod table;
 pub mod tools;
 #[cfg(feature = "full")]

@@ -43,6 +43,16 @@ pub(crate) fn middle(figures: &[f64]) -> f64 {
     sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
 }
 
+/// The figure below which this share of all lies.
+#[cfg(feature = "bench")]
+pub(super) fn percentile(figures: &[f64], share: f64) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an index below the length
+    let at = (share * sorted.len().saturating_sub(1) as f64).round() as usize;
+    sorted.get(at).copied().unwrap_or(0.0)
+}
+
 /// Seconds with as many digits as mean something.
 pub(crate) fn seconds(figure: f64) -> String {
     if figure < 1.0 { format!("{:.1} ms", figure * 1e3) } else { format!("{figure:.2} s") }
@@ -66,5 +76,13 @@ mod tests {
     fn the_middle_and_the_ends() {
         assert!((middle(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
         assert!((middle(&[]) - 0.0).abs() < f64::EPSILON);
+    }
+
+    #[cfg(feature = "bench")]
+    #[test]
+    fn shares_of_many() {
+        let hundred: Vec<f64> = (0..=100).map(f64::from).collect();
+        assert!((percentile(&hundred, 0.99) - 99.0).abs() < f64::EPSILON);
+        assert!((percentile(&[7.0], 0.5) - 7.0).abs() < f64::EPSILON);
     }
 }

@@ -7,7 +7,7 @@
 //! | with an owner reference | made by a controller for another object, which is judged itself |
 //! | in `kube-system`, `kube-public`, `kube-node-lease`, and these namespaces | the cluster's own; a distribution keeps its parts there |
 //! | in the agent's namespace, of the agent's chart, `Pause` and `Unit` | the agent's records and its installation, and what people say to it |
-//! | Events, Leases, Endpoints, EndpointSlices, Nodes, CSINodes, ComponentStatuses, ... | records that controllers keep, [`RECORDS`] |
+//! | Events, Leases, Endpoints, EndpointSlices, Nodes, CSINodes, ComponentStatuses, ... | records that controllers keep |
 //! | namespace `default`, ServiceAccount `default`, ConfigMap `kube-root-ca.crt`, Service `default/kubernetes` | every cluster, or every namespace, has them |
 //! | named `system:*` or labelled `kubernetes.io/bootstrapping`; ClusterRoles `admin`, `edit`, `view`, `cluster-admin` | made by the API server |
 //! | APIServices kept by the API server, flow control marked as such, PriorityClasses `system-*` | made by the API server |

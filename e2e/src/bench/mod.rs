@@ -7,10 +7,17 @@
 //! |---|---|
 //! | b1 | many overlays of one base, five features each, cold |
 //! | b2 | one overlay, twice as many objects each time |
+//! | b3 | commits of one changed file to a fleet's repository, from the commit to signed heads |
 //! | corpus | every kustomization folder of given repositories |
 
 mod cold;
 mod corpus;
+#[cfg(feature = "bench")]
+mod fleet;
+#[cfg(feature = "bench")]
+mod history;
+#[cfg(feature = "bench")]
+mod incremental;
 mod job;
 mod peers;
 mod repo;
@@ -51,6 +58,9 @@ enum What {
         #[arg(long, value_delimiter = ',', default_value = "500,1000,2000,4000")]
         sizes: Vec<usize>,
     },
+    /// Single-file commits to a fleet's repository: from the commit to signed heads
+    #[cfg(feature = "bench")]
+    B3(incremental::Options),
     /// Every kustomization folder of these repositories
     Corpus {
         #[arg(required = true)]
@@ -85,6 +95,8 @@ fn run_in(args: &Args) -> Result<bool> {
         }
         What::B1 { overlays } => cold::b1(*overlays, rounds)?,
         What::B2 { sizes } => cold::b2(sizes, rounds)?,
+        #[cfg(feature = "bench")]
+        What::B3(options) => incremental::b3(options)?,
         What::Corpus { paths, list } => corpus::run(paths, rounds, *list)?,
     };
     print(&report)?;

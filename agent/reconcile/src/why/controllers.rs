@@ -186,7 +186,7 @@ pub(super) fn refused(words: &str) -> Found {
     }
 }
 
-/// The children worth a look: the newest first, at most [`NEWEST`], and those that are meant to have pods before others.
+/// The children worth a look: the newest first, at most `NEWEST`, and those that are meant to have pods before others.
 #[derive(Debug, Default)]
 pub struct Newest {
     kept: Vec<(bool, u64, String, Value)>,
