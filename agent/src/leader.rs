@@ -102,6 +102,24 @@ struct SeenLease {
     rival: Option<(String, Instant)>,
     /// As our last renewal left it: the next needs no look first.
     ours: Option<Value>,
+    /// The version our last renewal left it at.
+    version: Option<u64>,
+}
+
+impl SeenLease {
+    fn renewed(lease: Value) -> Self {
+        Self { rival: None, version: version(&lease), ours: Some(lease) }
+    }
+
+    /// The Lease is older than our last renewal left it. Versions only grow (they are etcd's revisions), so the cluster's
+    /// store is one of before: it was restored from a snapshot.
+    fn went_back(&self, lease: &Value) -> bool {
+        matches!((self.version, version(lease)), (Some(ours), Some(live)) if live < ours)
+    }
+}
+
+fn version(lease: &Value) -> Option<u64> {
+    lease.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
 }
 
 /// One renewal; or one look at the Lease, and one write when it is ours to take. `true`: this pod holds it.
@@ -113,7 +131,7 @@ async fn step(api: &Api, holder: &str, timing: Timing, now: Instant, seen: &mut 
         lease["spec"] = spec(holder, timing, transitions, lease.pointer("/spec/acquireTime").cloned());
         match api.replace(&Actor::Agent, &resource, &lease).await {
             Ok(renewed) => {
-                seen.ours = Some(renewed);
+                *seen = SeenLease::renewed(renewed);
                 return Ok(true);
             }
             // Somebody wrote it: look whose it is.
@@ -130,13 +148,23 @@ async fn step(api: &Api, holder: &str, timing: Timing, now: Instant, seen: &mut 
         });
         return match api.create(&Actor::Agent, &resource, &lease).await {
             Ok(made) => {
-                seen.ours = Some(made);
+                *seen = SeenLease::renewed(made);
                 Ok(true)
             }
             Err(e) if e.is_conflict() => Ok(false),
             Err(e) => Err(e),
         };
     };
+    if seen.went_back(&lease) {
+        // Watches would wait for versions that are to come, and what is known here has not been. To follow for one look ends
+        // the leading; the next begins from what is stored.
+        tracing::warn!(
+            lease = LEASE,
+            "the cluster's store is older than it was: restored from a snapshot; beginning again"
+        );
+        *seen = SeenLease::default();
+        return Ok(false);
+    }
     let current = lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default().to_owned();
     let transitions = lease.pointer("/spec/leaseTransitions").and_then(Value::as_i64).unwrap_or(0);
     let next = if current == holder {
@@ -150,7 +178,7 @@ async fn step(api: &Api, holder: &str, timing: Timing, now: Instant, seen: &mut 
     lease["spec"] = next;
     match api.replace(&Actor::Agent, &resource, &lease).await {
         Ok(taken) => {
-            *seen = SeenLease { rival: None, ours: Some(taken) };
+            *seen = SeenLease::renewed(taken);
             Ok(true)
         }
         Err(e) if e.is_conflict() => Ok(false),
@@ -207,6 +235,15 @@ mod tests {
 
     fn lease(version: &str) -> Value {
         json!({ "metadata": { "resourceVersion": version }, "spec": { "leaseDurationSeconds": 20 } })
+    }
+
+    #[test]
+    fn a_store_that_went_back_is_known_by_its_lease() {
+        let seen = SeenLease::renewed(lease("7"));
+        for (live, went_back) in [("6", true), ("7", false), ("8", false), ("", false)] {
+            assert_eq!(seen.went_back(&lease(live)), went_back, "{live}");
+        }
+        assert!(!SeenLease::default().went_back(&lease("6")), "nothing was renewed yet");
     }
 
     #[test]

@@ -240,7 +240,11 @@ async fn empty_database(world: &mut World, base: &Content) -> Result<()> {
         wait::until(PATIENCE, "the agent to say that this hub does not know it", || async {
             let log = world.cluster(CLUSTER).agent_said()?;
             let new = log.get(said..).unwrap_or_default();
-            if new.contains("must enrol anew") { Ok(()) } else { bail!("{}", world.cluster(CLUSTER).agent_log_tail(3)) }
+            if new.contains("knows no such cluster") {
+                Ok(())
+            } else {
+                bail!("{}", world.cluster(CLUSTER).agent_log_tail(3))
+            }
         })
         .await?;
     }

@@ -181,18 +181,18 @@ async fn offer(
     };
     let sealed = content.seal(&intents_for(cluster.id, records))?;
     let refresh = matches!(action, Some(ActionKind::Refresh));
-    if !refresh && head.is_some_and(|h| h.index == sealed.blob.digest && h.content == content.blob.digest) {
+    let trust_epoch = shared.trust.newest.trust_epoch;
+    // What a restored database offered before its epoch was raised: the agent has refused it, or will.
+    let of_before = head.is_some_and(|h| (h.generation.trust_epoch, h.generation.epoch) < (trust_epoch, shared.epoch));
+    let same = head.is_some_and(|h| h.index == sealed.blob.digest && h.content == content.blob.digest);
+    if same && !refresh && !of_before {
         return Ok(None);
     }
     if sealed.raw_total > limits::BUNDLE_RAW_BYTES {
         return Err(OfferError::TooLarge { bytes: sealed.raw_total, limit: limits::BUNDLE_RAW_BYTES });
     }
     let (now, after) = (clock::seconds(), head.map(|h| h.generation));
-    let generation = Generation {
-        trust_epoch: shared.trust.newest.trust_epoch,
-        epoch: shared.epoch,
-        sequence: after.map_or(1, |g| g.sequence + 1),
-    };
+    let generation = Generation { trust_epoch, epoch: shared.epoch, sequence: after.map_or(1, |g| g.sequence + 1) };
     let statement = HeadStatement {
         format: FORMAT,
         cluster: cluster.id,
@@ -225,7 +225,7 @@ async fn offer(
     content.forget_objects();
     let revision = revisions.first().map(|r| r.revision.to_string()).unwrap_or_default();
     tracing::info!(cluster = %cluster.name, %generation, revision, index = %sealed.blob.digest.short(),
-        why = if refresh { "head renewed" } else { "new content or intents" }, "offered");
+        why = if refresh { "head renewed" } else if same { "new epoch" } else { "new content or intents" }, "offered");
     Ok(Some(generation))
 }
 
