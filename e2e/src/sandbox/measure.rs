@@ -40,13 +40,14 @@ pub(super) async fn run(world: &mut World, teller: &Teller, tries: usize) -> Res
 
     let mut healed = Vec::with_capacity(tries);
     for n in 0..tries {
-        let wrong = if n % 2 == 0 { 5 } else { 7 };
-        let patch = serde_json::json!({ "spec": { "replicas": wrong } });
-        let params = PatchParams { field_manager: Some("kubectl-scale".into()), ..PatchParams::default() };
-        deployments.patch("my-app", &params, &Patch::Merge(&patch)).await.context("scale by hand")?;
+        // Another field each time: one field that goes back and forth is a contest, and is healed less and less often.
+        let key = format!("example.com/by-hand-{n}");
+        let patch = serde_json::json!({ "metadata": { "annotations": { &key: "wrong" } } });
+        let params = PatchParams { field_manager: Some("kubectl".into()), ..PatchParams::default() };
+        deployments.patch("my-app", &params, &Patch::Merge(&patch)).await.context("annotate by hand")?;
         let changed = Instant::now();
-        let back = until(&deployments, |d| d.spec.replicas == Some(3)).await?;
-        healed.push(back.duration_since(changed));
+        let back = until(&deployments, |d| d.metadata.annotations.as_ref().is_none_or(|all| !all.contains_key(&key)));
+        healed.push(back.await?.duration_since(changed));
     }
     teller.say(format!("{tries} heals measured"));
 
