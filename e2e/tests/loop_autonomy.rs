@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use common::base;
 use driftless_e2e::process::Process;
 use driftless_e2e::wait;
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World, lost};
+use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
 use rustix::process::Signal;
 
 const CLUSTER: &str = "one";
@@ -24,17 +24,12 @@ async fn autonomy() -> Result<()> {
     let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
     let mut steps = Steps::new();
     let w = &mut world;
-    steps.run("the first commit is applied", reset(w, &base)).await;
+    steps.run("the first commit is applied", base.reset(w)).await;
     steps.run("a pod that is killed is followed by another", killed(w)).await;
     steps.run("a rolling upgrade hands over at once", upgraded(w)).await;
     steps.run("a pod that is frozen is followed, and does nothing when it wakes", frozen(w, &base)).await;
     steps.run("without the hub every pod is lost, and the next one enforces", without_hub(w, &base)).await;
     steps.finish(world).await
-}
-
-async fn reset(world: &mut World, base: &Content) -> Result<()> {
-    let commit = base.commit(world, "as in the beginning").await?;
-    world.wait_at(&commit).await
 }
 
 /// Who holds the lease; empty for nobody.
@@ -100,7 +95,7 @@ async fn upgraded(world: &mut World) -> Result<()> {
 }
 
 async fn frozen(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let before = world.cluster(CLUSTER).objects().await?;
     let (pod, process) = follower(world).await?;
     world.cluster_mut(CLUSTER).signal_agent(Signal::STOP)?;
@@ -120,14 +115,13 @@ async fn frozen(world: &mut World, base: &Content) -> Result<()> {
     }
     ensure!(leader(world).await? == pod, "{} leads", leader(world).await?);
     world.cluster_mut(CLUSTER).stop_agent().await?;
-    reset(world, base).await?;
-    let gone = lost(&before, &world.cluster(CLUSTER).objects().await?);
-    ensure!(gone.is_empty(), "objects were lost: {gone:?}");
+    base.reset(world).await?;
+    world.cluster(CLUSTER).nothing_lost(&before).await?;
     back_to_one(world, process).await
 }
 
 async fn without_hub(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let before = world.cluster(CLUSTER).objects().await?;
     world.hub.kill()?;
     world.cluster_mut(CLUSTER).kill_agent()?;
@@ -139,8 +133,6 @@ async fn without_hub(world: &mut World, base: &Content) -> Result<()> {
     world.wait_field(CLUSTER, "steady", "configmap/config", ".data.commit", "first").await?;
     heals(world).await?;
     world.hub.start_again().await?;
-    reset(world, base).await?;
-    let gone = lost(&before, &world.cluster(CLUSTER).objects().await?);
-    ensure!(gone.is_empty(), "objects were lost: {gone:?}");
-    Ok(())
+    base.reset(world).await?;
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }

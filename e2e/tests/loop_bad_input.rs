@@ -54,7 +54,7 @@ async fn bad_input() -> Result<()> {
     options.content = folder.path().to_owned();
     let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
     let mut steps = Steps::new();
-    steps.run("the first commit is applied", reset(&mut world, &base)).await;
+    steps.run("the first commit is applied", base.reset(&mut world)).await;
     for (number, case) in in_git(&base).into_iter().chain(in_the_cluster(&base)).enumerate() {
         steps.run(case.name, check(&mut world, &base, &case, number)).await;
     }
@@ -193,11 +193,6 @@ fn circle(content: Content) -> Content {
     )
 }
 
-async fn reset(world: &mut World, base: &Content) -> Result<()> {
-    let commit = base.commit(world, "as in the beginning").await?;
-    world.wait_at(&commit).await
-}
-
 /// The one check: told with its place, the others go on, nothing is lost, and the mended repository is taken up.
 async fn check(world: &mut World, base: &Content, case: &Case, number: usize) -> Result<()> {
     let before = world.cluster(CLUSTER).objects().await?;
@@ -220,7 +215,7 @@ async fn check(world: &mut World, base: &Content, case: &Case, number: usize) ->
         .collect();
     let gone = lost(&before, &world.cluster(CLUSTER).objects().await?);
     // Mended first, whatever was found: the next case begins with a clean fleet.
-    let mended = reset(world, base).await.context("the mended repository");
+    let mended = base.reset(world).await.context("the mended repository");
     told?;
     went_on.context("another unit")?;
     ensure!(disturbed.is_empty(), "other units are disturbed: {disturbed:?}");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::base;
 use driftless_e2e::git::Mode;
 use driftless_e2e::wait::{self, Seen};
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World, lost};
+use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
 use driftless_protocol::api::{ClusterRow, Stage, StepState};
 use driftless_protocol::report::Ready;
 use futures::TryStreamExt as _;
@@ -34,7 +34,7 @@ async fn faults() -> Result<()> {
     let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
     let mut steps = Steps::new();
     let w = &mut world;
-    steps.run("the first commit is applied", reset(w, &base)).await;
+    steps.run("the first commit is applied", base.reset(w)).await;
     steps.run("the hub is killed and comes back", hub_killed(w, &base)).await;
     steps.run("the API server crashes and comes back", api_server_crashes(w, &base)).await;
     steps.run("the branch is rewritten", force_push(w, &base)).await;
@@ -46,11 +46,6 @@ async fn faults() -> Result<()> {
     steps.run("the stored head is altered", altered_head(w, &base)).await;
     steps.run("the agent is killed in the middle of an apply", agent_killed(w, &base)).await;
     steps.finish(world).await
-}
-
-async fn reset(world: &mut World, base: &Content) -> Result<()> {
-    let commit = base.commit(world, "as in the beginning").await?;
-    world.wait_at(&commit).await
 }
 
 /// A commit that changes what `steady` holds.
@@ -81,14 +76,8 @@ async fn heals(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn nothing_lost(world: &World, before: &driftless_e2e::world::Objects) -> Result<()> {
-    let gone = lost(before, &world.cluster(CLUSTER).objects().await?);
-    ensure!(gone.is_empty(), "objects were lost: {gone:?}");
-    Ok(())
-}
-
 async fn hub_killed(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let before = world.cluster(CLUSTER).objects().await?;
     let frozen = world.text(&["suspend", "watched", "--cluster", CLUSTER, "--reason", "outlives the hub"]).await?;
     ensure!(!frozen.is_empty(), "suspend says nothing");
@@ -109,11 +98,11 @@ async fn hub_killed(world: &mut World, base: &Content) -> Result<()> {
     ensure!(row.suspended, "the suspend did not outlive the hub: {row:?}");
     world.text(&["resume", "watched", "--cluster", CLUSTER]).await?;
     world.wait_at(&commit).await?;
-    nothing_lost(world, &before).await
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }
 
 async fn api_server_crashes(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let before = world.cluster(CLUSTER).objects().await?;
     world.cluster(CLUSTER).plane.kill_apiserver().await?;
     let commit = change(world, base, "while-the-api-server-is-down").await?;
@@ -136,11 +125,11 @@ async fn api_server_crashes(world: &mut World, base: &Content) -> Result<()> {
     steady(world, "while-the-api-server-is-down").await?;
     world.wait_at(&commit).await?;
     heals(world).await?;
-    nothing_lost(world, &before).await
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }
 
 async fn force_push(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let before = world.cluster(CLUSTER).objects().await?;
     let first = world.repo.head().await?;
     change(world, base, "to-be-forgotten").await?;
@@ -150,7 +139,7 @@ async fn force_push(world: &mut World, base: &Content) -> Result<()> {
     world.wait_at(&first).await?;
     let said = std::fs::read_to_string(world.hub.log())?;
     ensure!(said.contains("the branch was rewritten"), "the hub's log does not tell it");
-    nothing_lost(world, &before).await
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }
 
 /// Waits until the source is shown as not ready, with these words, and its last good revision.
@@ -177,22 +166,22 @@ async fn source_fails(world: &World, words: &[&str], commit: &str) -> Result<()>
 }
 
 async fn branch_vanishes(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let commit = world.repo.head().await?;
     let before = world.cluster(CLUSTER).objects().await?;
     world.repo.delete_branch("main").await?;
     source_fails(world, &["main"], &commit).await?;
     heals(world).await?;
-    nothing_lost(world, &before).await?;
+    world.cluster(CLUSTER).nothing_lost(&before).await?;
     world.repo.push(&[]).await?;
     let commit = change(world, base, "the-branch-is-back").await?;
     steady(world, "the-branch-is-back").await?;
     world.wait_at(&commit).await?;
-    nothing_lost(world, &before).await
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }
 
 async fn git_host(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let commit = world.repo.head().await?;
     let before = world.cluster(CLUSTER).objects().await?;
     world.git.set_mode(Mode::Fail(StatusCode::SERVICE_UNAVAILABLE));
@@ -205,11 +194,11 @@ async fn git_host(world: &mut World, base: &Content) -> Result<()> {
     world.git.listen().await?;
     steady(world, "while-git-is-down").await?;
     world.wait_at(&newer).await?;
-    nothing_lost(world, &before).await
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }
 
 async fn emptied(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let before = world.cluster(CLUSTER).objects().await?;
     let nothing = Content::new().with("README.md", "Moved elsewhere.\n");
     let commit = nothing.commit(world, "emptied").await?;
@@ -223,10 +212,10 @@ async fn emptied(world: &mut World, base: &Content) -> Result<()> {
         })
         .await?;
     }
-    nothing_lost(world, &before).await?;
+    world.cluster(CLUSTER).nothing_lost(&before).await?;
     let commit = change(world, base, "back-again").await?;
     world.wait_at(&commit).await?;
-    nothing_lost(world, &before).await
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }
 
 /// The packs of the stored bundle, by name.
@@ -247,7 +236,7 @@ async fn damaged<F: AsyncFnOnce(&World) -> Result<()>>(
     tells: &str,
     damage: F,
 ) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let before = world.cluster(CLUSTER).objects().await?;
     let said = world.cluster(CLUSTER).agent_said()?.len();
     world.cluster_mut(CLUSTER).stop_agent().await?;
@@ -263,11 +252,11 @@ async fn damaged<F: AsyncFnOnce(&World) -> Result<()>>(
         .await?;
     }
     heals(world).await?;
-    nothing_lost(world, &before).await?;
+    world.cluster(CLUSTER).nothing_lost(&before).await?;
     let commit = change(world, base, "after-the-damage").await?;
     steady(world, "after-the-damage").await?;
     world.wait_at(&commit).await?;
-    nothing_lost(world, &before).await
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }
 
 async fn altered_pack(world: &mut World, base: &Content) -> Result<()> {
@@ -323,7 +312,7 @@ async fn altered_head(world: &mut World, base: &Content) -> Result<()> {
 }
 
 async fn agent_killed(world: &mut World, base: &Content) -> Result<()> {
-    reset(world, base).await?;
+    base.reset(world).await?;
     let before = world.cluster(CLUSTER).objects().await?;
     let many = (0..MANY).fold(base.clone(), |content, n| {
         let map = format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: many-{n}\ndata:\n  n: \"{n}\"\n");
@@ -356,7 +345,7 @@ async fn agent_killed(world: &mut World, base: &Content) -> Result<()> {
     world.wait_at(&commit).await?;
     let all = world.cluster(CLUSTER).objects().await?;
     ensure!(count(&all) == MANY, "{} of {MANY} objects", count(&all));
-    nothing_lost(world, &half).await?;
+    world.cluster(CLUSTER).nothing_lost(&half).await?;
 
     // What was made before the kill is known to be ours: it is pruned when it leaves Git.
     let first: Vec<usize> =
@@ -378,5 +367,5 @@ async fn agent_killed(world: &mut World, base: &Content) -> Result<()> {
         })
         .await?;
     }
-    nothing_lost(world, &before).await
+    world.cluster(CLUSTER).nothing_lost(&before).await
 }

@@ -29,7 +29,7 @@ async fn marks() -> Result<()> {
     let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
     let mut steps = Steps::new();
     let w = &mut world;
-    steps.run("the first commit is applied", reset(w, &base)).await;
+    steps.run("the first commit is applied", base.reset(w)).await;
     steps.run("an object that is there already is left as it is (IfNotPresent)", if_not_present(w, &base)).await;
     steps.run("reconcile: disabled on the live object is honoured until it goes", break_glass(w, &base)).await;
     steps.run("an ignored field is left to whoever writes it", ignored(w, &base)).await;
@@ -39,11 +39,6 @@ async fn marks() -> Result<()> {
     steps.run("a manager that never gives up is named", contest(w, &base)).await;
     steps.run("everyday noise writes nothing", noise(w, &base, &audit)).await;
     steps.finish(world).await
-}
-
-async fn reset(world: &mut World, base: &Content) -> Result<()> {
-    let commit = base.commit(world, "as in the beginning").await?;
-    world.wait_at(&commit).await
 }
 
 async fn report(world: &World, unit: &str) -> Result<UnitReport> {
@@ -86,7 +81,7 @@ async fn if_not_present(world: &mut World, base: &Content) -> Result<()> {
     let report = wait_report(world, "steady", "to leave both alone", |r| r.counts.left_alone == 2).await?;
     ensure!(report.ready == Ready::True, "{report:#?}");
     // Out of Git: ours goes, theirs stays.
-    reset(world, base).await?;
+    base.reset(world).await?;
     let there = world.cluster(CLUSTER);
     wait::until(PATIENCE, "ours to be pruned", || async {
         there.kubectl(&["-n", "steady", "get", "configmap", "ours"]).await.is_err()
@@ -120,7 +115,7 @@ async fn break_glass(world: &mut World, base: &Content) -> Result<()> {
     );
     there.kubectl(&["-n", "subject", "annotate", "configmap", "config", &format!("{RECONCILE}-")]).await?;
     world.wait_field(CLUSTER, "subject", "configmap/config", ".data.commit", "second").await?;
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn ignored(world: &mut World, base: &Content) -> Result<()> {
@@ -159,7 +154,7 @@ async fn ignored(world: &mut World, base: &Content) -> Result<()> {
     })
     .await?;
     ensure!(field(".spec.replicas").await? == "5", "an ignored field was taken over");
-    reset(world, base).await?;
+    base.reset(world).await?;
     world.wait_field(CLUSTER, "web", "deployment/web", ".spec.replicas", "3").await
 }
 
@@ -193,7 +188,7 @@ async fn forced(world: &mut World, base: &Content) -> Result<()> {
     let lists: Vec<DeleteList> = world.ask(&["get", "deletes"]).await?;
     world.text(&["approve", &lists[0].list, "--reason", "back again"]).await?;
     world.wait_at(&commit).await?;
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn cel(world: &mut World, base: &Content) -> Result<()> {
@@ -215,7 +210,7 @@ async fn cel(world: &mut World, base: &Content) -> Result<()> {
     let row = world.wait_unit(CLUSTER, "subject", "to be held", |u| u.reason == "Held").await?;
     ensure!(row.message.contains("clusters/one/subject.yaml:"), "no file and line: {}", row.message);
     ensure!(row.message.contains("spec.healthCheckExprs[0].failed"), "{}", row.message);
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn validated(world: &mut World, base: &Content) -> Result<()> {
@@ -243,7 +238,7 @@ async fn validated(world: &mut World, base: &Content) -> Result<()> {
     let mended = content.with("steady/one.yaml", service("one", "70")).with("steady/two.yaml", service("two", "80"));
     let commit = mended.commit(world, "mended").await?;
     world.wait_at(&commit).await?;
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn contest(world: &mut World, base: &Content) -> Result<()> {
@@ -282,7 +277,7 @@ async fn contest(world: &mut World, base: &Content) -> Result<()> {
     ensure!(contest.path == "spec.sessionAffinity" && contest.hint.contains("/spec/sessionAffinity"), "{contest:#?}");
     let why = world.text(&["why", "subject", "--cluster", CLUSTER]).await?;
     ensure!(why.contains("goes back and forth with manager hostile-operator"), "{why}");
-    reset(world, base).await
+    base.reset(world).await
 }
 
 /// What controllers and `kubectl` do that is none of our business, on real managedFields.
@@ -388,5 +383,5 @@ async fn noise(world: &mut World, base: &Content, audit: &AuditLog) -> Result<()
         !there.field("web", "deployment/web", ".spec.template.metadata.annotations").await?.is_empty(),
         "a restart was undone"
     );
-    reset(world, base).await
+    base.reset(world).await
 }

@@ -32,17 +32,12 @@ async fn others() -> Result<()> {
     let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
     let mut steps = Steps::new();
     let w = &mut world;
-    steps.run("the first commit is applied", reset(w, &base)).await;
+    steps.run("the first commit is applied", base.reset(w)).await;
     steps.run("what a mutating webhook does to an object is no drift", mutated(w, &base, &audit)).await;
     steps.run("a webhook's refusal is told and holds up nothing else", denied(w, &base)).await;
     steps.run("a webhook that is down is told, and waited for", webhook_down(w, &base)).await;
     steps.run("a kind the account may not write is told, the rest is applied", forbidden(w, &base)).await;
     steps.finish(world).await
-}
-
-async fn reset(world: &mut World, base: &Content) -> Result<()> {
-    let commit = base.commit(world, "as in the beginning").await?;
-    world.wait_at(&commit).await
 }
 
 async fn report(world: &World, unit: &str) -> Result<UnitReport> {
@@ -139,7 +134,7 @@ async fn mutated(world: &mut World, base: &Content, audit: &AuditLog) -> Result<
     let new = writes()? - before;
     ensure!((2..=3).contains(&new), "the agent wrote {new} times to the Deployment");
     there.kubectl(&["delete", "mutatingwebhookconfiguration", "mirror"]).await?;
-    reset(world, base).await?;
+    base.reset(world).await?;
     world.wait_field(CLUSTER, "web", "deployment/web", image, "nginx:1.29.3").await
 }
 
@@ -168,7 +163,7 @@ async fn denied(world: &mut World, base: &Content) -> Result<()> {
     let why = world.text(&["why", "subject", "--cluster", CLUSTER]).await?;
     ensure!(why.contains("policy no-forbidden"), "{why}");
     there.kubectl(&["delete", "validatingwebhookconfiguration", "policy"]).await?;
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn webhook_down(world: &mut World, base: &Content) -> Result<()> {
@@ -186,7 +181,7 @@ async fn webhook_down(world: &mut World, base: &Content) -> Result<()> {
     there.kubectl(&["delete", "validatingwebhookconfiguration", "gate"]).await?;
     // Tried again by itself, without a new commit.
     world.wait_at(&commit).await?;
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn forbidden(world: &mut World, base: &Content) -> Result<()> {
@@ -205,5 +200,5 @@ async fn forbidden(world: &mut World, base: &Content) -> Result<()> {
     content.commit(world, "as an account that may write ConfigMaps only").await?;
     wait_message(world, "subject", &["Service subject/api", "narrow", "services"]).await?;
     world.wait_field(CLUSTER, "subject", "configmap/config", ".data.commit", "second").await?;
-    reset(world, base).await
+    base.reset(world).await
 }

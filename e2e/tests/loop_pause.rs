@@ -26,7 +26,7 @@ async fn pauses() -> Result<()> {
     let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
     let mut steps = Steps::new();
     let w = &mut world;
-    steps.run("the first commit is applied", reset(w, &base)).await;
+    steps.run("the first commit is applied", base.reset(w)).await;
     steps.run("kubectl refuses a pause without reason, end, or with two targets", schema(w)).await;
     steps
         .run("a paused unit is left alone, also without the hub, until the pause is deleted", paused_unit(w, &base))
@@ -38,11 +38,6 @@ async fn pauses() -> Result<()> {
     steps.run("units are put right, go with their unit, and an idle cluster is not written to", kept(w, &base)).await;
     steps.run("a cluster without the kind Unit works", without_the_kind(w, &base)).await;
     steps.finish(world).await
-}
-
-async fn reset(world: &mut World, base: &Content) -> Result<()> {
-    let commit = base.commit(world, "as in the beginning").await?;
-    world.wait_at(&commit).await
 }
 
 /// A Pause as a person would write it.
@@ -149,7 +144,7 @@ async fn paused_unit(world: &mut World, base: &Content) -> Result<()> {
     ensure!(!ended.expired && ended.held.iter().any(|l| l.starts_with("ConfigMap subject/config")), "{ended:#?}");
     let text = world.text(&["describe", "subject", "--cluster", CLUSTER]).await?;
     ensure!(text.contains("ended") && text.contains("it had held back"), "{text}");
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn expires(world: &mut World, base: &Content) -> Result<()> {
@@ -174,7 +169,7 @@ async fn expires(world: &mut World, base: &Content) -> Result<()> {
     let ended = report.pause_ended.context("just seen")?;
     ensure!(ended.held.iter().any(|line| line.contains("data.commit")), "{ended:#?}");
     world.cluster(CLUSTER).kubectl(&["-n", OWN, "delete", "pause", "everything"]).await?;
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn unusable(world: &mut World, base: &Content) -> Result<()> {
@@ -200,7 +195,7 @@ async fn unusable(world: &mut World, base: &Content) -> Result<()> {
     ensure!(data(world, "subject").await? == "by hand", "healed while paused");
     world.cluster(CLUSTER).kubectl(&["-n", "subject", "delete", "pause", "own"]).await?;
     wait_data(world, "subject", "first").await?;
-    reset(world, base).await
+    base.reset(world).await
 }
 
 /// `READY REVISION DRIFT` of a unit, as kubectl sees it.
@@ -277,7 +272,7 @@ async fn units(world: &mut World, base: &Content) -> Result<()> {
     refused.commit(world, "a port that cannot be").await?;
     wait_shown(world, "subject", READY, "False").await?;
     wait_shown(world, "subject", r#".status.conditions[?(@.type=="Stalled")].status"#, "True").await?;
-    reset(world, base).await?;
+    base.reset(world).await?;
     wait_shown(world, "subject", READY, "True").await
 }
 
@@ -321,7 +316,7 @@ async fn events(world: &mut World, base: &Content) -> Result<()> {
     let commit = content.commit(world, "one more").await?;
     world.wait_at(&commit).await?;
     wait_note(world, ("flux-system", "steady"), "Applied", "ConfigMap steady/more: created").await?;
-    reset(world, base).await?;
+    base.reset(world).await?;
     wait_note(world, ("flux-system", "steady"), "Pruned", "ConfigMap steady/more").await?;
 
     // Values of a Secret are in none of them.
@@ -344,7 +339,7 @@ async fn events(world: &mut World, base: &Content) -> Result<()> {
     wait_data(world, "subject", "first").await?;
     let after = notes(world, "flux-system", "subject", "Healed").await?.len();
     ensure!(after <= before + 4, "{} Events for 20 edits", after - before);
-    reset(world, base).await
+    base.reset(world).await
 }
 
 fn base_map(name: &str) -> String {
@@ -379,7 +374,7 @@ async fn kept(world: &mut World, base: &Content) -> Result<()> {
         Ok(())
     })
     .await?;
-    reset(world, base).await?;
+    base.reset(world).await?;
     wait_shown(world, "steady", READY, "True").await?;
 
     // Nothing changes for a unit by a heal, nor by a new leader: nothing is written.
@@ -410,5 +405,5 @@ async fn without_the_kind(world: &mut World, base: &Content) -> Result<()> {
     );
     apply(world, &manifest).await?;
     wait_shown(world, "steady", ".status.lastAppliedRevision", &format!("main@sha1:{commit}")).await?;
-    reset(world, base).await
+    base.reset(world).await
 }

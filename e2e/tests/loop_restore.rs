@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use common::base;
 use driftless_e2e::wait;
-use driftless_e2e::world::{ClusterOptions, Content, Objects, Options, Steps, World, lost};
+use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
 use driftless_protocol::api::DeleteList;
 use driftless_protocol::report::{Ready, UnitReport};
 use serde_json::Value;
@@ -26,7 +26,7 @@ async fn restores() -> Result<()> {
     let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
     let mut steps = Steps::new();
     let w = &mut world;
-    steps.run("the first commit is applied", reset(w, &base)).await;
+    steps.run("the first commit is applied", base.reset(w)).await;
     steps.run("objects from a backup are adopted again, and nothing is pruned unasked", backup(w, &base)).await;
     steps.run("etcd goes back to a snapshot under a running agent", snapshot(w, &base)).await;
     steps.run("the hub's database goes back, and its epoch goes on", older_database(w, &base)).await;
@@ -34,19 +34,8 @@ async fn restores() -> Result<()> {
     steps.finish(world).await
 }
 
-async fn reset(world: &mut World, base: &Content) -> Result<()> {
-    let commit = base.commit(world, "as in the beginning").await?;
-    world.wait_at(&commit).await
-}
-
 async fn report(world: &World, unit: &str) -> Result<UnitReport> {
     world.detail(CLUSTER, unit).await?.report.context("no report")
-}
-
-async fn nothing_lost(world: &World, before: &Objects) -> Result<()> {
-    let gone = lost(before, &world.cluster(CLUSTER).objects().await?);
-    ensure!(gone.is_empty(), "objects were lost: {gone:?}");
-    Ok(())
 }
 
 /// Deletes an object and makes it anew as a backup tool does: labels, annotations and content, another UID.
@@ -101,7 +90,7 @@ async fn backup(world: &mut World, base: &Content) -> Result<()> {
     }
     let mut rest = before.clone();
     rest.remove("ConfigMap web/config");
-    nothing_lost(world, &rest).await?;
+    world.cluster(CLUSTER).nothing_lost(&rest).await?;
     // What the backup tool wrote is ours: a label of its object leaves with Git's word, and it is healed as before.
     let there = world.cluster(CLUSTER);
     there
@@ -129,7 +118,7 @@ async fn backup(world: &mut World, base: &Content) -> Result<()> {
         })
         .await?;
     }
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn snapshot(world: &mut World, base: &Content) -> Result<()> {
@@ -170,13 +159,13 @@ async fn snapshot(world: &mut World, base: &Content) -> Result<()> {
     world.wait_at(&commit).await?;
     let mut rest = before;
     rest.remove("ConfigMap steady/leaves");
-    nothing_lost(world, &rest).await?;
+    world.cluster(CLUSTER).nothing_lost(&rest).await?;
     // It heals, and the next commit arrives: watches and records are of the restored store.
     let there = world.cluster(CLUSTER);
     let patch = r#"{"data":{"commit":"by hand"}}"#;
     there.kubectl(&["-n", "subject", "patch", "configmap", "config", "--type", "merge", "-p", patch]).await?;
     world.wait_field(CLUSTER, "subject", "configmap/config", ".data.commit", "first").await?;
-    reset(world, base).await
+    base.reset(world).await
 }
 
 async fn older_database(world: &mut World, base: &Content) -> Result<()> {
@@ -216,15 +205,15 @@ async fn older_database(world: &mut World, base: &Content) -> Result<()> {
         })
         .await?;
     }
-    nothing_lost(world, &before).await?;
+    world.cluster(CLUSTER).nothing_lost(&before).await?;
     let why = world.text(&["why", "steady", "--cluster", CLUSTER]).await?;
     ensure!(why.contains("bump-epoch"), "what to do is not said: {why}");
     world.hub.stop().await?;
     world.hub.bump_epoch().await?;
     world.hub.start_again().await?;
     world.wait_field(CLUSTER, "steady", "configmap/config", ".data.commit", "again").await?;
-    nothing_lost(world, &before).await?;
-    reset(world, base).await
+    world.cluster(CLUSTER).nothing_lost(&before).await?;
+    base.reset(world).await
 }
 
 async fn empty_database(world: &mut World, base: &Content) -> Result<()> {
@@ -248,7 +237,7 @@ async fn empty_database(world: &mut World, base: &Content) -> Result<()> {
         })
         .await?;
     }
-    nothing_lost(world, &before).await?;
+    world.cluster(CLUSTER).nothing_lost(&before).await?;
     // It goes on enforcing what it has.
     let there = world.cluster(CLUSTER);
     let patch = r#"{"data":{"commit":"by hand"}}"#;
@@ -273,6 +262,6 @@ async fn empty_database(world: &mut World, base: &Content) -> Result<()> {
     }
     let mut rest = before;
     rest.remove("ConfigMap web/config");
-    nothing_lost(world, &rest).await?;
+    world.cluster(CLUSTER).nothing_lost(&rest).await?;
     Ok(())
 }

@@ -150,4 +150,13 @@ spec:
         self.write(folder.path())?;
         world.repo.commit_folder(message, folder.path()).await
     }
+
+    /// Commits it, and waits until every unit runs that commit.
+    ///
+    /// # Errors
+    /// git fails, or a unit does not get there; the message says how it stands.
+    pub async fn reset(&self, world: &mut World) -> Result<()> {
+        let commit = self.commit(world, "as in the beginning").await?;
+        world.wait_at(&commit).await
+    }
 }

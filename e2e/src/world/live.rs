@@ -70,6 +70,16 @@ impl Cluster {
     pub async fn field(&self, namespace: &str, object: &str, path: &str) -> Result<String> {
         self.kubectl(&["-n", namespace, "get", object, "-o", &format!("jsonpath={{{path}}}")]).await
     }
+
+    /// Nothing that was there before is gone, going, or another object of the same name now.
+    ///
+    /// # Errors
+    /// Something is; the message names it. Or no answer.
+    pub async fn nothing_lost(&self, before: &Objects) -> Result<()> {
+        let gone = lost(before, &self.objects().await?);
+        anyhow::ensure!(gone.is_empty(), "objects were lost: {gone:?}");
+        Ok(())
+    }
 }
 
 /// What was there before and is gone, going, or another object of the same name now.
