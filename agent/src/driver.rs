@@ -27,6 +27,7 @@ use crate::ask::Query;
 use crate::cluster::api::{Actor, Api, ApiError, chain};
 use crate::cluster::discovery::Served;
 use crate::cluster::watch::{Seen, Selection, Watches};
+use crate::contests::ContestBook;
 use crate::execute::{Answer, Context};
 use crate::facts::{ConfigMapName, FactBook};
 use crate::inputs::{InputSeen, Inputs};
@@ -91,6 +92,7 @@ pub struct Setup {
 /// Runs until cancelled or until leadership is lost. Errors end the leading, not the process: the caller begins again.
 pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError> {
     let (records, shards) = Records::load(setup.api.clone()).await?;
+    let (contests, contested) = ContestBook::load(setup.api.clone(), setup.leadership.clone()).await?;
     let served = Arc::new(Served::discover(setup.api.client()).await?);
     let version = setup.api.raw(&Actor::Agent, "/version").await?;
     let kubernetes = version.get("gitVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -114,6 +116,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         facts_seen,
         facts_due: None,
         pauses,
+        contests,
         board: setup.board,
         unusable: BTreeSet::new(),
         steps: JoinSet::new(),
@@ -151,6 +154,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     driver.engine.set_inventory(&shards, now);
     // Megabytes in a large cluster, and this function lives as long as the leading.
     drop(shards);
+    driver.engine.take_back_contests(contested);
     driver.engine.set_discovery(&served_kinds(&driver.served), true, now);
     driver.engine.await_pauses();
     driver.pauses.served(&driver.served);
@@ -166,6 +170,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     driver.inputs.stop().await;
     driver.fact_inputs.stop().await;
     driver.pauses.stop().await;
+    driver.contests.stop().await;
     // Steps in flight have deadlines; what they did is found by the next leader through watches and intents.
     driver.steps.shutdown().await;
     result
@@ -185,6 +190,7 @@ struct Driver {
     /// Facts that wait for the link.
     facts_due: Option<Box<Facts>>,
     pauses: PauseWatch,
+    contests: ContestBook,
     board: Board,
     /// Pauses that were told as unusable.
     unusable: BTreeSet<String>,
@@ -273,6 +279,7 @@ impl Driver {
                 }
                 Some(seen) = self.inputs_seen.recv() => self.take_input(seen),
                 () = self.pauses.next() => {}
+                () = self.contests.written() => news = false,
                 Some(seen) = self.facts_seen.recv() => self.facts.set(&seen.input, seen.state),
                 Some(done) = self.steps.join_next() => {
                     let owned = self.engine.inventory_len();
@@ -556,6 +563,7 @@ impl Driver {
             self.gone.insert(unit);
         }
         self.board.happened(&self.engine.take_happened(), now);
+        self.contests.set(self.engine.contests());
         if self.stored.is_some() {
             self.board.complete();
         }
@@ -589,7 +597,7 @@ impl Driver {
             now + Duration::from_millis(wait)
         });
         // An hour: only a bound for the sleep when nothing is due.
-        [engine, self.discovery_due, self.reports_due]
+        [engine, self.discovery_due, self.reports_due, self.contests.due()]
             .into_iter()
             .flatten()
             .min()

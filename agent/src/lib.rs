@@ -4,6 +4,7 @@ pub mod agent;
 pub mod ask;
 pub mod cli;
 pub mod cluster;
+pub mod contests;
 pub mod driver;
 pub mod execute;
 pub mod facts;

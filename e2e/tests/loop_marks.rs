@@ -10,7 +10,7 @@ use common::base;
 use driftless_e2e::wait::{self, Seen};
 use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Options, Steps, World};
 use driftless_protocol::api::DeleteList;
-use driftless_protocol::report::{ObjectState, Ready, UnitReport};
+use driftless_protocol::report::{EventKind, ObjectState, Ready, UnitReport};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -277,7 +277,19 @@ async fn contest(world: &mut World, base: &Content) -> Result<()> {
     ensure!(contest.path == "spec.sessionAffinity" && contest.hint.contains("/spec/sessionAffinity"), "{contest:#?}");
     let why = world.text(&["why", "subject", "--cluster", CLUSTER]).await?;
     ensure!(why.contains("goes back and forth with manager hostile-operator"), "{why}");
-    base.reset(world).await
+    // The next pod knows of it, and does not tell it again.
+    wait::until(PATIENCE, "the contest to be written down", || async {
+        let seen = there.field("driftless-system", "configmap/driftless-contests", ".data.contests\\.json").await;
+        seen.is_ok_and(|text| text.contains("sessionAffinity"))
+    })
+    .await?;
+    world.cluster_mut(CLUSTER).stop_agent().await?;
+    world.cluster_mut(CLUSTER).start_agent()?;
+    base.reset(world).await?;
+    let after = self::report(world, "subject").await?;
+    ensure!(after.contests.first().is_some_and(|again| again.since == contest.since), "{after:#?}");
+    ensure!(after.recent.iter().all(|event| event.what != EventKind::Contested), "{after:#?}");
+    Ok(())
 }
 
 /// What controllers and `kubectl` do that is none of our business, on real managedFields.

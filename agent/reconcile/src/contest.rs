@@ -11,6 +11,10 @@ use driftless_protocol::report::{DriftClass, FieldDrift};
 
 use crate::input::Millis;
 
+pub mod kept;
+
+use kept::Kept;
+
 /// Flips within this time count together.
 pub const WINDOW: Millis = 600_000;
 /// So many flips in the window are a contest.
@@ -133,6 +137,37 @@ impl Contests {
     /// The contests.
     pub fn contested(&self) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(|field| field.since.is_some())
+    }
+
+    /// The contests over this object, as they are written down.
+    pub fn kept<'c>(&'c self, object: &'c ObjectKey) -> impl Iterator<Item = Kept> + 'c {
+        self.fields.iter().filter_map(|field| {
+            Some(Kept {
+                object: object.clone(),
+                path: field.path.clone(),
+                pointer: field.pointer.clone(),
+                manager: field.manager.clone(),
+                class: field.class,
+                since: field.since?,
+                last: field.last(),
+            })
+        })
+    }
+
+    /// A contest that another pod wrote down goes on where it was, with the first pause.
+    pub fn take_back(&mut self, kept: Kept) {
+        if self.fields.len() < MOST_FIELDS && !self.fields.iter().any(|field| field.path == kept.path) {
+            let mut field = Field {
+                path: kept.path,
+                pointer: kept.pointer,
+                manager: kept.manager,
+                class: kept.class,
+                since: Some(kept.since),
+                flips: VecDeque::new(),
+            };
+            field.flips.resize(field.threshold(), kept.last);
+            self.fields.push(field);
+        }
     }
 
     /// Nothing is remembered.

@@ -114,6 +114,8 @@ pub struct Engine {
     immutable: BTreeSet<Ix>,
     /// Those of them that an operator lets be deleted and made anew.
     recreate: BTreeSet<Ix>,
+    /// Objects with a contest over a field of theirs.
+    contested: BTreeSet<Ix>,
     /// In the inventory and declared by no unit.
     leaving: BTreeSet<Ix>,
     /// Units that became held as an object left its own: it may have moved there.
@@ -182,6 +184,7 @@ impl Engine {
             deletes: BTreeSet::new(),
             immutable: BTreeSet::new(),
             recreate: BTreeSet::new(),
+            contested: BTreeSet::new(),
             leaving: BTreeSet::new(),
             suspects: BTreeMap::new(),
             dirty: BTreeSet::new(),

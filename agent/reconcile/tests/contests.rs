@@ -152,3 +152,33 @@ fn neither_people_nor_normalisation_contest() {
     }
     assert_eq!(w.report("a").contests, []);
 }
+
+/// The next pod goes on where this one was: no heals at full speed, nothing told a second time, and the end is told.
+#[test]
+fn a_contest_outlives_the_pod() {
+    let mut w = World::new();
+    w.commit(&[unit("a", vec![deployment("web", 3)])]);
+    w.settle();
+    fight(&mut w, &web(), "some-operator", "spec|replicas", &json!(9), 120);
+    let before = w.engine.contests();
+    assert_eq!(before.len(), 1);
+    w.restart();
+    w.engine.take_back_contests(before.clone());
+    assert_eq!(w.engine.contests(), before);
+    let heals = fight(&mut w, &web(), "some-operator", "spec|replicas", &json!(9), 120);
+    // 1, 2, 4, ... s apart again, not three times at once before.
+    assert!((5..=8).contains(&heals), "{heals} heals in two minutes");
+    let report = w.report("a");
+    assert_eq!(report.contests.len(), 1);
+    assert_eq!(report.contests[0].since, before[0].since);
+    let told = |w: &World, what| w.report("a").recent.into_iter().filter(|event| event.what == what).count();
+    assert_eq!(told(&w, EventKind::Contested), 0, "it was told by the pod before");
+    pass(&mut w, 800);
+    assert_eq!((told(&w, EventKind::ContestEnded), w.engine.contests().len()), (1, 0));
+    // What is not there any more is not fought over.
+    w.commit(&[unit("a", vec![config_map("x", "1")])]);
+    pass(&mut w, 10);
+    w.restart();
+    w.engine.take_back_contests(before);
+    assert_eq!(w.engine.contests(), []);
+}

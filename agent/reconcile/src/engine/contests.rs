@@ -4,10 +4,35 @@ use driftless_protocol::report::{EventKind, FieldDrift, RecentEvent};
 
 use super::Engine;
 use super::state::{Ix, UnitIx};
+use crate::contest::kept::{self, Kept};
 use crate::contest::{self, Field, WINDOW};
 use crate::input::Millis;
 
 impl Engine {
+    /// The contests that another pod wrote down go on: ask after [`Engine::set_inventory`], which names their objects. Those
+    /// of objects that are not owned any more are over.
+    pub fn take_back_contests(&mut self, all: Vec<Kept>) {
+        for kept in all {
+            let Some(&ix) = self.by_key.get(&kept.object) else { continue };
+            if let Some(obj) = self.obj_mut(ix) {
+                obj.contests.get_or_insert_with(Box::default).take_back(kept);
+                self.contested.insert(ix);
+                self.touch_object(ix);
+            }
+        }
+    }
+
+    /// The contests as they are to be written down, in the order of their objects; at most [`kept::MOST`].
+    #[must_use]
+    pub fn contests(&self) -> Vec<Kept> {
+        let of = |ix: &Ix| self.obj(*ix).and_then(|obj| Some((obj.contests.as_ref()?, &*obj.key)));
+        let mut all: Vec<Kept> =
+            self.contested.iter().filter_map(of).flat_map(|(contests, key)| contests.kept(key)).collect();
+        all.sort_by(|a, b| (&a.object, &a.path).cmp(&(&b.object, &b.path)));
+        all.truncate(kept::MOST);
+        all
+    }
+
     /// Fields of an object were healed, and the object changed by it.
     pub(super) fn count_flips(&mut self, ix: Ix, unit: UnitIx, fields: &[FieldDrift], now: Millis) {
         let Some(obj) = self.obj_mut(ix) else { return };
@@ -21,6 +46,7 @@ impl Engine {
             let hint = contest::hint(&obj.key, &field);
             let minutes = WINDOW / 60_000;
             let detail = format!("{} {} times within {minutes} min; {pace}. {hint}", words(&field), field.flips());
+            self.contested.insert(ix);
             self.remember_contest(ix, unit, EventKind::Contested, detail, now);
         }
     }
@@ -31,8 +57,12 @@ impl Engine {
         let contests = obj.contests.as_mut()?;
         let ended = contests.expire(now);
         let next = contests.next_end();
+        let none = contests.contested().next().is_none();
         if contests.is_empty() {
             obj.contests = None;
+        }
+        if none {
+            self.contested.remove(&ix);
         }
         for field in ended {
             let detail = format!("{} has stopped: healed at once again", words(&field));

@@ -382,6 +382,7 @@ impl Engine {
         self.free.push(ix);
         self.by_key.remove(&obj.key);
         self.autoscaler_gone(&obj.key);
+        self.contested.remove(&ix);
         self.leaving.remove(&ix);
         self.suspects.remove(&ix);
         self.unstored.remove(&ix);
