@@ -1,6 +1,48 @@
-//! The small mono-repo of the loop tests.
+//! What the loop tests begin with: room for a world, and the small mono-repo that most of them use.
 
-use driftless_e2e::world::Content;
+use std::path::Path;
+
+use anyhow::Result;
+use driftless_e2e::world::{ClusterOptions, Content, Options, World};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Worlds at the same time. One is one to three control planes and waits most of its time; more of them than this would
+/// make each other wait on small machines, and take gigabytes on large ones.
+static WORLDS: Semaphore = Semaphore::const_new(2);
+
+/// Room for one world, with a folder for what it begins with.
+pub(crate) struct Room {
+    folder: TempDir,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl Room {
+    /// Waits for it.
+    pub(crate) async fn wait() -> Result<Self> {
+        Ok(Self { _permit: WORLDS.acquire().await?, folder: tempfile::tempdir()? })
+    }
+
+    /// For files that are no content.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A world whose repository begins with this content.
+    pub(crate) fn options(&self, content: &Content, clusters: Vec<ClusterOptions>) -> Result<Options> {
+        let folder = self.folder.path().join("content");
+        content.write(&folder)?;
+        let mut options = Options::new(clusters);
+        options.content = folder;
+        Ok(options)
+    }
+
+    /// Starts a world with hub and agents.
+    #[expect(clippy::unused_self, reason = "nobody starts one without room for it")]
+    pub(crate) async fn start(&self, options: Options) -> Result<World> {
+        World::start(options, &mut |text| println!("            {text}")).await
+    }
+}
 
 const CONFIG: &str = "apiVersion: v1
 kind: ConfigMap

@@ -1,15 +1,13 @@
 //! What breaks: hub, agent, API server, Git host, repository, the agent's own records. Nothing may be lost by it.
 
-mod common;
-
 use std::pin::pin;
 use std::time::Duration;
 
+use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
-use common::base;
 use driftless_e2e::git::Mode;
 use driftless_e2e::wait::{self, Seen};
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
+use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::{ClusterRow, Stage, StepState};
 use driftless_protocol::report::Ready;
 use futures::TryStreamExt as _;
@@ -26,12 +24,9 @@ const MANY: usize = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&[CLUSTER]);
-    base.write(folder.path())?;
-    let mut options = Options::new(vec![ClusterOptions::new(CLUSTER)]);
-    options.content = folder.path().to_owned();
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![ClusterOptions::new(CLUSTER)])?).await?;
     let mut steps = Steps::new();
     let w = &mut world;
     steps.run("the first commit is applied", base.reset(w)).await;

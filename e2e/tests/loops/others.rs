@@ -1,15 +1,13 @@
 //! With others at work in the cluster, on a real API server: admission webhooks that change objects, refuse them or are
 //! down, and an account that may not write some kinds.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Room, base};
 use anyhow::{Context, Result, ensure};
-use common::base;
 use driftless_e2e::wait::{self, Seen};
 use driftless_e2e::webhook::{Kind, Scope, Verdict, Webhook};
-use driftless_e2e::world::{AuditEvent, AuditLog, Cluster, ClusterOptions, Content, Options, Steps, World};
+use driftless_e2e::world::{AuditEvent, AuditLog, Cluster, ClusterOptions, Content, Steps, World};
 use driftless_protocol::report::UnitReport;
 use serde_json::{Value, json};
 
@@ -20,16 +18,13 @@ const MIRROR: &str = "mirror.example.com/";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&[CLUSTER]);
-    base.write(&folder.path().join("content"))?;
-    let audit = AuditLog::in_folder(folder.path())?;
+    let audit = AuditLog::in_folder(room.folder())?;
     let mut cluster = ClusterOptions::new(CLUSTER);
     cluster.impersonate = vec![("flux-system".into(), "narrow".into())];
     cluster.api_server_args = audit.api_server_args();
-    let mut options = Options::new(vec![cluster]);
-    options.content = folder.path().join("content");
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![cluster])?).await?;
     let mut steps = Steps::new();
     let w = &mut world;
     steps.run("the first commit is applied", base.reset(w)).await;

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::common::Room;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use driftless_e2e::wait;
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World, lost};
+use driftless_e2e::world::{ClusterOptions, Content, Steps, World, lost};
 use driftless_protocol::facts::Facts;
 use driftless_protocol::report::{InputStatus, Ready};
 
@@ -113,16 +114,14 @@ fn content() -> Content {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_inputs() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let content = content();
-    content.write(folder.path())?;
     let mut cluster = ClusterOptions::new(CLUSTER);
     cluster.agent_args = vec!["--fact-config-map=flux-system/cluster-facts".to_owned()];
-    let mut options = Options::new(vec![cluster]);
-    options.content = folder.path().to_owned();
+    let mut options = room.options(&content, vec![cluster])?;
     // What it logs at most is what is looked through.
     options.agent_log = "driftless_agent=trace,driftless_reconcile=trace,info".to_owned();
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(options).await?;
     world.cluster(CLUSTER).kubectl(&["create", "namespace", "flux-system"]).await?;
     let mut steps = Steps::new();
     steps.run("a unit waits for what is not there, and says so", waits(&world)).await;

@@ -1,15 +1,13 @@
 //! Coming from Flux, on a real API server beside an actor that applies as Flux does: compared first, taken over unit by unit,
 //! and back.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
-use common::base;
 use driftless_e2e::flux::Flux;
 use driftless_e2e::wait;
-use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Objects, Options, Steps, World, lost};
+use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Objects, Steps, World, lost};
 use driftless_protocol::api::{Shadow, ShadowUnit, UnitRow};
 use driftless_protocol::report::{Ready, reason};
 use serde_json::Value;
@@ -28,14 +26,12 @@ struct Scene {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn adoption() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&[CLUSTER]);
-    base.write(&folder.path().join("content"))?;
-    let audit = AuditLog::in_folder(folder.path())?;
+    let audit = AuditLog::in_folder(room.folder())?;
     let mut cluster = ClusterOptions::new(CLUSTER);
     cluster.api_server_args = audit.api_server_args();
-    let mut options = Options::new(vec![cluster]);
-    options.content = folder.path().join("content");
+    let options = room.options(&base, vec![cluster])?;
     // The agent comes to a cluster that Flux runs already, as in life.
     let mut world = World::start_without_agents(options, &mut |text| println!("            {text}")).await?;
     let flux = Flux::start(world.cluster(CLUSTER).plane.client()).await?;

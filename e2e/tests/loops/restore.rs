@@ -1,14 +1,12 @@
 //! Restores, really made: objects from a backup, etcd from a snapshot, the hub's database from a backup or not at all. None of
 //! them deletes what it should not.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
-use common::base;
 use driftless_e2e::wait;
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
+use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::DeleteList;
 use driftless_protocol::report::{Ready, UnitReport};
 use serde_json::Value;
@@ -18,12 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restores() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&[CLUSTER]);
-    base.write(folder.path())?;
-    let mut options = Options::new(vec![ClusterOptions::new(CLUSTER)]);
-    options.content = folder.path().to_owned();
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![ClusterOptions::new(CLUSTER)])?).await?;
     let mut steps = Steps::new();
     let w = &mut world;
     steps.run("the first commit is applied", base.reset(w)).await;

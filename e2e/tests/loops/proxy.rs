@@ -1,6 +1,7 @@
 //! Faults between the agent and its API server, and an agent that is killed: a few cases of `cargo faults`, once each.
 //! Nothing may be lost, done twice, or wrongly deleted.
 
+use crate::common::Room;
 use anyhow::{Result, ensure};
 use driftless_e2e::faults::cases::{self, Case};
 use driftless_e2e::faults::run::Rig;
@@ -24,6 +25,7 @@ const CASES: [&str; 12] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn proxy() -> Result<()> {
+    let _room = Room::wait().await?;
     let mut rig = Rig::start(12, &mut |text| println!("            {text}")).await?;
     let mut steps = Steps::new();
     let all = cases::all();

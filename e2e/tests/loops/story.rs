@@ -1,14 +1,12 @@
 //! One commit on real clusters: what is promised of it from the push to the pods, on a canary and another cluster.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Room, base};
 use anyhow::{Result, bail, ensure};
-use common::base;
 use driftless_e2e::readymaker::{Fate, Rules, Which};
 use driftless_e2e::wait::{self, Seen};
-use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Options, Steps, World, lost};
+use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Steps, World, lost};
 use driftless_protocol::api::{DeleteList, Stage, StepState};
 use driftless_protocol::report::{DriftClass, EventKind, Ready};
 
@@ -18,16 +16,13 @@ const IMAGE: &str = ".spec.template.spec.containers[0].image";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn story() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&CLUSTERS);
-    base.write(&folder.path().join("content"))?;
-    let audit = AuditLog::in_folder(folder.path())?;
+    let audit = AuditLog::in_folder(room.folder())?;
     let canary = ClusterOptions::new("canary").label("driftless.dev/canary", "true");
     let mut prod = ClusterOptions::new("prod");
     prod.api_server_args = audit.api_server_args();
-    let mut options = Options::new(vec![canary, prod]);
-    options.content = folder.path().join("content");
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![canary, prod])?).await?;
 
     let mut steps = Steps::new();
     let w = &mut world;

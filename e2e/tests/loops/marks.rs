@@ -1,14 +1,12 @@
 //! What Git and people say about single objects, on a real API server: control marks, ignored fields, `force`, CEL health,
 //! validation, a contest, and everyday noise.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Room, base};
 use anyhow::{Context, Result, ensure};
-use common::base;
 use driftless_e2e::wait::{self, Seen};
-use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Options, Steps, World};
+use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::DeleteList;
 use driftless_protocol::report::{EventKind, ObjectState, Ready, UnitReport};
 
@@ -18,15 +16,12 @@ const RECONCILE: &str = "kustomize.toolkit.fluxcd.io/reconcile";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn marks() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&[CLUSTER]);
-    base.write(&folder.path().join("content"))?;
-    let audit = AuditLog::in_folder(folder.path())?;
+    let audit = AuditLog::in_folder(room.folder())?;
     let mut cluster = ClusterOptions::new(CLUSTER);
     cluster.api_server_args = audit.api_server_args();
-    let mut options = Options::new(vec![cluster]);
-    options.content = folder.path().join("content");
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![cluster])?).await?;
     let mut steps = Steps::new();
     let w = &mut world;
     steps.run("the first commit is applied", base.reset(w)).await;

@@ -1,14 +1,12 @@
 //! What a person with kubectl alone sees and stops: `Pause` objects, `Unit` objects, Events. On a real API server, with the hub
 //! away where that matters.
 
-mod common;
-
 use std::time::{Duration, SystemTime};
 
+use crate::common::{Room, base};
 use anyhow::{Context, Result, ensure};
-use common::base;
 use driftless_e2e::wait::{self, Seen};
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
+use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::{Stage, StepState};
 use driftless_protocol::report::{Ready, UnitReport, reason};
 
@@ -18,12 +16,9 @@ const OWN: &str = "driftless-system";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pauses() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&[CLUSTER]);
-    base.write(folder.path())?;
-    let mut options = Options::new(vec![ClusterOptions::new(CLUSTER)]);
-    options.content = folder.path().to_owned();
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![ClusterOptions::new(CLUSTER)])?).await?;
     let mut steps = Steps::new();
     let w = &mut world;
     steps.run("the first commit is applied", base.reset(w)).await;

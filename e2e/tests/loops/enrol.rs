@@ -1,15 +1,13 @@
 //! Who may join: tokens that are wrong, used or expired, and an identity that belongs to another cluster.
 
-mod common;
-
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::base;
 use driftless_e2e::wait;
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
+use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::{ClusterRow, FleetStatus, JoinTokenCreated};
 use driftless_protocol::id::Digest;
 use driftless_protocol::token::{JoinToken, TokenSecret};
@@ -20,12 +18,9 @@ const IDENTITY: &str = "driftless-identity";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn enrolment() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&["one", "two"]);
-    base.write(folder.path())?;
-    let mut options = Options::new(vec![ClusterOptions::new("one")]);
-    options.content = folder.path().to_owned();
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![ClusterOptions::new("one")])?).await?;
     // What no hub ever made, to begin with.
     world.add_cluster_with(ClusterOptions::new("two"), "let-me-in".into(), "info").await?;
     let mut steps = Steps::new();

@@ -1,13 +1,11 @@
 //! Bad input, one commit each: what is wrong is told with its place, the rest goes on, and nothing is lost.
 
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
-use common::base;
 use driftless_e2e::wait;
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World, lost};
+use driftless_e2e::world::{ClusterOptions, Content, Steps, World, lost};
 use driftless_protocol::api::StepState;
 use driftless_protocol::report::Ready;
 
@@ -44,15 +42,12 @@ impl Case {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_input() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&[CLUSTER]);
-    base.write(folder.path())?;
     let mut cluster = ClusterOptions::new(CLUSTER);
     // An account that may be impersonated and has no rights.
     cluster.impersonate.push(("flux-system".to_owned(), "limited".to_owned()));
-    let mut options = Options::new(vec![cluster]);
-    options.content = folder.path().to_owned();
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![cluster])?).await?;
     let mut steps = Steps::new();
     steps.run("the first commit is applied", base.reset(&mut world)).await;
     for (number, case) in in_git(&base).into_iter().chain(in_the_cluster(&base)).enumerate() {

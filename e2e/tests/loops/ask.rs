@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::common::Room;
 use anyhow::{Context, Result, ensure};
 use driftless_e2e::readymaker::{Fate, Rules, Which};
 use driftless_e2e::wait;
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
+use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::{Stage, StepState, Why};
 use driftless_protocol::report::Ready;
 use serde_json::Value;
@@ -101,13 +102,10 @@ fn content() -> Content {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn questions_to_the_agents() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    content().write(folder.path())?;
+    let room = Room::wait().await?;
     let mut switched_off = ClusterOptions::new(OTHER);
     switched_off.agent_args = vec!["--no-dry-run".to_owned()];
-    let mut options = Options::new(vec![ClusterOptions::new(CLUSTER), switched_off]);
-    options.content = folder.path().to_owned();
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&content(), vec![ClusterOptions::new(CLUSTER), switched_off])?).await?;
     let image = |part: &str, fate| (Which::Image(part.to_owned()), fate);
     world.cluster(CLUSTER).ready.set(Rules {
         fates: vec![image("nosuchimage", Fate::BadImage), image("crashing", Fate::CrashLoop)],

@@ -1,14 +1,12 @@
 //! Several pods of one agent, with and without their hub: somebody always enforces what Git said last.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
+use crate::common::{Room, base};
 use anyhow::{Result, ensure};
-use common::base;
 use driftless_e2e::process::Process;
 use driftless_e2e::wait;
-use driftless_e2e::world::{ClusterOptions, Content, Options, Steps, World};
+use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use rustix::process::Signal;
 
 const CLUSTER: &str = "one";
@@ -16,12 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn autonomy() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let room = Room::wait().await?;
     let base = base(&[CLUSTER]);
-    base.write(folder.path())?;
-    let mut options = Options::new(vec![ClusterOptions::new(CLUSTER)]);
-    options.content = folder.path().to_owned();
-    let mut world = World::start(options, &mut |text| println!("            {text}")).await?;
+    let mut world = room.start(room.options(&base, vec![ClusterOptions::new(CLUSTER)])?).await?;
     let mut steps = Steps::new();
     let w = &mut world;
     steps.run("the first commit is applied", base.reset(w)).await;
