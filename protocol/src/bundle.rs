@@ -266,6 +266,12 @@ pub struct ObjectOptions {
     /// Fields left to others, as JSON pointers: sorted, none twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
+    /// Fields of which drift is left and shown, as JSON pointers: sorted, none twice. New content is applied whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observe: Vec<String>,
+    /// The same, alerted besides; wins over `observe`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warn: Vec<String>,
 }
 
 impl ObjectOptions {

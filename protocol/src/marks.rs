@@ -24,6 +24,10 @@ pub const PRUNE: &str = "kustomize.toolkit.fluxcd.io/prune";
 pub const RECONCILE: &str = "kustomize.toolkit.fluxcd.io/reconcile";
 /// JSON pointers of fields left to others, apart by commas or white space, on an object in Git.
 pub const IGNORE: &str = "driftless.dev/ignore";
+/// JSON pointers of fields whose drift is left and shown, apart by commas or white space, on an object in Git.
+pub const DRIFT_OBSERVE: &str = "driftless.dev/drift-observe";
+/// The same of fields whose drift is left, shown and alerted.
+pub const DRIFT_WARN: &str = "driftless.dev/drift-warn";
 /// `correct`, `warn` or `observe`, on a Flux object.
 pub const DRIFT_MODE: &str = "driftless.dev/drift-mode";
 /// At most one heal of an object in that time, on a Flux object.

@@ -339,6 +339,9 @@ pub struct FieldDrift {
     pub at: Option<u64>,
     /// What kind of writer it looks like.
     pub class: DriftClass,
+    /// What Git says becomes of this field alone; `None`: as its unit's mode says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<DriftMode>,
 }
 
 /// What kind of writer a drift looks like.

@@ -287,6 +287,7 @@ mod tests {
             manager: Some("other".into()),
             at: None,
             class,
+            mode: None,
         }
     }
 

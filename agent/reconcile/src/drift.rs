@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use driftless_protocol::bundle::DriftMode;
 use driftless_protocol::canonical;
 use driftless_protocol::marks::FIELD_MANAGER;
 use driftless_protocol::object::ObjectKey;
@@ -114,6 +115,10 @@ pub struct Context<'a> {
     pub autoscaled: bool,
     /// Fields left to others, as JSON pointers.
     pub ignore: &'a [String],
+    /// Fields of which drift is left and shown.
+    pub observe: &'a [String],
+    /// The same, alerted besides.
+    pub warn: &'a [String],
     /// What people added is no drift.
     pub merge: bool,
     /// What a value of a Secret went into; neither side of such a field is shown.
@@ -130,7 +135,12 @@ type Writer = (Option<String>, Option<u64>, DriftClass);
 /// At most [`LIST_LIMIT`].
 #[must_use]
 pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'_>) -> Vec<FieldDrift> {
-    let Context { overlay, autoscaled, ignore, merge, hidden, rules } = *context;
+    let Context { overlay, autoscaled, ignore, observe, warn, merge, hidden, rules } = *context;
+    let mode = |path: &Path| match () {
+        () if !warn.is_empty() && ignore::covers(warn, path, live) => Some(DriftMode::Warn),
+        () if !observe.is_empty() && ignore::covers(observe, path, live) => Some(DriftMode::Observe),
+        () => None,
+    };
     let ignored = |path: &Path| !ignore.is_empty() && ignore::covers(ignore, path, live);
     let writers = Writers::of(live, autoscaled, rules);
     let secret = key.group.is_empty() && key.kind == "Secret";
@@ -168,6 +178,7 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
                 manager,
                 at,
                 class,
+                mode: mode(path),
             });
         }
     });
@@ -190,6 +201,7 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
                 manager,
                 at,
                 class,
+                mode: mode(path),
             });
         });
     };
@@ -201,6 +213,17 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
         beyond(&ours, &|_| (Some(FIELD_MANAGER.to_owned()), writers.ours_at, DriftClass::Human));
     }
     out
+}
+
+/// Whether a field that is left is so by this pointer, at which this is live.
+#[must_use]
+pub fn is_left_by(field: &FieldDrift, pointer: &str, live: Option<&Value>) -> bool {
+    field.mode.is_some()
+        && match &field.pointer {
+            Some(at) => at.strip_prefix(pointer).is_some_and(|below| below.is_empty() || below.starts_with('/')),
+            // It was removed.
+            None => live.is_none(),
+        }
 }
 
 /// Calls `found` for each topmost path in `set` that is live and not declared.

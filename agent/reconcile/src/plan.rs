@@ -62,12 +62,14 @@ pub struct View<'a> {
 /// Drift of one object, in short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DriftView {
-    /// How many fields.
+    /// How many fields that are to be healed.
     pub fields: usize,
     /// Some were added by people: an apply alone does not remove them.
     pub added: bool,
     /// No manager claims any of them.
     pub unclaimed: bool,
+    /// Others besides, that Git says are left.
+    pub left: bool,
 }
 
 /// What an object needs.
@@ -183,13 +185,13 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
     let merge = mode(view) == ApplyMode::Merge;
     let take_over = match live {
         None => TakeOver::No,
-        Some(live) if live.owned == baseline.owned && (live.added == Mark::NONE || merge) => return Need::Nothing,
+        Some(live) if live.owned == baseline.owned && (live.added == Mark::NONE || merge) => return in_sync(view),
         Some(live) => match view.drift {
             None if !view.looked => return Need::Read,
             // The declared bytes were not at hand: the apply settles it.
             None if merge => TakeOver::No,
             None => TakeOver::Humans,
-            Some(drift) if drift.fields == 0 && live.applied_by_us => return Need::Nothing,
+            Some(drift) if drift.fields == 0 && live.applied_by_us => return in_sync(view),
             Some(drift) if drift.unclaimed && !drift.added && !view.probed && live.applied_by_us => {
                 return Need::DryRun;
             }
@@ -210,6 +212,11 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
         at if at > now => Need::Later(Some(at)),
         _ => Need::Apply(Purpose::Heal, take_over),
     }
+}
+
+/// Nothing is to be healed; what Git says is left may differ.
+fn in_sync(view: &View<'_>) -> Need {
+    if view.drift.is_some_and(|drift| drift.left) { Need::Leave } else { Need::Nothing }
 }
 
 /// How it is applied: as Git says, or a mark on the live object.

@@ -64,6 +64,63 @@ fn each_mode_does_what_its_name_says() {
     }
 }
 
+/// Fields whose drift Git says is left: shown and not healed, not by a heal of another field either, also after a restart;
+/// new content is applied whole.
+#[test]
+fn drift_of_single_fields_is_left_and_shown() {
+    let declared = |k: &str, m: &str| {
+        let mut map = config_map("x", k);
+        map["data"]["m"] = json!(m);
+        let mut options = ObjectOptions::default();
+        options.observe = vec!["/data/m".to_owned(), "/data/z".to_owned()];
+        options.warn = vec!["/data/n".to_owned()];
+        unit("a", vec![map]).marked(x(), options)
+    };
+    let shown = |w: &World| -> Vec<String> {
+        let report = w.report("a");
+        assert_eq!((report.ready, report.contests.len()), (Ready::True, 0), "{report:#?}");
+        report.drift.iter().map(|f| format!("{} {} {:?}", f.path, f.live.as_deref().unwrap_or("-"), f.mode)).collect()
+    };
+    let mut w = World::new();
+    w.commit(&[declared("1", "1")]);
+    w.settle();
+    w.writes();
+    w.cluster.update(&x(), "kubectl-edit", &[("data|m", Some(json!("9"))), ("data|n", Some(json!("added")))]);
+    w.settle();
+    assert_eq!(w.writes(), [""; 0], "nothing to heal");
+    let left = ["data.m \"9\" Some(Observe)", "data.n \"added\" Some(Warn)"];
+    assert_eq!(shown(&w), left);
+    assert_eq!(w.report("a").counts.drifted, 1);
+    // Another field is healed, and nothing else.
+    w.cluster.update(&x(), "kubectl-edit", &[("data|k", Some(json!("edited"))), ("data|o", Some(json!("added")))]);
+    w.settle();
+    assert_eq!(data(&w), json!({"k": "1", "m": "9", "n": "added"}));
+    assert_eq!(shown(&w), left, "still told after a heal of other fields");
+    w.restart();
+    w.settle();
+    assert_eq!(shown(&w), left, "and by the next pod");
+    // As often as others like: no contest, for nobody fights.
+    w.writes();
+    for n in 0..20 {
+        w.now += 1_000;
+        w.cluster.update(&x(), "some-operator", &[("data|m", Some(json!(n.to_string())))]);
+        w.settle();
+    }
+    assert_eq!(w.writes(), [""; 0]);
+    // It was removed, and stays so while another field is healed.
+    w.cluster.update(&x(), "kubectl-edit", &[("data|m", None), ("data|k", Some(json!("edited")))]);
+    w.settle();
+    assert_eq!(data(&w), json!({"k": "1", "n": "added"}));
+    assert_eq!(shown(&w), ["data.m - Some(Observe)", "data.n \"added\" Some(Warn)"]);
+    w.commit(&[declared("2", "2")]);
+    w.settle();
+    assert_eq!((data(&w)["k"].clone(), data(&w)["m"].clone()), (json!("2"), json!("2")), "new content");
+    // Back as declared: nothing is told.
+    w.cluster.update(&x(), "kubectl-edit", &[("data|n", None)]);
+    w.settle();
+    assert_eq!(shown(&w), [""; 0]);
+}
+
 #[test]
 fn an_object_found_where_it_should_only_be_created_is_not_ours_to_prune() {
     let mut w = World::new();

@@ -41,6 +41,8 @@ fn drift(declared: &Value, answer: &Value, live: &Value) -> Vec<FieldDrift> {
         overlay: baseline.overlay.as_deref(),
         autoscaled: false,
         ignore: &[],
+        observe: &[],
+        warn: &[],
         merge: false,
         hidden: &Hidden::Nothing,
         rules: &rules,

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
 use driftless_e2e::flux::Flux;
 use driftless_e2e::wait;
@@ -11,6 +10,8 @@ use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Objects, Steps, Wo
 use driftless_protocol::api::{Shadow, ShadowUnit, UnitRow};
 use driftless_protocol::report::{Ready, reason};
 use serde_json::Value;
+
+use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(90);

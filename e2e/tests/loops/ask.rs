@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::common::Room;
 use anyhow::{Context, Result, ensure};
 use driftless_e2e::readymaker::{Fate, Rules, Which};
 use driftless_e2e::wait;
@@ -12,6 +11,8 @@ use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::{Stage, StepState, Why};
 use driftless_protocol::report::Ready;
 use serde_json::Value;
+
+use crate::common::Room;
 
 const CLUSTER: &str = "one";
 const OTHER: &str = "two";

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{Room, base};
 use anyhow::{Result, ensure};
 use driftless_e2e::process::Process;
 use driftless_e2e::wait;
 use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use rustix::process::Signal;
+
+use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
 use driftless_e2e::wait;
 use driftless_e2e::world::{ClusterOptions, Content, Steps, World, lost};
 use driftless_protocol::api::StepState;
 use driftless_protocol::report::Ready;
+
+use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(40);

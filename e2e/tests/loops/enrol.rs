@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +11,8 @@ use driftless_protocol::api::{ClusterRow, FleetStatus, JoinTokenCreated};
 use driftless_protocol::id::Digest;
 use driftless_protocol::token::{JoinToken, TokenSecret};
 use serde_json::{Value, json};
+
+use crate::common::{Room, base};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const IDENTITY: &str = "driftless-identity";

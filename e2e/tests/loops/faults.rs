@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
 use driftless_e2e::git::Mode;
 use driftless_e2e::wait::{self, Seen};
@@ -16,6 +15,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
+
+use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(45);

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::common::Room;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use driftless_e2e::wait;
 use driftless_e2e::world::{ClusterOptions, Content, Steps, World, lost};
 use driftless_protocol::facts::Facts;
 use driftless_protocol::report::{InputStatus, Ready};
+
+use crate::common::Room;
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use crate::common::{Room, base};
 use anyhow::{Context, Result, ensure};
 use driftless_e2e::wait::{self, Seen};
 use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::DeleteList;
+use driftless_protocol::bundle::DriftMode;
 use driftless_protocol::report::{EventKind, ObjectState, Ready, UnitReport};
+
+use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -28,6 +30,7 @@ async fn marks() -> Result<()> {
     steps.run("an object that is there already is left as it is (IfNotPresent)", if_not_present(w, &base)).await;
     steps.run("reconcile: disabled on the live object is honoured until it goes", break_glass(w, &base)).await;
     steps.run("an ignored field is left to whoever writes it", ignored(w, &base)).await;
+    steps.run("drift of an observed field stays, and all else is healed", observed(w, &base)).await;
     steps.run("force makes an object anew once that is approved", forced(w, &base)).await;
     steps.run("a kind is judged by CEL", cel(w, &base)).await;
     steps.run("validation tells all errors and writes nothing", validated(w, &base)).await;
@@ -150,6 +153,38 @@ async fn ignored(world: &mut World, base: &Content) -> Result<()> {
     .await?;
     ensure!(field(".spec.replicas").await? == "5", "an ignored field was taken over");
     base.reset(world).await?;
+    world.wait_field(CLUSTER, "web", "deployment/web", ".spec.replicas", "3").await
+}
+
+async fn observed(world: &mut World, base: &Content) -> Result<()> {
+    let mark = "  name: web\n  annotations:\n    driftless.dev/drift-warn: /spec/replicas\n";
+    let content = base.clone().replace("web/deployment.yaml", "  name: web\n", mark);
+    let commit = content.commit(world, "replicas are watched").await?;
+    world.wait_at(&commit).await?;
+    let there = world.cluster(CLUSTER);
+    there.kubectl(&["-n", "web", "scale", "deployment", "web", "--replicas", "5"]).await?;
+    let patch = r#"{"spec":{"minReadySeconds":2}}"#;
+    there.kubectl(&["-n", "web", "patch", "deployment", "web", "--type", "merge", "-p", patch]).await?;
+    wait::until(PATIENCE, "the edit to be healed", || async {
+        let seen = there.field("web", "deployment/web", ".spec.minReadySeconds").await;
+        seen.is_ok_and(|seen| seen.is_empty() || seen == "0")
+    })
+    .await?;
+    let told = wait::until(PATIENCE, "the drift to be told", || async {
+        match report(world, "web").await {
+            Ok(report) if report.drift.iter().any(|field| field.path == "spec.replicas") => Seen::Done(report),
+            Ok(report) => Seen::NotYet(format!("{report:#?}")),
+            Err(error) => Seen::NotYet(format!("{error:#}")),
+        }
+    })
+    .await?;
+    ensure!(told.drift.len() == 1 && told.drift[0].mode == Some(DriftMode::Warn), "{told:#?}");
+    let there = world.cluster(CLUSTER);
+    ensure!(there.field("web", "deployment/web", ".spec.replicas").await? == "5", "what is only watched was healed");
+    let why = world.text(&["why", "web", "--cluster", CLUSTER]).await?;
+    ensure!(why.contains("spec.replicas: declared 3, live 5"), "{why}");
+    base.reset(world).await?;
+    // Without the mark it is drift like any other.
     world.wait_field(CLUSTER, "web", "deployment/web", ".spec.replicas", "3").await
 }
 

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use crate::common::{Room, base};
 use anyhow::{Context, Result, ensure};
 use driftless_e2e::wait::{self, Seen};
 use driftless_e2e::webhook::{Kind, Scope, Verdict, Webhook};
 use driftless_e2e::world::{AuditEvent, AuditLog, Cluster, ClusterOptions, Content, Steps, World};
 use driftless_protocol::report::UnitReport;
 use serde_json::{Value, json};
+
+use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -3,12 +3,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::common::{Room, base};
 use anyhow::{Context, Result, ensure};
 use driftless_e2e::wait::{self, Seen};
 use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::{Stage, StepState};
 use driftless_protocol::report::{Ready, UnitReport, reason};
+
+use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -1,11 +1,12 @@
 //! Faults between the agent and its API server, and an agent that is killed: a few cases of `cargo faults`, once each.
 //! Nothing may be lost, done twice, or wrongly deleted.
 
-use crate::common::Room;
 use anyhow::{Result, ensure};
 use driftless_e2e::faults::cases::{self, Case};
 use driftless_e2e::faults::run::Rig;
 use driftless_e2e::world::Steps;
+
+use crate::common::Room;
 
 /// Those that take no long waits, one of each sort.
 const CASES: [&str; 12] = [

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use crate::common::{Room, base};
 use anyhow::{Context, Result, bail, ensure};
 use driftless_e2e::wait;
 use driftless_e2e::world::{ClusterOptions, Content, Steps, World};
 use driftless_protocol::api::DeleteList;
 use driftless_protocol::report::{Ready, UnitReport};
 use serde_json::Value;
+
+use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(90);

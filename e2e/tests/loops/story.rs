@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::common::{Room, base};
 use anyhow::{Result, bail, ensure};
 use driftless_e2e::readymaker::{Fate, Rules, Which};
 use driftless_e2e::wait::{self, Seen};
 use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Steps, World, lost};
 use driftless_protocol::api::{DeleteList, Stage, StepState};
 use driftless_protocol::report::{DriftClass, EventKind, Ready};
+
+use crate::common::{Room, base};
 
 const CLUSTERS: [&str; 2] = ["canary", "prod"];
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -231,7 +231,7 @@ fn drift(known: &Known<'_>, report: &UnitReport) -> Step {
     let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
     let more = report.drift.len() - 1;
     let more = if more > 0 { format!(" (and {more} more fields)") } else { String::new() };
-    let (mode, stays) = match report.drift_mode {
+    let (mode, stays) = match first.mode.unwrap_or(report.drift_mode) {
         DriftMode::Correct if !report.pauses.is_empty() => ("correct", "it stays while a Pause covers it"),
         DriftMode::Correct => ("correct", "it is healed, as the unit's settings allow"),
         DriftMode::Warn => ("warn", "it stays, since the drift mode is warn"),

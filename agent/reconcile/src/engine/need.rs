@@ -1,7 +1,7 @@
 //! One object: what it needs now, and what stands in the way.
 
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::Ready;
+use driftless_protocol::report::{FieldDrift, Ready};
 
 use super::Engine;
 use super::state::{Ix, Live, Obj, Open};
@@ -69,15 +69,17 @@ impl Engine {
         };
         let of = obj.live.folded().map(|live| (live.owned, live.added, want.mark));
         let drift = obj.drift.as_ref().filter(|drift| Some(drift.of) == of).map(|drift| DriftView {
-            fields: drift.fields.len(),
-            added: drift.fields.iter().any(|field| field.desired.is_none()),
-            unclaimed: drift.fields.iter().all(|field| field.manager.is_none() && field.live.is_some()),
+            fields: drift.to_heal().count(),
+            added: drift.to_heal().any(|field| field.desired.is_none()),
+            unclaimed: drift.to_heal().all(|field| field.manager.is_none() && field.live.is_some()),
+            left: drift.fields.iter().any(|field| field.mode.is_some()),
         });
         let damping = match (&obj.contests, &obj.live) {
             (None, _) => 0,
             (Some(contests), Live::Absent) => contests.damping(&obj.key, &[super::report::gone(obj)]),
             (Some(contests), _) => {
-                contests.damping(&obj.key, obj.drift.as_ref().map(|drift| drift.fields.as_slice()).unwrap_or_default())
+                let fields: Vec<FieldDrift> = obj.drift.iter().flat_map(|drift| drift.to_heal()).cloned().collect();
+                contests.damping(&obj.key, &fields)
             }
         };
         let view = View {

@@ -271,7 +271,10 @@ impl Engine {
             }
             None => None,
         };
-        if known.is_some_and(|b| b.owned == folded.owned) && folded.added == Mark::NONE {
+        let (observe, warn) = want.left();
+        // What is left may be as we sent it last: left as it was live.
+        let marked = !observe.is_empty() || !warn.is_empty();
+        if known.is_some_and(|b| b.owned == folded.owned) && folded.added == Mark::NONE && !marked {
             if let Some(obj) = self.obj_mut(ix) {
                 obj.drift = None;
             }
@@ -286,15 +289,21 @@ impl Engine {
         let merge = [want.apply(), folded.controls.apply].contains(&ApplyMode::Merge);
         let hidden = self.hidden(&obj.key, want, blobs);
         let (ignore, hidden) = (want.ignore(), &hidden);
-        let context = drift::Context { overlay, autoscaled, ignore, merge, hidden, rules: &self.rules };
+        let context = drift::Context { overlay, autoscaled, ignore, observe, warn, merge, hidden, rules: &self.rules };
         let fields = drift::diff(&obj.key, &declared, live, &context);
         if known.is_none() {
             self.adopt(ix, &declared, live, fields.is_empty(), now);
             return;
         }
         let since = obj.drift.as_ref().filter(|d| !d.fields.is_empty()).map_or(now, |d| d.since);
+        let left = observe
+            .iter()
+            .chain(warn)
+            .map(|pointer| (pointer.clone(), live.pointer(pointer).cloned()))
+            .filter(|(pointer, live)| fields.iter().any(|field| drift::is_left_by(field, pointer, live.as_ref())))
+            .collect();
         if let Some(obj) = self.obj_mut(ix) {
-            obj.drift = Some(Box::new(Drift { of, fields, since }));
+            obj.drift = Some(Box::new(Drift { of, fields, left, since }));
             obj.since = now;
         }
     }

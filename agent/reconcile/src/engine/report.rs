@@ -202,10 +202,12 @@ impl Engine {
             if stays {
                 report.counts.drifted += 1;
                 let fields: Vec<&str> = drift.fields.iter().take(3).map(|field| field.path.as_str()).collect();
+                let of_fields = drift.fields.iter().all(|field| field.mode.is_some());
                 let why = match need {
                     Need::Later(Some(_)) => "healed after its pause",
                     Need::Later(None) => "healed once the unit is healthy",
                     Need::Paused(_) => "healed when the pause ends",
+                    _ if of_fields => "left alone by the mode of these fields",
                     _ => "left alone by its drift mode",
                 };
                 let message =
@@ -325,6 +327,7 @@ pub(super) fn gone(obj: &Obj) -> FieldDrift {
         manager: None,
         at: None,
         class: DriftClass::Deleted,
+        mode: None,
     }
 }
 

@@ -183,6 +183,9 @@ impl Engine {
         if !heal && (!slot.open || (want.stage > slot.stage && !dry_run) || (slot.validating() && !dry_run)) {
             return None;
         }
+        let mut edits = self.edits(ix);
+        let left = Self::drift_of(obj).filter(|_| heal && matches!(obj.live, Live::Present(_)));
+        edits.extend(left.map(|drift| drift.keep()).unwrap_or_default());
         let sent = Sent {
             blob: want.blob,
             api_version: Arc::clone(&want.api_version),
@@ -190,7 +193,7 @@ impl Engine {
             secret: want.secret(),
             open: want.open.is_some(),
             fill: self.fill_of(want),
-            edits: self.edits(ix),
+            edits,
         };
         let apply = |purpose, take_over| Apply {
             unit: (*slot.id).clone(),
@@ -205,7 +208,13 @@ impl Engine {
             // Whether it is there without our mark is known only by asking; most objects need not be asked for.
             only_if_absent: want.apply() == ApplyMode::IfNotPresent
                 || (!want.ignore().is_empty() && matches!(obj.live, Live::Absent)),
-            ignore: want.ignore().to_vec(),
+            // Theirs stay also those that are left.
+            ignore: want
+                .ignore()
+                .iter()
+                .chain(left.iter().flat_map(|drift| drift.left.iter().map(|(p, _)| p)))
+                .cloned()
+                .collect(),
         };
         let unit = want.unit;
         Some(match need {
@@ -223,7 +232,9 @@ impl Engine {
                 let before = obj.live.folded().map(|live| live.version.clone());
                 let fields = match (purpose, &obj.live) {
                     (Purpose::Heal, Live::Absent) => vec![super::report::gone(obj)],
-                    (Purpose::Heal, _) => Self::drift_of(obj).map(|drift| drift.fields.clone()).unwrap_or_default(),
+                    (Purpose::Heal, _) => {
+                        Self::drift_of(obj).into_iter().flat_map(|drift| drift.to_heal()).cloned().collect()
+                    }
                     _ => Vec::new(),
                 };
                 (
@@ -254,9 +265,9 @@ impl Engine {
             (Purpose::Heal, None) if obj.live.folded().is_none() => "it was gone, made anew".to_owned(),
             (Purpose::Heal, None) => "made as declared".to_owned(),
             (Purpose::Heal, Some(drift)) => {
+                let all = drift.to_heal().count();
                 let mut parts: Vec<String> = drift
-                    .fields
-                    .iter()
+                    .to_heal()
                     .take(3)
                     .map(|field| {
                         let live = field.live.as_deref().unwrap_or("removed");
@@ -265,8 +276,8 @@ impl Engine {
                         format!("{} {live} -> {desired} (manager {manager})", field.path)
                     })
                     .collect();
-                if drift.fields.len() > 3 {
-                    parts.push(format!("and {} more fields", drift.fields.len() - 3));
+                if all > 3 {
+                    parts.push(format!("and {} more fields", all - 3));
                 }
                 parts.join(", ")
             }

@@ -311,6 +311,8 @@ impl Engine {
             overlay: known.and_then(|known| known.overlay.as_deref()),
             autoscaled: self.autoscaled(&obj.key),
             ignore: want.ignore(),
+            observe: &[],
+            warn: &[],
             merge: [want.apply(), folded.controls.apply].contains(&driftless_protocol::bundle::ApplyMode::Merge),
             hidden: &hidden,
             rules: &self.rules,
@@ -318,7 +320,7 @@ impl Engine {
         let fields = drift::diff(&obj.key, &declared, live, &context);
         let since = obj.drift.as_ref().filter(|d| !d.fields.is_empty()).map_or(now, |d| d.since);
         if let Some(obj) = self.obj_mut(ix) {
-            obj.drift = Some(Box::new(Drift { of, fields, since }));
+            obj.drift = Some(Box::new(Drift { of, fields, left: Vec::new(), since }));
             obj.since = since;
         }
     }

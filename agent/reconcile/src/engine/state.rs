@@ -19,7 +19,7 @@ use crate::input::{InputRef, Millis};
 use crate::mark::Mark;
 use crate::order::Stage;
 use crate::retry::Class;
-use crate::step::{Failure, StepId};
+use crate::step::{Edit, Failure, StepId};
 
 /// Place of an object in the engine's table.
 pub(super) type Ix = u32;
@@ -88,7 +88,30 @@ pub(super) struct Want {
     pub(super) open: Option<Open>,
 }
 
+impl Drift {
+    /// Fields that are healed, unless the unit's mode leaves them.
+    pub(super) fn to_heal(&self) -> impl Iterator<Item = &FieldDrift> {
+        self.fields.iter().filter(|field| field.mode.is_none())
+    }
+
+    /// What a heal sends of the fields that are left: what is live.
+    pub(super) fn keep(&self) -> Vec<Edit> {
+        let gone: Vec<String> =
+            self.left.iter().filter(|(_, live)| live.is_none()).map(|(pointer, _)| pointer.clone()).collect();
+        let there: Vec<(String, Value)> =
+            self.left.iter().filter_map(|(pointer, live)| Some((pointer.clone(), live.clone()?))).collect();
+        // Values first: an index means the item it meant in Git.
+        let keep = (!there.is_empty()).then_some(Edit::KeepLive(there));
+        keep.into_iter().chain((!gone.is_empty()).then_some(Edit::DropFields(gone))).collect()
+    }
+}
+
 impl Want {
+    /// Fields of which drift is left: shown only, and alerted.
+    pub(super) fn left(&self) -> (&[String], &[String]) {
+        self.options.as_ref().map(|options| (&*options.observe, &*options.warn)).unwrap_or_default()
+    }
+
     pub(super) fn ignore(&self) -> &[String] {
         self.options.as_ref().map(|options| options.ignore.as_slice()).unwrap_or_default()
     }
@@ -155,8 +178,10 @@ impl Live {
 pub(super) struct Drift {
     /// What was compared: live ownership, live additions, declared content.
     pub(super) of: (Mark, Mark, Mark),
-    /// What differs; empty when all of it is explained.
+    /// What differs; empty when all of it is explained. Those with a mode of their own are left.
     pub(super) fields: Vec<FieldDrift>,
+    /// The marks of Git by which fields are left that differ, and what is live there: a heal of other fields leaves them so.
+    pub(super) left: Vec<(String, Option<Value>)>,
     /// First notice.
     pub(super) since: Millis,
 }

@@ -236,6 +236,7 @@ mod tests {
             manager: Some("kubectl".into()),
             at: None,
             class: DriftClass::Human,
+            mode: None,
         });
         let words = text(&shadow(differs, false));
         for part in [

@@ -126,22 +126,25 @@ pub(crate) fn of(
             );
         }
     }
-    let mut ignore = BTreeSet::new();
-    for text in meta("annotations", marks::IGNORE).iter().flat_map(|text| text.split([',', ' ', '\n', '\t'])) {
-        match text {
-            "" => {}
-            path if is_pointer(path) => {
-                ignore.insert(path.to_owned());
-            }
-            other => {
-                note(
-                    Code::BadValue,
-                    at,
-                    format!("{}: {other:?} of {key} is {NO_POINTER}; it changes nothing", marks::IGNORE),
-                );
+    let mut pointers = |mark: &str| {
+        let mut found = BTreeSet::new();
+        for text in meta("annotations", mark).iter().flat_map(|text| text.split([',', ' ', '\n', '\t'])) {
+            match text {
+                "" => {}
+                path if is_pointer(path) => {
+                    found.insert(path.to_owned());
+                }
+                other => {
+                    let message = format!("{mark}: {other:?} of {key} is {NO_POINTER}; it changes nothing");
+                    note(Code::BadValue, at, message);
+                }
             }
         }
-    }
+        found
+    };
+    let mut ignore = pointers(marks::IGNORE);
+    options.observe = pointers(marks::DRIFT_OBSERVE).into_iter().collect();
+    options.warn = pointers(marks::DRIFT_WARN).into_iter().collect();
     let version = node.at(&["apiVersion"]).and_then(Node::as_str).unwrap_or_default();
     let version = version.rsplit_once('/').map_or(version, |(_, version)| version);
     for rule in rules {

@@ -172,6 +172,10 @@ fn marks_and_ignore_rules_reach_the_objects_they_are_for() {
         ("apps/web/d.yaml", &object("d", "kustomize.toolkit.fluxcd.io/reconcile: disabled")),
         ("apps/web/e.yaml", &object("e", "kustomize.toolkit.fluxcd.io/ssa: Sometimes")),
         ("apps/web/f.yaml", &object("f", "driftless.dev/ignore: data.k")),
+        (
+            "apps/web/g.yaml",
+            &object("g", "driftless.dev/drift-observe: /data/y, /data/k\n    driftless.dev/drift-warn: /data/w"),
+        ),
     ]);
     let shown: Vec<String> = rendered.units[1]
         .objects()
@@ -187,8 +191,11 @@ fn marks_and_ignore_rules_reach_the_objects_they_are_for() {
             "d Ignore false ",
             "e Override false ",
             "f Override false ",
+            "g Override false ",
         ]
     );
+    let fields = &rendered.units[1].objects().iter().find(|o| o.key.name == "g").unwrap().options;
+    assert_eq!((fields.observe.join(" "), fields.warn.join(" ")), ("/data/k /data/y".to_owned(), "/data/w".to_owned()));
     let problems: Vec<String> = rendered.units[1].problems.iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 2, "{problems:#?}");
     assert!(problems[0].contains("apps/web/e.yaml") && problems[0].contains("Sometimes"), "{problems:#?}");

@@ -47,6 +47,7 @@ fn field(report: &mut UnitReport, mode: DriftMode) {
         manager: Some("kubectl".into()),
         at: Some(8),
         class: DriftClass::Human,
+        mode: None,
     }];
 }
 
