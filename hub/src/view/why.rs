@@ -35,8 +35,12 @@ pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
                     step.message = format!("{}; at its end {blocker}", step.message);
                 }
             }
-            Stage::Apply => step.revision = report.and_then(|r| r.applied_revision.clone()),
+            Stage::Apply if step.file.is_none() => step.revision = report.and_then(|r| r.applied_revision.clone()),
             _ => {}
+        }
+        // Files and lines are those of the newest render.
+        if step.file.is_some() && step.revision.is_none() {
+            step.revision.clone_from(&wanted);
         }
     }
     steps.push(held::approval(cluster, report));

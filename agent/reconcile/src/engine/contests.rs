@@ -41,7 +41,7 @@ impl Engine {
             let Some(obj) = self.obj(ix) else { return };
             let pace = match contest::is_guarded(&obj.key) || contest::is_guarded_path(&field.path) {
                 true => "it matters for security, so it is healed at once all the same",
-                false => "it is healed at most once a minute from now on, until the other side stops",
+                false => "from now on it is healed after pauses that grow to a minute, until the other side stops",
             };
             let hint = contest::hint(&obj.key, &field);
             let minutes = WINDOW / 60_000;
