@@ -157,10 +157,15 @@ fn leads(why: &Why, words: &[&str]) -> Result<()> {
 async fn quota(world: &World) -> Result<()> {
     let why = wait_cause(world, "quota", "QuotaExceeded").await?;
     leads(&why, &["Deployment.apps small/web", "quota few", "limited: pods=1", "raise the ResourceQuota few"])?;
-    let live = why.live.context("live")?;
-    let object = live.objects.first().context("an object")?;
-    ensure!((object.pods, object.pods_well) == (1, 1), "{object:?}");
-    ensure!(object.events.iter().any(|e| e.reason == "FailedCreate"), "{object:?}");
+    // Events, and what a pod is, come a moment after the condition.
+    wait::until(PATIENCE, "the Event of the refusal, beside the one pod", || async {
+        let live = self::why(world, &["quota"]).await?.live.context("live")?;
+        let object = live.objects.first().context("an object")?;
+        ensure!((object.pods, object.pods_well) == (1, 1), "{object:?}");
+        ensure!(object.events.iter().any(|e| e.reason == "FailedCreate"), "{object:?}");
+        anyhow::Ok(())
+    })
+    .await?;
     println!("            {}", why.summary);
     Ok(())
 }
