@@ -37,8 +37,7 @@ impl Room {
         Ok(options)
     }
 
-    /// Starts a world with hub and agents.
-    #[expect(clippy::unused_self, reason = "nobody starts one without room for it")]
+    /// Starts a world with hub and agents: in this room, since nobody starts one without.
     pub(crate) async fn start(&self, options: Options) -> Result<World> {
         World::start(options, &mut |text| println!("            {text}")).await
     }
