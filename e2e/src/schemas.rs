@@ -1,7 +1,7 @@
 //! Reading the schemas of Kubernetes' own kinds from a real API server: what `driftless validate` checks against.
 //!
-//! `cargo run -p driftless-e2e --bin record-schemas` writes the file that [`FILE`] names; a test records again and
-//! compares.
+//! `cargo run -p driftless-e2e --bin record-schemas` writes the file that [`file`] names, of the Kubernetes that
+//! `DRIFTLESS_KUBERNETES` chooses; a test records again and compares.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +12,14 @@ use kube::Client;
 use serde_json::Value;
 
 use crate::controlplane::{ControlPlane, Options};
-use crate::tools::{self, Tool, Tools};
+use crate::tools::{self, Kubernetes, Tool, Tools};
 
-/// The recording, from the top of the workspace.
-pub const FILE: &str = "hub/render/src/validate/kubernetes-1.36.txt";
+/// The recording of a version, from the top of the workspace.
+pub fn file(kubernetes: Kubernetes) -> String {
+    format!("hub/render/src/validate/kubernetes-{}.txt", kubernetes.name())
+}
 
-/// Starts API servers of the pinned version, one as it is and one with everything switched on, and records what they say
+/// Starts API servers of the chosen version, one as it is and one with everything switched on, and records what they say
 /// of themselves.
 ///
 /// # Errors

@@ -193,7 +193,7 @@ pub struct Validate {
     /// Which clusters, and what they would tell.
     #[command(flatten)]
     pub clusters: ClusterChoice,
-    /// The version of Kubernetes to check against [default: that of the facts, else the newest known]
+    /// The version of Kubernetes to check against: 1.36 or 1.35 [default: that of the facts, else the newest known]
     #[arg(long, value_name = "VERSION")]
     pub kubernetes_version: Option<String>,
     /// A file or folder with more CustomResourceDefinitions. May be given several times.

@@ -126,7 +126,7 @@ fn wrong_usage_says_what_is_there() {
         (&["check", "repo", "--facts", "facts.yaml"], 4, "cannot read the facts in facts.yaml"),
         (&["check", "repo", "-o", "sarif"], 2, "prints table, json or yaml"),
         (&["check", "repo", "--explain", "Nothing"], 2, "there is no code \"Nothing\""),
-        (&["validate", "--kubernetes-version", "1.99"], 2, "known are 1.36"),
+        (&["validate", "--kubernetes-version", "1.99"], 2, "known are 1.36, 1.35"),
         (&["validate", "--crds", "apps"], 2, "holds no CustomResourceDefinition"),
     ] {
         let output = driftless(dir.path(), args);

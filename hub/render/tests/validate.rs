@@ -33,8 +33,13 @@ fn render(tree: &Arc<MemTree>, cluster: &ClusterName) -> RenderedCluster {
 
 /// Validates the clusters `names` of a repository.
 fn report(files: &[(&str, &str)], names: &[&str]) -> ValidateReport {
+    report_for(KUBERNETES[0].1, files, names)
+}
+
+/// The same against recorded schemas.
+fn report_for(recorded: &str, files: &[(&str, &str)], names: &[&str]) -> ValidateReport {
     let tree = tree(files);
-    let schemas = Schemas::parse(KUBERNETES[0].1).unwrap();
+    let schemas = Schemas::parse(recorded).unwrap();
     let names: Vec<ClusterName> = names.iter().map(|n| n.parse().unwrap()).collect();
     let rendered: Vec<RenderedCluster> = names.iter().map(|name| render(&tree, name)).collect();
     let clusters: Vec<Cluster<'_>> = names
@@ -54,6 +59,28 @@ fn findings(objects: &str) -> String {
         text.push_str(&format!("{} {}: {}\n", at.line, finding.code, finding.message));
     }
     text
+}
+
+#[test]
+fn a_kind_that_one_version_of_kubernetes_brought_is_not_served_by_the_one_before() {
+    let policy = "apiVersion: admissionregistration.k8s.io/v1\nkind: MutatingAdmissionPolicyBinding\nmetadata: {name: a}\nspec: {policyName: a}\n";
+    for (version, expected) in [
+        ("1.36", ""),
+        (
+            "1.35",
+            "MutatingAdmissionPolicyBinding.admissionregistration.k8s.io a: Kubernetes 1.35 does not serve admissionregistration.k8s.io/v1 of MutatingAdmissionPolicyBinding; use admissionregistration.k8s.io/v1alpha1 or admissionregistration.k8s.io/v1beta1",
+        ),
+    ] {
+        let (_, recorded) = KUBERNETES.iter().find(|(name, _)| *name == version).unwrap();
+        let report = report_for(recorded, &[("clusters/a/objects.yaml", policy)], &["a"]);
+        let found: Vec<&str> = report.findings.iter().map(|f| f.message.as_str()).collect();
+        assert_eq!(found.join("\n"), expected, "{version}");
+        assert!(
+            report.clusters[0].kubernetes.starts_with(&format!("v{version}.")),
+            "{}",
+            report.clusters[0].kubernetes
+        );
+    }
 }
 
 #[test]

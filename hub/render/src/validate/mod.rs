@@ -93,8 +93,9 @@ pub struct Unchecked {
     pub first: Location,
 }
 
-/// Kubernetes versions whose schemas are recorded: `1.36`, and the recording.
-pub const KUBERNETES: &[(&str, &str)] = &[("1.36", include_str!("kubernetes-1.36.txt"))];
+/// Kubernetes versions whose schemas are recorded, the newest first: `1.36`, and the recording.
+pub const KUBERNETES: &[(&str, &str)] =
+    &[("1.36", include_str!("kubernetes-1.36.txt")), ("1.35", include_str!("kubernetes-1.35.txt"))];
 
 /// Files by source id: to find the line of a field.
 pub type Trees<'a> = dyn Fn(&str) -> Option<Arc<dyn Tree>> + 'a;
