@@ -181,7 +181,13 @@ impl Build<'_> {
         match found {
             Found::Folder(full) => {
                 let sub = self.sub(&full, "components", path, place, true)?;
-                self.below(path, &full, place, |b| b.folder(&full, &sub, onto))
+                let mut built = self.below(path, &full, place, |b| b.folder(&full, &sub, onto))?;
+                // The real program begins anew with what a component leaves: specs that contradict one another once
+                // they are sorted are found only now.
+                if let Some(config) = built.config.take() {
+                    built.merge_config(&config, place)?;
+                }
+                Ok(built)
             }
             Found::File(_) => Err(BuildError::new(
                 ErrorKind::Missing,

@@ -2,7 +2,7 @@
 
 use super::fieldspec::{resolve, split_path, wrong_shape};
 use super::res::text_of;
-use driftless_yaml::{Map, Node, Scalar};
+use driftless_yaml::{Dialect, Limits, Map, Node, Scalar, Seq};
 use regex::Regex;
 
 /// Splits at dots; a part in brackets that holds dots stays together, and so do parts joined by a backslash.
@@ -203,6 +203,10 @@ fn walk(
     if let Some(index) = number(part).filter(|n| *n >= 0) {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let len = list(node)?.len();
+        if node.is_null() && index == 0 && make.is_some() {
+            // As below: written into nothing.
+            return walk(&mut Node::Seq(Seq::from_items(Vec::new(), 0)), path, make, fresh, set);
+        }
         let Node::Seq(seq) = node else { return Err(format!("index {index}, but there are no items")) };
         let mut fresh = false;
         if index == len
@@ -228,7 +232,7 @@ fn walk(
         let item = conditional_item(key, value);
         match &mut *node {
             Node::Seq(seq) => seq.items_mut().push(item),
-            other => *other = Node::Seq(driftless_yaml::Seq::from_items(vec![item], 0)),
+            other => *other = Node::Seq(Seq::from_items(vec![item], 0)),
         }
         return matching(node, key, &regex, rest, Some(make), set);
     }
@@ -242,10 +246,8 @@ fn walk(
         return Ok(found);
     }
     if node.is_null() {
-        if make.is_none() {
-            return Ok(0);
-        }
-        *node = Node::map();
+        // The real program writes into nothing, and it stays nothing.
+        return if make.is_none() { Ok(0) } else { walk(&mut Node::map(), path, make, fresh, set) };
     }
     let map = match node {
         Node::Map(map) => map,
@@ -259,9 +261,21 @@ fn walk(
         fresh = true;
     }
     match map.get_mut(part) {
+        Some(Node::Scalar(s)) if !rest.is_empty() => in_text(&s.text, rest, make),
         Some(value) => walk(value, rest, make, fresh, set),
         None => Ok(0),
     }
+}
+
+/// How many places the rest of a path means in what a text holds. The real program writes into what it has read from
+/// the text and drops that, so nothing changes; texts that can be written back are no business of this walk.
+fn in_text(text: &str, rest: &[String], make: Option<Make>) -> Result<usize, String> {
+    let read = driftless_yaml::parse_one(text.as_bytes(), Dialect::Resource, &Limits::default());
+    if text.trim().is_empty() {
+        return Err("the text there is empty".to_owned());
+    }
+    let mut held = read.map_err(|e| format!("the text there is no YAML: {e}"))?.node;
+    walk(&mut held, rest, make, false, &mut |_, _| Ok(()))
 }
 
 fn matching(

@@ -1,7 +1,8 @@
 //! What a trip through JSON and back does to a value, as JSON patches and expanded lists make it in the real program.
 
 use super::fieldspec::means_more_in_yaml_1_1;
-use driftless_yaml::{Kind, Map, Node, Number, Scalar, Seq};
+use driftless_yaml::{Kind, Limits, Map, Node, Number, Scalar, Seq};
+use std::sync::Arc;
 
 /// How deep an object may become, and how many values it may hold: copying a part of an object into itself doubles it.
 const DEPTH: usize = 256;
@@ -88,12 +89,26 @@ fn scalar(s: &Scalar) -> Option<Scalar> {
             let kind = super::fieldspec::resolve(&text);
             ((*s.text != *text).then_some(text), kind, false)
         }
-        Kind::Timestamp | Kind::Binary => return None,
+        Kind::Timestamp | Kind::Binary => {
+            let text = json_text(s)?;
+            let quoted = s.kind == Kind::Timestamp || needs_quotes(&text);
+            return Some(Scalar { text, kind: Kind::Str, quoted, line: s.line });
+        }
     };
     if text.is_none() && kind == s.kind && quoted == s.quoted {
         return None;
     }
     Some(Scalar { text: text.map_or_else(|| s.text.clone(), Into::into), kind, quoted, line: s.line })
+}
+
+/// The text that JSON holds for a date or for bytes.
+fn json_text(s: &Scalar) -> Option<Arc<str>> {
+    let mut bytes = Vec::new();
+    Node::Scalar(s.clone()).write_json(&mut bytes).ok()?;
+    match driftless_yaml::from_json(&bytes, &Limits::default()).ok()? {
+        Node::Scalar(read) => Some(read.text),
+        _ => None,
+    }
 }
 
 /// Refuses infinities and what is no number, which JSON does not have.

@@ -285,7 +285,12 @@ fn merge_selected(
     for at in 0..objects.len() {
         if selected.contains(&at) {
             let patch = prepared(patch, objects.get(at), true);
+            let no_api = objects.get(at).api().is_empty();
             merge_into(objects, at, &patch, schemas, allow_name, allow_kind)?;
+            // The patch has been given the object's apiVersion, which is nothing here and null once it is read again.
+            if no_api && let Some(map) = objects.get_mut_same_id(at).node.as_map_mut() {
+                map.insert("apiVersion", Node::null());
+            }
         }
     }
     drop_deleted(objects);
@@ -361,6 +366,8 @@ fn json_selected(
             res.remember();
         }
         res.shared.clear();
+        super::json::check_finite(&res.node)
+            .map_err(|why| BuildError::new(ErrorKind::Target, place.clone(), format!("patching {before}: {why}")))?;
         let mut node = super::json::normalize(&res.node);
         // Where the real program keeps history in annotations, there is an annotations map to add to.
         let borrowed = res.has_history()

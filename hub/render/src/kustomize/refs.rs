@@ -41,6 +41,11 @@ fn follow_by(objects: &mut Objects, references: &References<'_>) -> Result<(), B
         let original = res.original_id();
         let test = |value: &Node| candidates.may_mean(value);
         let due = |node: &Node, from: usize| references.due(node, &original, from, &test);
+        let no_api = res.node.as_map().and_then(|m| m.get("apiVersion")).is_some_and(Node::is_null);
+        if no_api && references.any_for(&original.kind) {
+            let attempt = format!("{} has an empty apiVersion, so its references cannot be followed", res.id());
+            return Err(BuildError::new(ErrorKind::Target, res.origin.clone(), attempt));
+        }
         let mut next = due(&res.node, 0);
         // A binding is looked at in any case: its subjects may be wrong.
         let binding = &*candidates.all[at].now.kind == "RoleBinding" && references.any_for(&original.kind);
