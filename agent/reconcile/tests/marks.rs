@@ -71,10 +71,8 @@ fn drift_of_single_fields_is_left_and_shown() {
     let declared = |k: &str, m: &str| {
         let mut map = config_map("x", k);
         map["data"]["m"] = json!(m);
-        let mut options = ObjectOptions::default();
-        options.observe = vec!["/data/m".to_owned(), "/data/z".to_owned()];
-        options.warn = vec!["/data/n".to_owned()];
-        unit("a", vec![map]).marked(x(), options)
+        let (observe, warn) = (vec!["/data/m".to_owned(), "/data/z".to_owned()], vec!["/data/n".to_owned()]);
+        unit("a", vec![map]).marked(x(), ObjectOptions { observe, warn, ..ObjectOptions::default() })
     };
     let shown = |w: &World| -> Vec<String> {
         let report = w.report("a");
