@@ -169,6 +169,7 @@ impl Reader<'_> {
             enums: map.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
             list_keys: texts(map, "x-kubernetes-list-map-keys"),
             required: texts(map, "required"),
+            default: map.get("default").filter(|value| !value.is_null()).cloned().map(Box::new),
             ..Type::default()
         };
         for (name, property) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -238,6 +239,7 @@ impl Reader<'_> {
             any_of,
             one_of,
             not: not.map(|schema| self.read(schema, depth + 1, true)).transpose()?,
+            cel: super::cel::read(map),
         })
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Pure: schemas, definitions and files are arguments. What no schema is known for is counted and named.
 
+mod cel;
 pub mod crds;
 mod foreign;
 mod namespaces;

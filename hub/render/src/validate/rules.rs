@@ -24,6 +24,7 @@ pub(super) struct Rules {
     pub(super) any_of: Vec<TypeId>,
     pub(super) one_of: Vec<TypeId>,
     pub(super) not: Option<TypeId>,
+    pub(super) cel: Vec<super::cel::CelRule>,
 }
 
 impl PartialEq for Rules {

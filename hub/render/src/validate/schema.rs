@@ -53,6 +53,8 @@ pub(super) struct Type {
     pub(super) rest: Rest,
     pub(super) enums: Vec<Value>,
     pub(super) list_keys: Vec<Box<str>>,
+    /// What the API server sets where it is absent.
+    pub(super) default: Option<Box<Value>>,
     /// What CustomResourceDefinitions say beyond the shape.
     pub(super) rules: Option<Box<super::rules::Rules>>,
 }
@@ -134,6 +136,7 @@ impl Schemas {
             rest: Rest::Any,
             enums: Vec::new(),
             list_keys: Vec::new(),
+            default: None,
             rules: None,
         };
         self.types.get(id).unwrap_or(&ANY)

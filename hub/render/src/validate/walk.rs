@@ -131,6 +131,18 @@ impl<'a> Walk<'a> {
             _ => {}
         }
         self.rules(of, value);
+        self.asks(id, of, value);
+    }
+
+    /// Rules in CEL; not of values that only the cluster completes.
+    fn asks(&mut self, id: TypeId, of: &Type, value: &Value) {
+        let Some(rules) = of.rules.as_ref().filter(|rules| !rules.cel.is_empty()) else { return };
+        if self.holes && value.to_string().contains("${") {
+            return;
+        }
+        if let Some(message) = super::cel::broken(&rules.cel, self.schemas, id, value) {
+            self.say(Code::SchemaValue, message);
+        }
     }
 
     fn fits(&mut self, of: &Type, value: &Value) -> bool {
