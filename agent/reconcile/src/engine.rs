@@ -38,7 +38,7 @@ use self::state::{Ix, Kind, Obj, Slot, UnitIx};
 use crate::fill::InputState;
 use crate::health::Asked;
 use crate::input::{GroupKind, InputRef, KindName, Millis, Wanted};
-use crate::inventory::{Inventory, InventoryError};
+use crate::inventory::{Inventory, InventoryError, Versions};
 use crate::pause::Pauses;
 use crate::rules::Rules;
 use crate::step::{Step, StepId};
@@ -82,6 +82,7 @@ pub struct Engine {
     objects: Vec<Option<Obj>>,
     free: Vec<Ix>,
     by_key: BTreeMap<Arc<ObjectKey>, Ix>,
+    versions: Versions,
     units: Vec<Slot>,
     by_unit: BTreeMap<Arc<UnitId>, UnitIx>,
     kinds: BTreeMap<GroupKind, Kind>,
@@ -165,6 +166,7 @@ impl Engine {
             objects: Vec::new(),
             free: Vec::new(),
             by_key: BTreeMap::new(),
+            versions: Versions::default(),
             units: Vec::new(),
             by_unit: BTreeMap::new(),
             kinds: BTreeMap::new(),

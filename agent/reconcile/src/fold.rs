@@ -35,16 +35,12 @@ pub struct Folded {
     pub added: Mark,
     /// Is it doing what it is for.
     pub health: Health,
-    /// For people, unless all is well.
-    pub health_message: Option<Box<str>>,
     /// It has a deletion timestamp.
     pub deleting: bool,
     /// Our manager has applied it.
     pub applied_by_us: bool,
     /// It carries our owner label.
     pub labelled: bool,
-    /// The mark by which it opts out of prune, whoever made it.
-    pub keep: Option<&'static str>,
     /// Marks on the live object alone.
     pub controls: Controls,
     /// Part of Flux's own installation (`app.kubernetes.io/part-of: flux`).
@@ -53,8 +49,39 @@ pub struct Folded {
     pub replicas_elsewhere: bool,
     /// `spec.replicas`.
     pub replicas: Option<i64>,
+    /// What most objects have nothing of.
+    pub notes: Option<Box<Notes>>,
+}
+
+/// What is to be said of few objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// On its health, for people, unless all is well.
+    pub health: Option<Box<str>>,
+    /// The mark by which it opts out of prune, whoever made it.
+    pub keep: Option<&'static str>,
     /// Finalizers that hold up a deletion, for people; `None` while it is not being deleted.
     pub finalizers: Option<Box<str>>,
+}
+
+impl Folded {
+    /// On its health, for people.
+    #[must_use]
+    pub fn health_message(&self) -> Option<&str> {
+        self.notes.as_ref()?.health.as_deref()
+    }
+
+    /// The mark by which it opts out of prune.
+    #[must_use]
+    pub fn keep(&self) -> Option<&'static str> {
+        self.notes.as_ref()?.keep
+    }
+
+    /// Finalizers that hold up its deletion.
+    #[must_use]
+    pub fn finalizers(&self) -> Option<&str> {
+        self.notes.as_ref()?.finalizers.as_deref()
+    }
 }
 
 /// Folds a live object, judged by the expressions of its kind where there are some. `None` when it has no UID: then it is no
@@ -86,24 +113,24 @@ pub fn fold(live: &Value, asked: &[health::Asked], rules: &Rules) -> Option<Fold
         let names: Vec<&str> = list.into_iter().flatten().filter_map(Value::as_str).collect();
         names.join(", ").into()
     });
+    let keep = [marks::PRUNE, marks::RECONCILE]
+        .into_iter()
+        .find(|mark| [label(mark), annotation(mark)].into_iter().flatten().any(|v| v.eq_ignore_ascii_case("disabled")));
+    let notes = Notes { health: verdict.message.map(Into::into), keep, finalizers };
     Some(Folded {
         uid,
         version: Version::from(text("resourceVersion").unwrap_or_default()),
         owned: mark(&ours),
         added: mark(&added),
         health: verdict.health,
-        health_message: verdict.message.map(Into::into),
         deleting,
         applied_by_us: !ours.is_empty(),
         labelled: label(UNIT_LABEL).is_some(),
-        keep: [marks::PRUNE, marks::RECONCILE].into_iter().find(|mark| {
-            [label(mark), annotation(mark)].into_iter().flatten().any(|v| v.eq_ignore_ascii_case("disabled"))
-        }),
         controls: controls(metadata, &ours),
         part_of_flux: label("app.kubernetes.io/part-of") == Some("flux"),
         replicas_elsewhere,
         replicas: live.pointer("/spec/replicas").and_then(Value::as_i64),
-        finalizers,
+        notes: (notes != Notes::default()).then(|| Box::new(notes)),
     })
 }
 

@@ -53,6 +53,22 @@ pub struct Entry {
     pub restored: bool,
 }
 
+/// Every `apiVersion` once: thousands of objects have the same few.
+#[derive(Clone, Debug, Default)]
+pub struct Versions(BTreeSet<Arc<str>>);
+
+impl Versions {
+    /// The one kept of this text.
+    pub fn of(&mut self, text: &str) -> Arc<str> {
+        if let Some(kept) = self.0.get(text) {
+            return Arc::clone(kept);
+        }
+        let kept: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&kept));
+        kept
+    }
+}
+
 /// What must outlive a unit's definition: how its objects are to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,7 +93,8 @@ struct Kept {
 /// The inventory of a cluster. Every change marks the shard it falls into; [`Inventory::take_writes`] writes those.
 #[derive(Clone, Debug)]
 pub struct Inventory {
-    entries: BTreeMap<Arc<ObjectKey>, Kept>,
+    /// Boxed: the nodes of the map are half empty, as its keys come in order.
+    entries: BTreeMap<Arc<ObjectKey>, Box<Kept>>,
     units: BTreeMap<Arc<UnitId>, UnitRecord>,
     /// Unix minute -> deletes made in it without approval; the last hour only. Kept in shard 0.
     deletes: BTreeMap<u64, u32>,
@@ -159,7 +176,7 @@ impl Inventory {
             None => {
                 let hash = text::hash_of(key);
                 self.dirty.insert(hash & (self.shards - 1));
-                self.entries.insert(Arc::clone(key), Kept { hash, entry });
+                self.entries.insert(Arc::clone(key), Box::new(Kept { hash, entry }));
             }
         }
     }

@@ -76,6 +76,17 @@ impl From<&str> for Uid {
     }
 }
 
+impl Uid {
+    /// Whether this is its text.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        match self {
+            Self::Uuid(_) => *self == Self::from(text),
+            Self::Other(other) => **other == *text,
+        }
+    }
+}
+
 impl FromStr for Uid {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {

@@ -219,7 +219,7 @@ fn still_ours(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 }
 
 fn opted_out(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    live(c)?.keep.map(|mark| forget(format!("{mark}: disabled: left alone")))?
+    live(c)?.keep().map(|mark| forget(format!("{mark}: disabled: left alone")))?
 }
 
 fn our_own(c: &Candidate<'_>, rules: &Rules) -> Option<Verdict> {

@@ -3,7 +3,9 @@
 mod world;
 
 use driftless_protocol::bundle::{ApprovedDelete, DriftMode};
+use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{DriftClass, ObjectState, Ready};
+use driftless_reconcile::input::{GroupKind, Observation};
 use driftless_reconcile::step::{Action, TakeOver};
 use serde_json::json;
 use world::*;
@@ -635,4 +637,31 @@ fn a_take_over_whose_apply_never_came_is_finished() {
         w.settle();
         assert_eq!(w.writes(), [""; 0]);
     }
+}
+
+#[test]
+fn the_echo_of_an_own_write_is_known_by_its_name_and_version() {
+    let mut w = World::new();
+    w.commit(&[unit("a", vec![namespace("default"), config_map("x", "1")])]);
+    w.settle();
+    let x = key("", "ConfigMap", "default", "x");
+    let of = |w: &World, key: &ObjectKey| {
+        let live = w.cluster.get(key).unwrap();
+        let text = |field: &str| live["metadata"][field].as_str().unwrap().to_owned();
+        (text("uid"), text("resourceVersion"))
+    };
+    let (uid, version) = of(&w, &x);
+    assert!(w.engine.has_seen(&x, &uid, &version));
+    assert!(!w.engine.has_seen(&x, "another", &version), "made anew");
+    assert!(!w.engine.has_seen(&key("", "ConfigMap", "default", "y"), &uid, &version), "not ours");
+    let space = key("", "Namespace", "", "default");
+    let (space_uid, space_version) = of(&w, &space);
+    assert!(!w.engine.has_seen(&space, &space_uid, &space_version), "what waits for it must be told");
+
+    w.deaf = true;
+    w.cluster.update(&x, "some-controller", &[("data|theirs", Some(json!("1")))]);
+    let (_, newer) = of(&w, &x);
+    assert!(!w.engine.has_seen(&x, &uid, &newer));
+    w.engine.observe(Observation::ListBegin(&GroupKind::of(&x)), &w.store, w.now);
+    assert!(!w.engine.has_seen(&x, &uid, &version), "a new list says anew what is there");
 }

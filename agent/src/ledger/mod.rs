@@ -258,8 +258,11 @@ impl Ledger {
         let live: BTreeSet<Digest> = order.iter().copied().collect();
 
         let reused = self.reusable(&live);
-        let covered: BTreeSet<Digest> =
-            reused.iter().filter_map(|name| self.packs.get(name)).flat_map(|p| p.digests.keys().copied()).collect();
+        let covered: BTreeSet<Digest> = reused
+            .iter()
+            .filter_map(|name| self.packs.get(name))
+            .flat_map(|p| p.digests.iter().map(|(d, _)| *d))
+            .collect();
         let fresh: Vec<Blob> = order
             .iter()
             .filter(|d| !covered.contains(d))

@@ -1,6 +1,6 @@
 //! Packs: immutable Secrets that hold whole blobs under one zstd frame, named by the digest of their bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,18 +29,20 @@ const RECORD_LABEL: &str = "driftless.dev/record";
 /// What a pack at hand holds: digest and length of each blob.
 #[derive(Clone, Debug)]
 pub(super) struct Pack {
-    pub(super) digests: BTreeMap<Digest, u64>,
+    pub(super) digests: Box<[(Digest, u32)]>,
 }
 
 impl Pack {
     fn of(blobs: &[Blob]) -> Self {
-        Self { digests: blobs.iter().map(|(digest, bytes)| (*digest, bytes.len() as u64)).collect() }
+        Self { digests: blobs.iter().map(|(digest, bytes)| (*digest, bytes.len() as u32)).collect() }
     }
 
     /// How much of it is among `live`.
     pub(super) fn live_percent(&self, live: &BTreeSet<Digest>) -> u64 {
-        let total: u64 = self.digests.values().sum();
-        let alive: u64 = self.digests.iter().filter(|(d, _)| live.contains(d)).map(|(_, len)| len).sum();
+        let sum = |counts: &dyn Fn(&Digest) -> bool| -> u64 {
+            self.digests.iter().filter(|(digest, _)| counts(digest)).map(|(_, len)| u64::from(*len)).sum()
+        };
+        let (total, alive) = (sum(&|_| true), sum(&|digest| live.contains(digest)));
         (alive * 100).checked_div(total).unwrap_or(0)
     }
 }
@@ -50,7 +52,7 @@ impl Pack {
 pub(super) struct NewPack {
     pub(super) name: String,
     pub(super) body: Vec<u8>,
-    pub(super) digests: BTreeMap<Digest, u64>,
+    pub(super) digests: Box<[(Digest, u32)]>,
 }
 
 /// The name of the pack with these bytes.

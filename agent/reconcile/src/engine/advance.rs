@@ -171,7 +171,7 @@ impl Engine {
             match &progress {
                 Progress::InSync | Progress::Drifted => {
                     if let Some(live) = obj.live.folded() {
-                        let why = live.health_message.as_deref().unwrap_or("not healthy");
+                        let why = live.health_message().unwrap_or("not healthy");
                         tally.unhealthy.add(live.health, &obj.key, why);
                     }
                     if stage < Stage::Resources && gate.is_none() && stage == gate_stage {
@@ -346,7 +346,7 @@ impl Engine {
     /// Its dry run passed.
     pub(super) fn dry_run_passed(&self, ix: Ix) -> bool {
         let Some(obj) = self.obj(ix) else { return false };
-        obj.want.as_ref().is_some_and(|want| obj.probed.is_some_and(|(_, mark)| mark == want.mark))
+        obj.want.as_ref().is_some_and(|want| obj.probed.as_deref().is_some_and(|(_, mark)| *mark == want.mark))
     }
 
     /// Its unit is being validated, and it has not passed.

@@ -65,12 +65,8 @@ impl Engine {
         let cycles = order::cycles(desired.bodies.iter().map(|body| (&body.id, body.spec.depends_on.as_slice())));
 
         // What was declared and is not any more leaves; what still is gets its declaration back below.
-        let mut before: BTreeMap<Ix, Want> = BTreeMap::new();
-        for (ix, obj) in self.objects.iter_mut().enumerate() {
-            if let Some(want) = obj.as_mut().and_then(|obj| obj.want.take()) {
-                before.insert(ix as Ix, want);
-            }
-        }
+        let before: Vec<Option<Mark>> =
+            self.objects.iter_mut().map(|obj| Some(obj.as_mut()?.want.take()?.mark)).collect();
         // Those that no body has any more go: what is used again is compiled again.
         let in_use = |of: &[HealthExpr]| desired.bodies.iter().any(|body| body.spec.health_exprs == of);
         self.compiled.retain(|(of, _)| in_use(of));
@@ -165,7 +161,7 @@ impl Engine {
         for ix in 0..self.objects.len() as Ix {
             let Some(obj) = self.obj_mut(ix) else { continue };
             let Some(want) = &obj.want else { continue };
-            if before.get(&ix).is_none_or(|old| old.mark != want.mark) {
+            if before.get(ix as usize).copied().flatten() != Some(want.mark) {
                 obj.renewed(now);
             }
         }
@@ -222,7 +218,7 @@ impl Engine {
                 unit,
                 blob: entry.blob,
                 mark: if entry.holes.is_some() { Mark::NONE } else { mark },
-                api_version: entry.api_version.as_str().into(),
+                api_version: self.versions.of(&entry.api_version),
                 stage: Stage::of(&key),
                 handed_through: entry.handed_through,
                 options: (!entry.options.is_default()).then(|| Box::new(entry.options.clone())),
@@ -491,6 +487,10 @@ impl Engine {
                 ix
             }
             None => {
+                // By an eighth and not by doubling: a table of records is most of what a large cluster takes.
+                if self.objects.len() == self.objects.capacity() {
+                    self.objects.reserve_exact((self.objects.len() / 8).max(64));
+                }
                 self.objects.push(Some(obj));
                 (self.objects.len() - 1) as Ix
             }

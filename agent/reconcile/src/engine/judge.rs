@@ -259,7 +259,7 @@ impl Engine {
             let declared = self.by_key.get(key).and_then(|ix| self.obj(*ix)).filter(|obj| obj.want.is_some());
             let (health, why) = match (declared, slot.looks.iter().find(|look| look.key == *key)) {
                 (Some(Obj { live: Live::Present(live), .. }), _) => {
-                    (live.health, live.health_message.as_deref().map(str::to_owned))
+                    (live.health, live.health_message().map(str::to_owned))
                 }
                 (Some(_), _) => (Health::InProgress, Some("not applied yet".to_owned())),
                 (None, Some(look)) => match &look.verdict {

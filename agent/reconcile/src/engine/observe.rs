@@ -6,15 +6,24 @@ use driftless_protocol::bundle::{ApplyMode, Blobs};
 use driftless_protocol::object::ObjectKey;
 use serde_json::Value;
 
-use super::Engine;
 use super::autoscale::{autoscaler_kinds, scale_target};
 use super::state::{Drift, Ix, Live, Want};
+use super::{Engine, namespace_kind};
 use crate::drift::{self, Baseline};
-use crate::input::{GroupKind, Millis, Observation};
+use crate::input::{GroupKind, KindName, Millis, Observation};
 use crate::inventory::Entry;
 use crate::mark::{Mark, Version};
 use crate::step::Edit;
 use crate::{flux, fold, ignore};
+
+/// How a state of an object stands to what is known of it.
+enum Passed {
+    /// It was seen, or a later one was.
+    Before,
+    Newer,
+    /// Older, in a list that should be newer: the store went back.
+    WentBack,
+}
 
 impl Engine {
     /// What a watch saw. `blobs` is used when the object differs from what was applied.
@@ -162,22 +171,43 @@ impl Engine {
             self.see_namespace(live, now);
         }
         let Some(ix) = self.by_key.get(&key).copied() else { return };
-        let listing = self.kinds.get(&GroupKind::of(&key)).and_then(|kind| kind.listing);
-        let Some(obj) = self.obj(ix) else { return };
-        if let Live::Present(known) = &obj.live {
-            let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let version = Version::from(text("/metadata/resourceVersion"));
-            let same = known.uid.to_string() == text("/metadata/uid");
-            // In a list that began after we last heard of it, an older version means that the store went back.
-            let in_newer_list = listing.is_some_and(|began| obj.seen < began);
-            if same && (version == known.version || version.older_than(&known.version)) && !in_newer_list {
-                return;
-            }
-            self.went_back |= same && version.older_than(&known.version);
+        let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        match self.passed(ix, text("/metadata/uid"), text("/metadata/resourceVersion")) {
+            Passed::Before => return,
+            Passed::Newer => {}
+            Passed::WentBack => self.went_back = true,
         }
         if let Some(folded) = self.fold(ix, live) {
             self.absorb(ix, folded, live, blobs, now);
         }
+    }
+
+    fn passed(&self, ix: Ix, uid: &str, version: &str) -> Passed {
+        let Some(obj) = self.obj(ix) else { return Passed::Newer };
+        let Live::Present(known) = &obj.live else { return Passed::Newer };
+        if !known.uid.is(uid) {
+            return Passed::Newer;
+        }
+        let version = Version::from(version);
+        let older = version.older_than(&known.version);
+        // In a list that began after we last heard of it, an older version means that the store went back.
+        let listing = self.kinds.get(&*obj.key as &dyn KindName).and_then(|kind| kind.listing);
+        match listing.is_some_and(|began| obj.seen < began) {
+            false if older || version == known.version => Passed::Before,
+            true if older => Passed::WentBack,
+            _ => Passed::Newer,
+        }
+    }
+
+    /// Whether an object in exactly this state, or a later one, was seen already, so that [`Engine::observe`] would learn
+    /// nothing: the caller need not read it whole. Mostly the echo of our own writes.
+    #[must_use]
+    pub fn has_seen(&self, key: &ObjectKey, uid: &str, version: &str) -> bool {
+        let kind = GroupKind::of(key);
+        // These tell more than how they are themselves.
+        let telling = kind == flux::kind() || autoscaler_kinds().contains(&kind) || kind == namespace_kind();
+        let ix = self.by_key.get(key).filter(|_| !telling);
+        ix.is_some_and(|ix| matches!(self.passed(*ix, uid, version), Passed::Before))
     }
 
     /// Folds a live object, judged as the unit that declares it says.
@@ -191,7 +221,9 @@ impl Engine {
     pub(super) fn absorb(&mut self, ix: Ix, folded: fold::Folded, live: &Value, blobs: &dyn Blobs, now: Millis) {
         let serial = self.serial;
         let mut folded = folded;
-        folded.health_message = folded.health_message.take().map(|words| self.scrubbed(ix, words));
+        if let Some(notes) = &mut folded.notes {
+            notes.health = notes.health.take().map(|words| self.scrubbed(ix, words));
+        }
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.seen = serial;
         let pointers = obj.want.as_ref().map(Want::ignore).unwrap_or_default();
@@ -204,14 +236,12 @@ impl Engine {
                 known.owned == folded.owned
                     && known.added == folded.added
                     && known.health == folded.health
-                    && known.health_message == folded.health_message
                     && known.deleting == folded.deleting
                     && known.uid == folded.uid
                     && known.replicas_elsewhere == folded.replicas_elsewhere
                     && known.labelled == folded.labelled
-                    && known.keep == folded.keep
                     && known.controls == folded.controls
-                    && known.finalizers == folded.finalizers
+                    && known.notes == folded.notes
             }
             _ => {
                 obj.health_since = now;

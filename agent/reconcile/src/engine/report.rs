@@ -259,7 +259,7 @@ impl Engine {
                 return;
             }
             Need::Gone => {
-                let by = obj.live.folded().and_then(|live| live.finalizers.as_deref()).filter(|f| !f.is_empty());
+                let by = obj.live.folded().and_then(|live| live.finalizers()).filter(|f| !f.is_empty());
                 let by = by.map(|f| format!(", held up by finalizers {f}")).unwrap_or_default();
                 say(
                     ObjectState::Pending,
@@ -280,7 +280,7 @@ impl Engine {
         }
         if let Some(live) = obj.live.folded().filter(|live| live.health != Health::Current) {
             report.counts.unhealthy += 1;
-            let message = live.health_message.as_deref().unwrap_or("its state is unknown").to_owned();
+            let message = live.health_message().unwrap_or("its state is unknown").to_owned();
             let (state, reason) = match live.health {
                 Health::Failed => (ObjectState::Unhealthy, "Failed"),
                 _ => (ObjectState::InProgress, "InProgress"),
@@ -302,7 +302,7 @@ impl Engine {
             return;
         }
         if obj.delete_sent {
-            let by = obj.live.folded().and_then(|live| live.finalizers.as_deref()).filter(|f| !f.is_empty());
+            let by = obj.live.folded().and_then(|live| live.finalizers()).filter(|f| !f.is_empty());
             let by = by.map(|f| format!(", held up by finalizers {f}")).unwrap_or_default();
             say("Deleting", format!("it left Git and is being deleted{by}"), obj.since);
             return;

@@ -531,7 +531,7 @@ impl Engine {
                 if let Some(obj) = self.obj_mut(ix) {
                     obj.trouble = None;
                     obj.looked = match (&obj.live, &obj.want) {
-                        (Live::Present(folded), Some(want)) => Some((folded.owned, folded.added, want.mark)),
+                        (Live::Present(folded), Some(want)) => Some(Box::new((folded.owned, folded.added, want.mark))),
                         _ => None,
                     };
                 }
@@ -565,7 +565,7 @@ impl Engine {
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.trouble = None;
         let owned = obj.live.folded().map(|live| live.owned);
-        obj.probed = Some((owned.unwrap_or(Mark::NONE), mark));
+        obj.probed = Some(Box::new((owned.unwrap_or(Mark::NONE), mark)));
         let unchanged = folded.as_ref().is_some_and(|would| Some(would.owned) == owned);
         let (true, true, Some(owned)) = (unchanged, obj.want.is_some(), owned) else { return };
         // The server would change nothing: the difference is its own way to write it.

@@ -52,9 +52,9 @@ pub(super) struct Obj {
     /// Who else wants its fields otherwise; most objects have nothing.
     pub(super) contests: Option<Box<Contests>>,
     /// A dry run has looked at this state: (owned, desired).
-    pub(super) probed: Option<(Mark, Mark)>,
+    pub(super) probed: Option<Box<(Mark, Mark)>>,
     /// It was read for a comparison in this state: live ownership, live additions, declared content.
-    pub(super) looked: Option<(Mark, Mark, Mark)>,
+    pub(super) looked: Option<Box<(Mark, Mark, Mark)>>,
     /// What becomes of its ignored fields when it is sent, by the live object.
     #[allow(clippy::box_collection)] // one word where nothing is left to others, which is nearly always
     pub(super) ignored: Option<Box<Vec<(String, Fate)>>>,

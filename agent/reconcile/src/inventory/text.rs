@@ -1,5 +1,6 @@
 //! The text of a shard: a line with format and digest, then JSON. Versioned; read strictly.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Inventory, Kept, UnitRecord};
+use super::{Entry, Inventory, Kept, UnitRecord, Versions};
 use crate::drift::Baseline;
 use crate::mark::Uid;
 
@@ -51,7 +52,7 @@ impl InventoryError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Shard {
+struct Shard<'a> {
     shard: u32,
     of: u32,
     /// Part of the very first write.
@@ -62,7 +63,7 @@ struct Shard {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     approved: BTreeMap<u64, u32>,
     units: Vec<UnitLine>,
-    objects: Vec<ObjectLine>,
+    objects: Vec<ObjectLine<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,19 +74,19 @@ struct UnitLine {
     id: UnitId,
 }
 
-/// Short names: there are ten thousand of these.
+/// Short names: there are ten thousand of these. Borrowed when written, which happens again and again while many are applied.
 #[derive(Serialize, Deserialize)]
-struct ObjectLine {
+struct ObjectLine<'a> {
     /// group, kind, namespace, name
-    k: (String, String, String, String),
+    k: (Cow<'a, str>, Cow<'a, str>, Cow<'a, str>, Cow<'a, str>),
     /// Position in `units`.
     u: usize,
     /// apiVersion.
-    v: String,
+    v: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    uid: Option<Uid>,
+    uid: Option<Cow<'a, Uid>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    b: Option<Baseline>,
+    b: Option<Cow<'a, Baseline>>,
     /// Restored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     r: bool,
@@ -117,7 +118,7 @@ fn first_u32(hasher: &blake3::Hasher) -> u32 {
 struct Draft<'a> {
     positions: BTreeMap<&'a UnitId, usize>,
     units: Vec<UnitLine>,
-    objects: Vec<ObjectLine>,
+    objects: Vec<ObjectLine<'a>>,
 }
 
 impl Inventory {
@@ -130,7 +131,8 @@ impl Inventory {
             draft.positions.insert(id, draft.units.len());
             draft.units.push(UnitLine { id: (**id).clone(), record: Some(record.clone()) });
         }
-        for (key, Kept { hash, entry }) in &self.entries {
+        for (key, kept) in &self.entries {
+            let Kept { hash, entry } = &**kept;
             let Some(draft) = drafts.get_mut(&(hash & mask)) else { continue };
             let units = &mut draft.units;
             let unit = *draft.positions.entry(&entry.unit).or_insert_with(|| {
@@ -138,11 +140,16 @@ impl Inventory {
                 units.len() - 1
             });
             draft.objects.push(ObjectLine {
-                k: (key.group.clone(), key.kind.clone(), key.namespace.clone(), key.name.clone()),
+                k: (
+                    key.group.as_str().into(),
+                    key.kind.as_str().into(),
+                    key.namespace.as_str().into(),
+                    key.name.as_str().into(),
+                ),
                 u: unit,
-                v: entry.api_version.to_string(),
-                uid: entry.uid.clone(),
-                b: entry.baseline.clone(),
+                v: Cow::Borrowed(&*entry.api_version),
+                uid: entry.uid.as_ref().map(Cow::Borrowed),
+                b: entry.baseline.as_ref().map(Cow::Borrowed),
                 r: entry.restored,
             });
         }
@@ -173,7 +180,8 @@ impl Inventory {
                 *sum += len;
             }
         };
-        for (key, Kept { hash, entry }) in &self.entries {
+        for (key, kept) in &self.entries {
+            let Kept { hash, entry } = &**kept;
             let overlay = entry.baseline.as_ref().and_then(|b| b.overlay.as_ref());
             let overlay: usize = overlay.map_or(0, |o| o.paths().map(|p| p.len() + 40).sum());
             let names =
@@ -187,7 +195,7 @@ impl Inventory {
     }
 }
 
-fn read(shard: u32, text: &str) -> Result<Shard, InventoryError> {
+fn read(shard: u32, text: &str) -> Result<Shard<'static>, InventoryError> {
     let damaged = |what: String| InventoryError::Damaged { shard, what };
     let (first, body) = text.split_once('\n').ok_or_else(|| damaged("it has no first line".into()))?;
     let digest = match first.split_once(' ') {
@@ -200,7 +208,7 @@ fn read(shard: u32, text: &str) -> Result<Shard, InventoryError> {
     if digest != Digest::of(body.as_bytes()).to_string() {
         return Err(damaged("its text was changed: the digest in the first line is another".into()));
     }
-    let parsed: Shard = serde_json::from_str(body).map_err(|e| damaged(e.to_string()))?;
+    let parsed: Shard<'static> = serde_json::from_str(body).map_err(|e| damaged(e.to_string()))?;
     if parsed.shard != shard || !parsed.of.is_power_of_two() || parsed.of > MOST_SHARDS || shard >= parsed.of {
         return Err(damaged(format!("it says it is shard {} of {}", parsed.shard, parsed.of)));
     }
@@ -214,7 +222,7 @@ fn read(shard: u32, text: &str) -> Result<Shard, InventoryError> {
 pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
     let mut inventory = Inventory::default();
     let mut errors = Vec::new();
-    let mut read_shards: BTreeMap<u32, Shard> = BTreeMap::new();
+    let mut read_shards: BTreeMap<u32, Shard<'_>> = BTreeMap::new();
     let mut damaged = BTreeSet::new();
     for (number, text) in shards {
         match read(*number, text) {
@@ -242,8 +250,9 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
             errors.push(InventoryError::Missing { shard: number, of });
         }
     }
+    let mut versions = Versions::default();
     // Shards of the smaller number first, so that those of the larger win.
-    let mut by_age: Vec<&Shard> = read_shards.values().collect();
+    let mut by_age: Vec<Shard<'_>> = read_shards.into_values().collect();
     by_age.sort_by_key(|s| (s.of, s.shard));
     for shard in by_age {
         let units: Vec<Arc<UnitId>> = shard.units.iter().map(|line| Arc::new(line.id.clone())).collect();
@@ -252,7 +261,7 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
                 inventory.units.insert(Arc::clone(id), record.clone());
             }
         }
-        for line in &shard.objects {
+        for line in shard.objects {
             let Some(unit) = units.get(line.u) else {
                 errors.push(InventoryError::Damaged {
                     shard: shard.shard,
@@ -260,21 +269,26 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
                 });
                 continue;
             };
-            let (group, kind, namespace, name) = line.k.clone();
-            let key = Arc::new(ObjectKey { group, kind, namespace, name });
+            let (group, kind, namespace, name) = line.k;
+            let key = Arc::new(ObjectKey {
+                group: group.into_owned(),
+                kind: kind.into_owned(),
+                namespace: namespace.into_owned(),
+                name: name.into_owned(),
+            });
             let entry = Entry {
                 unit: Arc::clone(unit),
-                api_version: line.v.as_str().into(),
-                uid: line.uid.clone(),
-                baseline: line.b.clone(),
+                api_version: versions.of(&line.v),
+                uid: line.uid.map(Cow::into_owned),
+                baseline: line.b.map(Cow::into_owned),
                 restored: line.r,
             };
             let hash = hash_of(&key);
-            inventory.entries.insert(key, Kept { hash, entry });
+            inventory.entries.insert(key, Box::new(Kept { hash, entry }));
         }
         if shard.shard == 0 {
-            inventory.deletes = shard.deletes.clone();
-            inventory.approved = shard.approved.clone();
+            inventory.deletes = shard.deletes;
+            inventory.approved = shard.approved;
         }
     }
     if unfinished && errors.is_empty() {
