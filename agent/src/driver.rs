@@ -12,6 +12,7 @@ use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::marks;
 use driftless_protocol::message::Hint;
+use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{ClusterReport, UnitReport};
 use driftless_reconcile::engine::Engine;
 use driftless_reconcile::input::{Desired, GroupKind, Millis, Observation, ServedKind};
@@ -24,8 +25,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::Query;
-use crate::cluster::api::{Actor, Api, ApiError, chain};
+use crate::cluster::api::{Actor, Api, ApiError, Resource, chain};
 use crate::cluster::discovery::Served;
+use crate::cluster::text::ObjectText;
 use crate::cluster::watch::{Seen, Selection, Watches};
 use crate::contests::ContestBook;
 use crate::execute::{Answer, Context};
@@ -401,15 +403,23 @@ impl Driver {
             }
             Seen::Object { object, resource } => {
                 if resource.kind == "Namespace" && resource.group.is_empty() {
-                    let name = object.pointer("/metadata/name").and_then(Value::as_str);
-                    self.board.namespace(name.unwrap_or_default());
+                    self.board.namespace(object.name());
                 }
-                self.engine.observe(Observation::Object(&object), blobs, now);
+                if self.engine.has_seen(&key_of(&object, &resource), object.uid(), object.version()) {
+                    return;
+                }
+                if let Some(object) = object.value(&resource) {
+                    self.engine.observe(Observation::Object(&object), blobs, now);
+                }
             }
             Seen::ListEnds(r) => {
                 self.engine.observe(Observation::ListEnd(&group_kind(&r.group, &r.kind)), blobs, now);
             }
-            Seen::Gone { object, .. } => self.engine.observe(Observation::Gone(&object), blobs, now),
+            Seen::Gone { object, resource } => {
+                if let Some(object) = object.value(&resource) {
+                    self.engine.observe(Observation::Gone(&object), blobs, now);
+                }
+            }
             Seen::WentBack(resource) => {
                 tracing::warn!(kind = resource.kind, "the API server is behind what was seen of it");
                 self.begin_again = Some(WENT_BACK);
@@ -639,6 +649,15 @@ fn blobs(stored: Option<&Stored>) -> &dyn Blobs {
     match stored {
         Some(stored) => &*stored.blobs,
         None => &NoBlobs,
+    }
+}
+
+fn key_of(object: &ObjectText, resource: &Resource) -> ObjectKey {
+    ObjectKey {
+        group: resource.group.clone(),
+        kind: resource.kind.clone(),
+        namespace: object.namespace().to_owned(),
+        name: object.name().to_owned(),
     }
 }
 

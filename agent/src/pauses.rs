@@ -167,7 +167,8 @@ impl PauseWatch {
     fn observe(&mut self, seen: Seen) {
         match seen {
             Seen::ListBegins(_) => self.listing = Some(BTreeMap::new()),
-            Seen::Object { object, .. } => {
+            Seen::Object { object, resource } => {
+                let Some(object) = object.value(&resource) else { return };
                 let (name, known) = read(&object);
                 let into = self.listing.as_mut().unwrap_or(&mut self.known);
                 if into.len() < MOST || into.contains_key(&name) || name.0 == marks::AGENT_NAMESPACE {
@@ -182,8 +183,7 @@ impl PauseWatch {
                 }
             }
             Seen::Gone { object, .. } => {
-                let (name, _) = read(&object);
-                self.known.remove(&name);
+                self.known.remove(&(object.namespace().to_owned(), object.name().to_owned()));
                 self.news = true;
             }
             // The driver sees it too, and begins again.

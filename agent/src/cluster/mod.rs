@@ -2,4 +2,5 @@
 
 pub mod api;
 pub mod discovery;
+pub mod text;
 pub mod watch;

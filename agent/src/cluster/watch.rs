@@ -4,18 +4,19 @@
 //! on trying with growing pauses and says so; it never ends the others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use driftless_protocol::marks;
 use futures::StreamExt;
-use kube::api::{Api, DynamicObject};
+use kube::api::Api;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::api::{Resource, chain};
+use super::text::ObjectText;
 
 /// Objects per page of the first list: bounds the memory of a start.
 const PAGE: u32 = 100;
@@ -24,29 +25,29 @@ const PAGE: u32 = 100;
 #[derive(Debug)]
 pub enum Seen {
     /// A list begins: what it does not name is gone when it ends.
-    ListBegins(Resource),
+    ListBegins(Arc<Resource>),
     /// An object as it is now; `listed` while a list is under way.
     Object {
         /// Its kind.
-        resource: Resource,
-        /// The whole object, with `apiVersion` and `kind`.
-        object: Value,
+        resource: Arc<Resource>,
+        /// Its text.
+        object: ObjectText,
     },
     /// The list is complete.
-    ListEnds(Resource),
+    ListEnds(Arc<Resource>),
     /// An object is gone (or lost our label).
     Gone {
         /// Its kind.
-        resource: Resource,
-        /// The object as it was last.
-        object: Value,
+        resource: Arc<Resource>,
+        /// Its text as it was last.
+        object: ObjectText,
     },
     /// The API server is behind what was seen of it: its store was restored from a snapshot.
-    WentBack(Resource),
+    WentBack(Arc<Resource>),
     /// The watch cannot be kept for now.
     Failing {
         /// The kind.
-        resource: Resource,
+        resource: Arc<Resource>,
         /// What the API server says.
         message: String,
         /// It said no: no right to.
@@ -120,26 +121,21 @@ impl Watches {
 
 async fn run(client: kube::Client, resource: Resource, selection: Selection, seen: mpsc::Sender<Seen>) {
     let kind = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
-    let api: Api<DynamicObject> = Api::all_with(client, &ApiResource::from_gvk_with_plural(&kind, &resource.plural));
+    let api: Api<ObjectText> = Api::all_with(client, &ApiResource::from_gvk_with_plural(&kind, &resource.plural));
     let mut config = watcher::Config::default().page_size(PAGE);
     match selection {
         Selection::Owned => config = config.labels(marks::UNIT_LABEL),
         Selection::Flux => config = config.labels(marks::FLUX_OWNER_NAME),
         Selection::All => {}
     }
+    let resource = Arc::new(resource);
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         let message = match event {
             Ok(Event::Init) => Seen::ListBegins(resource.clone()),
-            Ok(Event::InitApply(object) | Event::Apply(object)) => match whole(object, &resource) {
-                Some(object) => Seen::Object { resource: resource.clone(), object },
-                None => continue,
-            },
+            Ok(Event::InitApply(object) | Event::Apply(object)) => Seen::Object { resource: resource.clone(), object },
             Ok(Event::InitDone) => Seen::ListEnds(resource.clone()),
-            Ok(Event::Delete(object)) => match whole(object, &resource) {
-                Some(object) => Seen::Gone { resource: resource.clone(), object },
-                None => continue,
-            },
+            Ok(Event::Delete(object)) => Seen::Gone { resource: resource.clone(), object },
             Err(e) if too_large(&e) => Seen::WentBack(resource.clone()),
             Err(e) => Seen::Failing { resource: resource.clone(), message: chain(&e), refused: refused(&e) },
         };
@@ -168,13 +164,4 @@ pub(crate) fn refused(error: &watcher::Error) -> bool {
 /// A watch was to begin at a version the API server does not have yet. It would wait for it, perhaps for days.
 fn too_large(error: &watcher::Error) -> bool {
     answer(error).is_some_and(|status| status.message.contains("Too large resource version"))
-}
-
-/// List items come without `apiVersion` and `kind`: the resource knows them.
-fn whole(object: DynamicObject, resource: &Resource) -> Option<Value> {
-    let mut value = serde_json::to_value(object).ok()?;
-    let map = value.as_object_mut()?;
-    map.insert("apiVersion".into(), resource.api_version().into());
-    map.insert("kind".into(), resource.kind.clone().into());
-    Some(value)
 }

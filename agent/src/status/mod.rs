@@ -389,8 +389,8 @@ impl Writer {
         let now = self.now();
         match seen {
             Seen::ListBegins(_) => self.listing = Some(BTreeSet::new()),
-            Seen::Object { object, .. } => {
-                let Some((name, live)) = named(&object) else { return };
+            Seen::Object { object, resource } => {
+                let Some((name, live)) = object.value(&resource).as_ref().and_then(named) else { return };
                 if let Some(listing) = &mut self.listing {
                     listing.insert(name.clone());
                 }
@@ -409,9 +409,8 @@ impl Writer {
                 }
             }
             Seen::Gone { object, .. } => {
-                if let Some((name, gone)) = named(&object)
-                    && self.live.get(&name).is_some_and(|live| live.uid == gone.uid)
-                {
+                let name = (object.namespace().to_owned(), object.name().to_owned());
+                if self.live.get(&name).is_some_and(|live| live.uid == object.uid()) {
                     self.live.remove(&name);
                     self.due.entry(name).or_insert(now);
                 }
