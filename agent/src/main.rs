@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use driftless_agent::cli::Args;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A server that handles few requests at a time needs few threads; two keep a slow decode from delaying the lease.
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {

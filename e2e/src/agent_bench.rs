@@ -147,8 +147,12 @@ async fn measure(lab: &mut Lab, what: &What, rounds: usize, connections: usize) 
         What::B9 { sizes, units, seconds } => footprint::run(lab, sizes, *units, *seconds).await,
         What::Flux { units } => flux::run(lab, *units, connections).await,
     }?;
-    let built = if cfg!(debug_assertions) { "unoptimised (dev)" } else { "release" };
-    report.notes.push(format!("Driftless is a {built} build; everything shares this machine's cores."));
+    let built = match (cfg!(debug_assertions), std::env::var_os(crate::launch::AGENT_PROGRAM)) {
+        (true, _) => "Driftless is an unoptimised (dev) build",
+        (false, None) => "Driftless is a release build",
+        (false, Some(_)) => "Driftless is a release build, the agent one of the profile `dist`, as it ships",
+    };
+    report.notes.push(format!("{built}; everything shares this machine's cores."));
     Ok(report)
 }
 

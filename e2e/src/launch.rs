@@ -11,14 +11,22 @@ use crate::tools::{self, Tool, Tools};
 /// Programs of ours that these run.
 const BUILT: [&str; 3] = ["driftless-hub", "driftless-agent", "driftless"];
 
+/// The environment variable that names the agent to run, where it is not the one beside the running program.
+pub(crate) const AGENT_PROGRAM: &str = "DRIFTLESS_AGENT_PROGRAM";
+
 /// Prepares and hands over to the program of this name; comes back only when something is in the way.
 pub fn run(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
     let args: Vec<String> = args.collect();
     // Help must not wait for a build of ten minutes.
     let help = args.iter().any(|a| a == "--help" || a == "-h");
     match prepare(name, help) {
-        Ok(program) => {
-            let error = Command::new(&program).args(&args).exec();
+        Ok(Prepared { program, agent }) => {
+            let mut command = Command::new(&program);
+            command.args(&args);
+            if let Some(agent) = agent {
+                command.env(AGENT_PROGRAM, agent);
+            }
+            let error = command.exec();
             eprintln!("error: cannot start {}: {error}", program.display());
             ExitCode::FAILURE
         }
@@ -29,21 +37,28 @@ pub fn run(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn prepare(name: &str, help: bool) -> Result<PathBuf, String> {
+/// What is handed over to.
+struct Prepared {
+    program: PathBuf,
+    /// The agent to measure, where it is another than the one beside the program.
+    agent: Option<PathBuf>,
+}
+
+fn prepare(name: &str, help: bool) -> Result<Prepared, String> {
     let here = std::env::current_exe().map_err(|e| format!("cannot find the running program: {e}"))?;
     let folder = here.parent().ok_or("the running program is in no folder")?;
     let world = folder.join(name);
     if help && world.is_file() {
-        return Ok(world);
+        return Ok(Prepared { program: world, agent: None });
     }
     let wanted = [Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Kubectl, Tool::Helm];
     let cache = tools::cache_folder().map_err(|e| e.to_string())?;
     let absent = check_machine(&wanted, &cache)?;
     let first = !world.is_file() || !BUILT.iter().all(|name| folder.join(name).is_file());
     announce(first, &absent);
-    build(folder)?;
+    let agent = build(folder)?;
     Tools::prepare(&wanted, &mut tools::print_progress).map_err(|e| e.to_string())?;
-    Ok(world)
+    Ok(Prepared { program: world, agent })
 }
 
 /// Everything that would be missed later, named before anything is built.
@@ -78,7 +93,7 @@ fn announce(first: bool, absent: &[Tool]) {
     }
     let mut parts = Vec::new();
     if first {
-        parts.push("Driftless itself (about 12 min)");
+        parts.push("Driftless itself (about 12 min, optimised about 20)");
     }
     if !absent.is_empty() {
         parts.push("the Kubernetes programs of the test clusters, from published Go modules (about 9 min)");
@@ -86,19 +101,26 @@ fn announce(first: bool, absent: &[Tool]) {
     eprintln!("The first run builds {}; on two cores. Later runs start in about a minute.", parts.join(" and "));
 }
 
-fn build(folder: &Path) -> Result<(), String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+/// Builds what is run; the agent as it ships, where figures of it are what counts.
+fn build(folder: &Path) -> Result<Option<PathBuf>, String> {
+    // Where this program was built to, also when it is run by itself.
+    let target = folder.parent().ok_or("the running program is in no target folder")?;
+    let optimised = folder.file_name().is_some_and(|n| n == "release");
     // The whole workspace, as `cargo verify` builds it: with fewer packages the crates they share would be given other
     // features, and be compiled twice.
-    command.args(["build", "--workspace", "--bins"]);
-    // Where this program was built to, also when it is run by itself.
-    if let Some(target) = folder.parent() {
-        command.arg("--target-dir").arg(target);
+    let all: &[&str] = &["--workspace", "--bins"];
+    cargo_build(target, all.iter().chain(optimised.then_some(&"--release")))?;
+    if !optimised {
+        return Ok(None);
     }
-    if folder.file_name().is_some_and(|n| n == "release") {
-        command.arg("--release");
-    }
+    cargo_build(target, &["--profile", "dist", "--package", "driftless-agent"])?;
+    Ok(Some(target.join("dist").join("driftless-agent")))
+}
+
+fn cargo_build<'a>(target: &Path, args: impl IntoIterator<Item = &'a &'a str>) -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.arg("build").args(args).arg("--target-dir").arg(target);
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     match command.status() {
         Ok(status) if status.success() => Ok(()),

@@ -16,10 +16,6 @@ use crate::process::{Launch, Process};
 use crate::readymaker::{ReadyMaker, Rules};
 use crate::tools::Tool;
 
-/// What the chart tells the agent's allocator: its memory is measured as it is in a pod.
-const ALLOCATOR: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
-
 /// One cluster to start.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
@@ -102,7 +98,6 @@ impl Cluster {
             .args(["--join-token-file".to_owned(), join.display().to_string()])
             .args(["--log-level".to_owned(), log.to_owned()])
             .args(&options.agent_args);
-        let launch = ALLOCATOR.iter().fold(launch, |launch, (name, value)| launch.env(name, value));
         let cluster = Self { options, plane, ready, faults, agent: None, launch, join, pod: None, restarts: 0 };
         cluster.write_join_token(&token)?;
         Ok(cluster)

@@ -28,7 +28,7 @@ pub struct Answer {
 }
 
 impl Programs {
-    /// Finds them in the folder of the running program, or above it (tests run from `deps/`).
+    /// Finds them in the folder of the running program, or above it (tests run from `deps/`). The agent may be named.
     ///
     /// # Errors
     /// One is not built.
@@ -41,7 +41,11 @@ impl Programs {
                 None => bail!("{name} is not built; run: cargo build --workspace --bins"),
             }
         };
-        Ok(Self { hub: find("driftless-hub")?, agent: find("driftless-agent")?, cli: find("driftless")? })
+        let agent = match std::env::var_os(crate::launch::AGENT_PROGRAM) {
+            Some(named) => PathBuf::from(named),
+            None => find("driftless-agent")?,
+        };
+        Ok(Self { hub: find("driftless-hub")?, agent, cli: find("driftless")? })
     }
 
     /// Runs `driftless` to its end.
