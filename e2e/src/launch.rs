@@ -70,6 +70,9 @@ fn check_machine(wanted: &[Tool], cache: &Path) -> Result<Vec<Tool>, String> {
     if find_program("cc").is_none() && find_program("gcc").is_none() && find_program("clang").is_none() {
         missing.push("a C compiler (TLS and SQLite are compiled with it): install the package gcc or clang".to_owned());
     }
+    if find_program("make").is_none() {
+        missing.push("make (the agent's allocator is compiled with it): install the package make".to_owned());
+    }
     let mut absent = Vec::new();
     for &tool in wanted {
         match tools::locate(tool, cache) {
