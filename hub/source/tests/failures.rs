@@ -352,6 +352,32 @@ async fn limits_on_what_a_commit_may_hold() {
     }
 }
 
+#[tokio::test]
+async fn as_many_references_as_the_limit_are_read_and_one_more_is_refused() {
+    let origin = Origin::new();
+    for n in 0..4 {
+        origin.git(&["tag", &format!("v1.0.{n}")]);
+    }
+    origin.git(&["push", "-q", "origin", "--tags"]);
+    let host = Host::start(origin.root());
+    for url in [host.url("repo.git"), origin.bare().display().to_string()] {
+        for (refs, fits) in [(4, true), (3, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut config = config(&url);
+            config.reference = Reference::Semver("1.x".into());
+            config.limits.refs = refs;
+            let mirror = open(dir.path(), config);
+            if fits {
+                assert_eq!(fetch(&mirror).await.unwrap().revision.reference, "v1.0.3", "{url}");
+            } else {
+                let error = fails(&mirror, "TooManyRefs").await;
+                check_words(&error);
+                assert!(error.to_string().contains("limit of 3 references"), "{error}");
+            }
+        }
+    }
+}
+
 async fn limits_hold(origin: &Origin, url: &str) {
     use driftless_render::tree::{Tree, TreeError};
     let dir = tempfile::tempdir().unwrap();
@@ -361,11 +387,16 @@ async fn limits_hold(origin: &Origin, url: &str) {
     config.limits.blob_bytes = 100;
     let mirror = open(dir.path(), config);
     let good = fetch(&mirror).await.unwrap().revision;
-    origin.commit(&[("a/b/c/d/e/f/g", "deep")]);
+    origin.commit(&[("a/b/c/d/fits", "deep")]);
+    fetch(&mirror).await.unwrap();
+    origin.commit(&[("a/b/c/d/e/f", "deeper")]);
     check_words(&fails(&mirror, "CommitUnusable").await);
     origin.git(&["rm", "-rq", "a"]);
-    let many: Vec<String> = (0..30).map(|n| format!("many/{n}")).collect();
-    origin.commit(&many.iter().map(|n| (n.as_str(), "x")).collect::<Vec<_>>());
+    let many: Vec<String> = (0..21).map(|n| format!("many/{n}")).collect();
+    let names: Vec<(&str, &str)> = many.iter().map(|n| (n.as_str(), "x")).collect();
+    origin.commit(names.get(..20).unwrap());
+    fetch(&mirror).await.unwrap();
+    origin.commit(&names);
     let error = fails(&mirror, "CommitUnusable").await;
     assert!(error.to_string().contains("\"many\" holds more than 20 names"), "{error}");
     origin.git(&["rm", "-rq", "many"]);

@@ -25,7 +25,8 @@ pub(super) fn run(config: &SourceConfig, repo: &Repo, seen_before: bool, meter: 
         let platform = origin.references().ok()?;
         let found = platform.prefixed(prefix).ok()?.filter_map(Result::ok);
         let names = found.filter_map(|r| r.name().as_bstr().to_str().ok()?.strip_prefix(prefix).map(str::to_owned));
-        Some(names.take(limits.refs).collect())
+        // One more than the limit tells that there are more.
+        Some(names.take(limits.refs.saturating_add(1)).collect())
     };
     let absent = || match seen_before {
         true => Cause::ReferenceVanished { reference: config.reference.to_string() },
@@ -34,6 +35,9 @@ pub(super) fn run(config: &SourceConfig, repo: &Repo, seen_before: bool, meter: 
     let wanted = match &config.reference {
         Reference::Semver(range) => {
             let tags = names("refs/tags/").unwrap_or_default();
+            if tags.len() > limits.refs {
+                return Err(Cause::TooManyRefs { limit: limits.refs });
+            }
             let tag = crate::semver::newest(range, tags.iter().map(String::as_str)).ok_or_else(absent)?;
             format!("refs/tags/{tag}")
         }
