@@ -127,7 +127,7 @@ Not affected: lone"
     assert_eq!(code, 0);
     let (markdown, _) = repo.plan(&["--base", "HEAD~1", "-o", "markdown"]);
     for part in [
-        "**2 of 3 clusters changed**",
+        "**2 of 3 clusters changed**; 4 objects changed.",
         "| dev, prod | 1 |  | 2 |",
         "<summary><b>dev, prod</b>",
         "@@ spec.template.spec.containers[name=main].image @@\n-   web:1\n+   web:2",

@@ -120,10 +120,34 @@ fn head(plan: &Plan) -> String {
             out,
             "{between}: **{affected} of {} changed**; {}.",
             plural(all, "cluster"),
-            summary(&plan.counts)
+            in_words(&plan.counts)
         );
     }
     out
+}
+
+/// What becomes of objects, in words: nobody looks up signs in a comment.
+fn in_words(counts: &Counts) -> String {
+    let mut parts = Vec::new();
+    for (n, word) in [(counts.creates, "created"), (counts.changes, "changed"), (counts.deletes, "deleted")] {
+        match (n, parts.is_empty()) {
+            (0, _) => {}
+            (n, true) => parts.push(format!("{} {word}", plural(n, "object"))),
+            (n, false) => parts.push(format!("{n} {word}")),
+        }
+    }
+    let other = Counts { creates: 0, changes: 0, deletes: 0, ..*counts };
+    if parts.is_empty() {
+        return summary(&other);
+    }
+    if other_than_units(&other) {
+        parts.push(summary(&other));
+    }
+    parts.join(", ")
+}
+
+fn other_than_units(counts: &Counts) -> bool {
+    counts.moves + counts.replaces + counts.applies + counts.approvals + counts.kept + counts.refusals > 0
 }
 
 fn warnings_text(plan: &Plan, room: usize, cut: &mut Cut) -> String {
