@@ -286,6 +286,10 @@ fn merge_selected(
         if selected.contains(&at) {
             let patch = prepared(patch, objects.get(at), true);
             let no_api = objects.get(at).api().is_empty();
+            let api = objects.get(at).node.as_map().and_then(|m| m.get("apiVersion"));
+            if matches!(api, Some(Node::Map(_) | Node::Seq(_))) {
+                return Err(field(place, format!("patching {}: its apiVersion is no text", objects.get(at).id())));
+            }
             merge_into(objects, at, &patch, schemas, allow_name, allow_kind)?;
             // The patch has been given the object's apiVersion, which is nothing here and null once it is read again.
             if no_api && let Some(map) = objects.get_mut_same_id(at).node.as_map_mut() {
