@@ -3,9 +3,9 @@
 //! Rendering is hermetic. Whatever a build reads, it reads through [`Tree`]; there is no host path behind it. Paths are
 //! relative to the root, `/`-separated, without `.` or `..` segments; the root itself is `""`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The identity of a file's content. Equal ids mean equal bytes, across revisions and sources.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,6 +110,8 @@ pub trait Tree: Send + Sync {
 pub struct MemTree {
     files: BTreeMap<String, (ContentId, Arc<[u8]>)>,
     links: BTreeMap<String, String>,
+    /// The ids of folders that were asked for since the last change.
+    folders: Arc<Mutex<HashMap<String, Option<ContentId>>>>,
 }
 
 impl MemTree {
@@ -122,15 +124,27 @@ impl MemTree {
     /// Puts a file; folders appear by themselves.
     pub fn insert(&mut self, path: impl Into<String>, bytes: impl Into<Arc<[u8]>>) {
         let bytes = bytes.into();
+        self.folders = Arc::default();
         self.files.insert(path.into(), (ContentId(*blake3::hash(&bytes).as_bytes()), bytes));
     }
 
     /// Puts a symbolic link.
     pub fn insert_link(&mut self, path: impl Into<String>, target: impl Into<String>) {
+        self.folders = Arc::default();
         self.links.insert(path.into(), target.into());
     }
 
     fn folder_id(&self, path: &str) -> Option<ContentId> {
+        let known = || self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = known().get(path) {
+            return *id;
+        }
+        let id = self.count_folder(path);
+        known().insert(path.to_owned(), id);
+        id
+    }
+
+    fn count_folder(&self, path: &str) -> Option<ContentId> {
         let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
         let mut hasher = blake3::Hasher::new();
         let mut any = path.is_empty();

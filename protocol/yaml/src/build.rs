@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::ErrorKind;
+use crate::key::Key;
 use crate::libyaml::Event;
 use crate::limits::Limits;
 use crate::node::{Entry, Kind, Map, Node, Scalar, Seq};
@@ -24,6 +25,9 @@ pub(crate) struct Builder<'l> {
     anchors: HashMap<Box<str>, Anchor>,
     nodes: usize,
     text: usize,
+    /// Empty, with room: where the next lists and maps grow before they are kept in no more memory than they need.
+    spare_items: Vec<Vec<Node>>,
+    spare_entries: Vec<Vec<Entry>>,
 }
 
 /// What an anchor stands for.
@@ -67,14 +71,14 @@ enum Content {
 struct MapContent {
     entries: Vec<Entry>,
     /// Key to place, once there are more than [`SMALL`].
-    index: Option<HashMap<Arc<str>, usize>>,
-    key: Option<Key>,
+    index: Option<HashMap<Key, usize>>,
+    key: Option<Waiting>,
     merge: Option<Vec<Map>>,
 }
 
 /// A key that waits for its value.
-enum Key {
-    Text(Arc<str>, u32),
+enum Waiting {
+    Text(Key, u32),
     Merge,
     /// kyaml removes the key `<<` from every map when it has merged, also one in quotes.
     Dropped,
@@ -100,6 +104,8 @@ impl<'l> Builder<'l> {
             anchors: HashMap::new(),
             nodes: 0,
             text: 0,
+            spare_items: Vec::new(),
+            spare_entries: Vec::new(),
         }
     }
 
@@ -139,8 +145,14 @@ impl<'l> Builder<'l> {
                 self.scalar(anchor, tag, &value, plain, line)
             }
             Event::Alias { anchor } => self.alias(anchor),
-            Event::SequenceStart { anchor, flow } => self.open(anchor, flow, line, Content::Seq(Vec::new())),
-            Event::MappingStart { anchor, flow } => self.open(anchor, flow, line, Content::Map(MapContent::default())),
+            Event::SequenceStart { anchor, flow } => {
+                let items = self.spare_items.pop().unwrap_or_default();
+                self.open(anchor, flow, line, Content::Seq(items))
+            }
+            Event::MappingStart { anchor, flow } => {
+                let entries = self.spare_entries.pop().unwrap_or_default();
+                self.open(anchor, flow, line, Content::Map(MapContent { entries, ..MapContent::default() }))
+            }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::StreamStart | Event::StreamEnd | Event::DocumentStart { .. } | Event::DocumentEnd => Ok(()),
         }
@@ -170,6 +182,18 @@ impl<'l> Builder<'l> {
             Kind::Binary if crate::base64::decode(text).is_none() => return Err(ErrorKind::NotBase64),
             kind => kind,
         };
+        if kind == Kind::Str
+            && anchor.is_none()
+            && text != "<<"
+            && let Some(Frame { content: Content::Map(map), .. }) = self.frames.last_mut()
+            && map.key.is_none()
+        {
+            // Nearly every key; as a number it needs no memory.
+            let key = Waiting::Text(text.into(), line);
+            map.check(&key, self.dialect)?;
+            map.key = Some(key);
+            return Ok(());
+        }
         let flow = self.dialect == Dialect::Resource && self.frames.last().is_some_and(|f| f.flow);
         let flow_null = flow && plain && kind == Kind::Null && text.is_empty();
         // Inside brackets kustomize writes what holds a colon in quotes on the way: a time of day becomes text.
@@ -222,12 +246,20 @@ impl<'l> Builder<'l> {
     fn close(&mut self) -> Result<(), ErrorKind> {
         let Some(frame) = self.frames.pop() else { return Ok(()) };
         let node = match frame.content {
-            Content::Seq(items) => Node::Seq(Seq::from_items(items, frame.line)),
+            Content::Seq(mut items) => {
+                let node = Node::Seq(Seq::from_items(exact(&mut items), frame.line));
+                self.spare_items.push(items);
+                node
+            }
             Content::Map(mut map) => {
                 map.merge_at_end();
-                Node::Map(Map::from_entries(map.entries, frame.line))
+                let node = Node::Map(Map::from_entries(exact(&mut map.entries), frame.line));
+                self.spare_entries.push(map.entries);
+                node
             }
         };
+        // What is below is counted while it is at hand.
+        node.count_below();
         let size =
             Size { nodes: self.nodes - frame.before.0, text: self.text - frame.before.1, depth: frame.depth + 1 };
         if let Some(anchor) = frame.anchor {
@@ -253,9 +285,9 @@ impl<'l> Builder<'l> {
                     map.check(&key, dialect)?;
                     map.key = Some(key);
                 }
-                Some(Key::Text(key, line)) => map.set(key, value.node, line),
-                Some(Key::Merge) => map.merge(value, dialect)?,
-                Some(Key::Dropped) => {}
+                Some(Waiting::Text(key, line)) => map.set(key, value.node, line),
+                Some(Waiting::Merge) => map.merge(value, dialect)?,
+                Some(Waiting::Dropped) => {}
             },
         }
         Ok(())
@@ -272,6 +304,13 @@ impl<'l> Builder<'l> {
         }
         Ok(())
     }
+}
+
+/// Takes everything out of a list into one of exactly that size.
+fn exact<T>(grown: &mut Vec<T>) -> Vec<T> {
+    let mut out = Vec::with_capacity(grown.len());
+    out.append(grown);
+    out
 }
 
 impl MapContent {
@@ -293,19 +332,19 @@ impl MapContent {
     }
 
     /// Refuses a key that is there already, where the dialect does.
-    fn check(&mut self, key: &Key, dialect: Dialect) -> Result<(), ErrorKind> {
+    fn check(&mut self, key: &Waiting, dialect: Dialect) -> Result<(), ErrorKind> {
         match key {
             _ if dialect == Dialect::Yaml11 => Ok(()),
-            Key::Merge if self.merge.is_some() => Err(ErrorKind::DuplicateMerge),
-            Key::Text(key, _) => match self.place(key) {
+            Waiting::Merge if self.merge.is_some() => Err(ErrorKind::DuplicateMerge),
+            Waiting::Text(key, _) => match self.place(key) {
                 Some(at) => Err(ErrorKind::DuplicateKey { key: key.to_string(), first: self.entries[at].line }),
                 None => Ok(()),
             },
-            Key::Merge | Key::Dropped => Ok(()),
+            Waiting::Merge | Waiting::Dropped => Ok(()),
         }
     }
 
-    fn set(&mut self, key: Arc<str>, value: Node, line: u32) {
+    fn set(&mut self, key: Key, value: Node, line: u32) {
         match self.place(&key) {
             None => self.push(Entry { key, value, line }),
             Some(at) => self.entries[at] = Entry { key, value, line },
@@ -351,18 +390,18 @@ impl MapContent {
 }
 
 /// Makes a key of a value. `top`: of the document's own map, which Go decodes into a map of texts.
-fn key(value: &Value, dialect: Dialect, top: bool) -> Result<Key, ErrorKind> {
+fn key(value: &Value, dialect: Dialect, top: bool) -> Result<Waiting, ErrorKind> {
     if value.merge {
-        return Ok(Key::Merge);
+        return Ok(Waiting::Merge);
     }
     let Node::Scalar(scalar) = &value.node else { return Err(ErrorKind::KeyNotScalar) };
-    let text = || Ok(Key::Text(scalar.text.clone(), scalar.line));
+    let text = || Ok(Waiting::Text(scalar.text.clone().into(), scalar.line));
     let binary = || {
         let bytes = crate::base64::decode(&scalar.text).unwrap_or_default();
-        Ok(Key::Text(crate::base64::lossy(&bytes).into(), scalar.line))
+        Ok(Waiting::Text(crate::base64::lossy(&bytes).into(), scalar.line))
     };
     match (dialect, scalar.kind) {
-        (Dialect::Resource, Kind::Str) if &*scalar.text == "<<" => Ok(Key::Dropped),
+        (Dialect::Resource, Kind::Str) if &*scalar.text == "<<" => Ok(Waiting::Dropped),
         (_, Kind::Str) => text(),
         // On its way through kyaml an empty key becomes the empty text; a written null ends in an error.
         (Dialect::Resource, Kind::Null) if top && scalar.text.is_empty() => text(),
@@ -371,10 +410,10 @@ fn key(value: &Value, dialect: Dialect, top: bool) -> Result<Key, ErrorKind> {
         (Dialect::Resource, _) if top => text(),
         (Dialect::Yaml11, Kind::Bool) => {
             let word = if scalar.boolean() == Some(true) { "true" } else { "false" };
-            Ok(Key::Text(word.into(), scalar.line))
+            Ok(Waiting::Text(word.into(), scalar.line))
         }
         (Dialect::Yaml11, Kind::Int | Kind::Float) => match scalar.number().and_then(|n| n.to_key()) {
-            Some(number) => Ok(Key::Text(number.into(), scalar.line)),
+            Some(number) => Ok(Waiting::Text(number.into(), scalar.line)),
             None => Err(ErrorKind::KeyNotText(scalar.text.to_string())),
         },
         (Dialect::Yaml11, Kind::Binary) => binary(),

@@ -6,6 +6,9 @@
 
 use std::sync::Arc;
 
+use crate::held::Held;
+use crate::key::Key;
+
 /// What a scalar is, by the resolver of the dialect that read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -41,7 +44,7 @@ pub struct Scalar {
 /// A mapping, in the order written. Keys are text: Kubernetes knows no other.
 #[derive(Clone, Debug, Default)]
 pub struct Map {
-    entries: Arc<Vec<Entry>>,
+    entries: Arc<Held<Entry>>,
     /// 1-based line of its first key, 0 when made by us.
     pub line: u32,
 }
@@ -49,8 +52,8 @@ pub struct Map {
 /// One key and its value.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The key's text.
-    pub key: Arc<str>,
+    /// The key.
+    pub key: Key,
     /// The value.
     pub value: Node,
     /// 1-based line of the key, 0 when made by us.
@@ -60,7 +63,7 @@ pub struct Entry {
 /// A sequence.
 #[derive(Clone, Debug, Default)]
 pub struct Seq {
-    items: Arc<Vec<Node>>,
+    items: Arc<Held<Node>>,
     /// 1-based line of its start, 0 when made by us.
     pub line: u32,
 }
@@ -82,7 +85,7 @@ impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Scalar(a), Self::Scalar(b)) => a.kind == b.kind && a.text == b.text,
-            (Self::Seq(a), Self::Seq(b)) => Arc::ptr_eq(&a.items, &b.items) || a.items == b.items,
+            (Self::Seq(a), Self::Seq(b)) => Arc::ptr_eq(&a.items, &b.items) || a[..] == b[..],
             (Self::Map(a), Self::Map(b)) => {
                 Arc::ptr_eq(&a.entries, &b.entries)
                     || (a.len() == b.len() && a.iter().all(|e| b.get(&e.key) == Some(&e.value)))
@@ -134,7 +137,7 @@ impl Map {
     /// A map of these entries, in this order. The caller vouches that keys are distinct.
     #[must_use]
     pub fn from_entries(entries: Vec<Entry>, line: u32) -> Self {
-        Self { entries: Arc::new(entries), line }
+        Self { entries: Arc::new(entries.into()), line }
     }
 
     /// How many keys.
@@ -169,13 +172,13 @@ impl Map {
     /// The value under a key, for editing. Copies this map (not its values) when it is shared.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
         let at = self.entries.iter().position(|e| &*e.key == key)?;
-        Some(&mut Arc::make_mut(&mut self.entries)[at].value)
+        self.entries_mut().get_mut(at).map(|e| &mut e.value)
     }
 
     /// Sets a key: in place when present, else at the end. Returns what was there.
-    pub fn insert(&mut self, key: impl Into<Arc<str>>, value: Node) -> Option<Node> {
+    pub fn insert(&mut self, key: impl Into<Key>, value: Node) -> Option<Node> {
         let key = key.into();
-        let entries = Arc::make_mut(&mut self.entries);
+        let entries = self.entries_mut();
         if let Some(e) = entries.iter_mut().find(|e| e.key == key) {
             return Some(std::mem::replace(&mut e.value, value));
         }
@@ -186,12 +189,16 @@ impl Map {
     /// Removes a key and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<Node> {
         let at = self.entries.iter().position(|e| &*e.key == key)?;
-        Some(Arc::make_mut(&mut self.entries).remove(at).value)
+        Some(self.entries_mut().remove(at).value)
     }
 
     /// The entries for editing in place. Copies when shared; the caller keeps keys distinct.
     pub fn entries_mut(&mut self) -> &mut Vec<Entry> {
-        Arc::make_mut(&mut self.entries)
+        Arc::make_mut(&mut self.entries).edit()
+    }
+
+    pub(crate) fn held(&self) -> &Held<Entry> {
+        &self.entries
     }
 }
 
@@ -213,12 +220,16 @@ impl Seq {
     /// A list of these items.
     #[must_use]
     pub fn from_items(items: Vec<Node>, line: u32) -> Self {
-        Self { items: Arc::new(items), line }
+        Self { items: Arc::new(items.into()), line }
     }
 
     /// The items for editing. Copies this list (not its items) when it is shared.
     pub fn items_mut(&mut self) -> &mut Vec<Node> {
-        Arc::make_mut(&mut self.items)
+        Arc::make_mut(&mut self.items).edit()
+    }
+
+    pub(crate) fn held(&self) -> &Held<Node> {
+        &self.items
     }
 }
 

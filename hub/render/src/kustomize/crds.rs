@@ -46,7 +46,7 @@ fn add(
     for entry in properties {
         let Some(property) = entry.value.as_map() else { continue };
         let text = |key: &str| property.get(key).and_then(Node::as_str);
-        path.push(entry.key.clone());
+        path.push(entry.key.clone().into());
         let spec =
             |path: &[Arc<str>]| FieldSpec { kind: kind.clone(), path: path.join("/").into(), ..FieldSpec::default() };
         if text("x-kubernetes-annotation").is_some() {

@@ -178,7 +178,7 @@ impl<'a> Fields<'a> {
             } else {
                 text(self.file, &format!("{path}.{}", entry.key), &entry.value)?
             };
-            out.push((entry.key.clone(), value.into()));
+            out.push((entry.key.clone().into(), value.into()));
         }
         out.sort();
         Ok(out)

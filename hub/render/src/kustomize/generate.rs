@@ -306,7 +306,7 @@ fn merge_data(res: &mut Res, old: &Res, field: &str) {
     let texts = |r: &Res| -> BTreeMap<Arc<str>, Arc<str>> {
         let map = r.node.as_map().and_then(|m| m.get(field)).and_then(Node::as_map);
         let text = |value: &Node| if value.is_null() { Arc::default() } else { super::res::text_of(value) };
-        map.map(|m| m.iter().map(|e| (e.key.clone(), text(&e.value))).collect()).unwrap_or_default()
+        map.map(|m| m.iter().map(|e| (e.key.clone().into(), text(&e.value))).collect()).unwrap_or_default()
     };
     let mut all = texts(old);
     all.extend(texts(res));

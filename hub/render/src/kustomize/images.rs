@@ -3,8 +3,9 @@
 use super::Image;
 use super::fieldspec::{Create, FieldSpec, any, fills_null, rewrite, visit, wrong_shape};
 use super::res::{Made, Objects, split_api};
-use driftless_yaml::{Node, Scalar};
+use driftless_yaml::{KeySet, Node, Scalar};
 use regex::Regex;
+use std::sync::LazyLock;
 
 /// Where a transformer failed: the entry of `images`, the object, and why.
 pub(crate) type Failure = (usize, usize, String);
@@ -53,6 +54,9 @@ pub(crate) fn set_images(objects: &mut Objects, images: &[&Image], specs: &[Fiel
 
 /// Whether a walk would change something or trip over it: most objects have no such image, and stay shared.
 fn meets(node: &Node, matchers: &[Matcher<'_>]) -> bool {
+    if !node.keys().may_meet(*CONTAINER_KEYS) {
+        return false;
+    }
     match node {
         Node::Map(map) => map.iter().any(|entry| {
             (is_container_key(&entry.key)
@@ -79,8 +83,13 @@ fn is_image_due(image: &Node, matchers: &[Matcher<'_>]) -> bool {
     }
 }
 
+/// The keys of lists of containers.
+const CONTAINERS: [&str; 2] = ["containers", "initContainers"];
+
+static CONTAINER_KEYS: LazyLock<KeySet> = LazyLock::new(|| KeySet::of(&CONTAINERS));
+
 fn is_container_key(key: &str) -> bool {
-    key == "containers" || key == "initContainers"
+    CONTAINERS.contains(&key)
 }
 
 fn walk(node: &mut Node, matcher: &Matcher<'_>, image: &Image, made: &mut Made) -> Result<(), String> {

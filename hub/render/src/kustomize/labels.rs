@@ -2,7 +2,7 @@
 
 use super::fieldspec::{Create, FieldSpec, check_key, new_text, set_string, visit, wrong_shape};
 use super::res::{Objects, is_shared, split_api};
-use driftless_yaml::{Node, Scalar};
+use driftless_yaml::{Key, Node, Scalar};
 use std::sync::Arc;
 
 /// Puts pairs into every map that the field specs name. A value that is new in several places of an object is one node
@@ -16,6 +16,7 @@ pub(crate) fn add_pairs(
         return Ok(());
     }
     let mut made = objects.made();
+    let keys: Vec<Key> = pairs.iter().map(|(key, _)| key.clone().into()).collect();
     for (at, res) in objects.iter_mut_same_id().enumerate() {
         for (_, value) in pairs {
             made.text(value.len()).map_err(|why| (at, why))?;
@@ -24,7 +25,8 @@ pub(crate) fn add_pairs(
         let (group, version) = split_api(&api);
         let mut own: Vec<Own> = pairs
             .iter()
-            .map(|(key, value)| Own { key, value, fresh: Arc::from(&**value), made: 0, overwritten: Vec::new() })
+            .zip(&keys)
+            .map(|((_, value), key)| Own { key, value, fresh: Arc::from(&**value), made: 0, overwritten: Vec::new() })
             .collect();
         for spec in specs {
             if !spec.matches(group, version, &kind) {
@@ -52,7 +54,7 @@ pub(crate) fn add_pairs(
 
 /// One pair on its way into one object.
 struct Own<'p> {
-    key: &'p Arc<str>,
+    key: &'p Key,
     value: &'p Arc<str>,
     /// The text of the places where it is new.
     fresh: Arc<str>,

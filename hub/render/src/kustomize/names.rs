@@ -2,7 +2,7 @@
 
 use super::error::{BuildError, ErrorKind};
 use super::fieldspec::{Create, FieldSpec, rewrite, set_string, visit, wrong_shape};
-use super::res::{Id, Objects, Res, split_api};
+use super::res::{Id, Objects, Res, Unique, split_api};
 use driftless_yaml::Node;
 use std::sync::Arc;
 
@@ -92,8 +92,10 @@ pub(crate) struct NamespaceArgs<'a> {
 
 /// Sets the namespace of everything that is not certainly cluster-scoped, and the fields that hold namespaces.
 pub(crate) fn set_namespace(objects: &mut Objects, args: &NamespaceArgs<'_>) -> Result<(), BuildError> {
+    let mut unique = Unique::of(objects.len());
     for res in objects.list_mut() {
         if res.meta_pair("annotations", "internal.config.kubernetes.io/helm-generated").as_deref() == Some("true") {
+            unique.add(res);
             continue;
         }
         res.remember();
@@ -104,8 +106,9 @@ pub(crate) fn set_namespace(objects: &mut Objects, args: &NamespaceArgs<'_>) -> 
                 format!("setting namespace {:?} on {}: {why}", &*args.namespace, res.id()),
             )
         })?;
+        unique.add(res);
     }
-    objects.check_unique().map_err(|e| BuildError {
+    unique.check().map_err(|e| BuildError {
         attempt: format!("after setting namespace {:?}, {}", &*args.namespace, e.attempt),
         ..e
     })

@@ -118,6 +118,10 @@ pub(crate) fn note(objects: &mut Objects, provenance: &Arc<Provenance>) {
 
 /// Writes the annotations that were asked for, and removes others of these names.
 pub(crate) fn write(res: &mut Res, origins: bool, transformations: bool) {
+    let asked = (origins && res.provenance.is_some()) || (transformations && !res.transformed.is_empty());
+    if !asked && [ORIGIN, TRANSFORMATIONS].iter().all(|key| res.meta_pair("annotations", key).is_none()) {
+        return;
+    }
     let mut pairs: Vec<(Arc<str>, Arc<str>)> = res.meta_pairs("annotations");
     let before = pairs.len();
     let (keep_origin, keep_transformations) = (origins && res.provenance.is_none(), transformations);

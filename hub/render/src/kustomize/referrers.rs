@@ -1,7 +1,7 @@
 //! Which fields of an object may hold the name of another one.
 
 use super::config::{self, Config, NameReference};
-use super::res::Id;
+use super::res::IdRef;
 use driftless_yaml::Node;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -128,12 +128,12 @@ impl<'c> References<'c> {
     pub(crate) fn due<'r>(
         &'r self,
         node: &Node,
-        original: &Id,
+        original: IdRef<'_>,
         from: usize,
         test: &dyn Fn(&Node) -> bool,
     ) -> Option<(usize, &'r Field<'c>)> {
         let mut before = 0;
-        for fields in self.by_kind.get(&*original.kind).into_iter().chain([&self.anywhere]) {
+        for fields in self.by_kind.get(original.kind).into_iter().chain([&self.anywhere]) {
             let fits = |field: &Field<'_>| {
                 (field.group.is_empty() || field.group == original.group())
                     && (field.version.is_empty() || field.version == original.version())

@@ -4,25 +4,25 @@ use super::config::Config;
 use super::error::{BuildError, ErrorKind};
 use super::fieldspec::{Create, rewrite, set_text, visit, wrong_shape};
 use super::referrers::{DEFAULT, Field, References};
-use super::res::{Id, NO_NAMESPACE, Objects, Res};
+use super::res::{IdRef, NO_NAMESPACE, Objects, Places, Res};
 use driftless_yaml::Node;
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What of an object matters when it may be referred to.
-struct Candidate {
-    now: Id,
-    namespace: Arc<str>,
-    original_namespace: Arc<str>,
-    former: Vec<Id>,
-    prefixes: Vec<Arc<str>>,
-    suffixes: Vec<Arc<str>>,
+struct Candidate<'o> {
+    res: &'o Res,
+    now: IdRef<'o>,
+    /// In comparable form, as is the next.
+    namespace: &'o str,
+    original_namespace: &'o str,
 }
 
-struct Candidates {
-    all: Vec<Candidate>,
-    by_former_name: HashMap<Arc<str>, Vec<usize>>,
-    by_original_namespace: HashMap<Arc<str>, Vec<usize>>,
+struct Candidates<'o> {
+    all: Vec<Candidate<'o>>,
+    by_former_name: HashMap<&'o str, Places, RandomState>,
+    by_original_namespace: HashMap<&'o str, Vec<usize>, RandomState>,
 }
 
 /// Follows all names.
@@ -35,24 +35,26 @@ pub(crate) fn follow(objects: &mut Objects, config: &Config) -> Result<(), Build
 
 fn follow_by(objects: &mut Objects, references: &References<'_>) -> Result<(), BuildError> {
     let candidates = Candidates::new(objects);
-    for at in 0..objects.len() {
-        let res = objects.get(at);
+    // Who is who was settled before any name changes.
+    let mut changed: Vec<(usize, Node)> = Vec::new();
+    for (at, candidate) in candidates.all.iter().enumerate() {
+        let res = candidate.res;
         // The field specs are matched against what the object was when it was read.
-        let original = res.original_id();
+        let original = res.original_ref();
         let test = |value: &Node| candidates.may_mean(value);
-        let due = |node: &Node, from: usize| references.due(node, &original, from, &test);
+        let due = |node: &Node, from: usize| references.due(node, original, from, &test);
         let no_api = res.node.as_map().and_then(|m| m.get("apiVersion")).is_some_and(Node::is_null);
-        if no_api && references.any_for(&original.kind) {
+        if no_api && references.any_for(original.kind) {
             let attempt = format!("{} has an empty apiVersion, so its references cannot be followed", res.id());
             return Err(BuildError::new(ErrorKind::Target, res.origin.clone(), attempt));
         }
         let mut next = due(&res.node, 0);
         // A binding is looked at in any case: its subjects may be wrong.
-        let binding = &*candidates.all[at].now.kind == "RoleBinding" && references.any_for(&original.kind);
+        let binding = candidate.now.kind == "RoleBinding" && references.any_for(original.kind);
         if next.is_none() && !binding {
             continue;
         }
-        let referrer = Referrer::new(res, at, &candidates)
+        let referrer = Referrer::new(candidate, &candidates)
             .map_err(|why| BuildError::new(ErrorKind::Target, res.origin.clone(), format!("{}: {why}", res.id())))?;
         let mut node: Option<Node> = None;
         while let Some((place, field)) = next {
@@ -67,48 +69,49 @@ fn follow_by(objects: &mut Objects, references: &References<'_>) -> Result<(), B
             // What has changed may be what a later field looks at.
             next = due(here, place + 1);
         }
-        if let Some(node) = node {
-            objects.get_mut_same_id(at).node = node;
-        }
+        changed.extend(node.map(|node| (at, node)));
+    }
+    drop(candidates);
+    for (at, node) in changed {
+        objects.get_mut_same_id(at).node = node;
     }
     Ok(())
 }
 
-impl Candidates {
-    fn new(objects: &Objects) -> Self {
-        let mut out = Self { all: Vec::new(), by_former_name: HashMap::new(), by_original_namespace: HashMap::new() };
+impl<'o> Candidates<'o> {
+    fn new(objects: &'o Objects) -> Self {
+        let mut out = Self {
+            all: Vec::with_capacity(objects.len()),
+            by_former_name: HashMap::with_capacity_and_hasher(objects.len(), RandomState::default()),
+            by_original_namespace: HashMap::default(),
+        };
         for (at, res) in objects.iter().enumerate() {
-            let former: Vec<Id> = res.former_ids().collect();
-            for id in &former {
-                let named = out.by_former_name.entry(id.name.clone()).or_default();
-                if named.last() != Some(&at) {
-                    named.push(at);
-                }
+            for id in res.former_refs() {
+                let at = at as u32;
+                out.by_former_name.entry(id.name).and_modify(|places| places.add(at)).or_insert(Places::One(at));
             }
-            let now = res.id();
-            let original_namespace = res.original_id().shared_namespace();
-            out.by_original_namespace.entry(original_namespace.clone()).or_default().push(at);
-            out.all.push(Candidate {
-                namespace: now.shared_namespace(),
-                now,
-                original_namespace,
-                former,
-                prefixes: res.prefixes.clone(),
-                suffixes: res.suffixes.clone(),
-            });
+            let now = res.id_ref();
+            let original_namespace = res.original_ref().effective_namespace();
+            out.by_original_namespace.entry(original_namespace).or_default().push(at);
+            out.all.push(Candidate { res, now, namespace: now.effective_namespace(), original_namespace });
         }
         out
     }
+
+    fn named(&self, name: &str) -> impl Iterator<Item = &Candidate<'o>> {
+        let places = self.by_former_name.get(name).map_or(&[][..], Places::as_slice);
+        places.iter().filter_map(|at| self.all.get(*at as usize))
+    }
 }
 
-impl Candidates {
+impl Candidates<'_> {
     /// Whether a value holds a name that some object once had, or is of a shape that is worth an error.
     fn may_mean(&self, node: &Node) -> bool {
         match node {
             n if n.is_null() => false,
-            Node::Scalar(s) => self.by_former_name.contains_key(&s.text),
+            Node::Scalar(s) => self.by_former_name.contains_key(&*s.text),
             Node::Map(map) => match map.get("name") {
-                Some(Node::Scalar(s)) => self.by_former_name.contains_key(&s.text),
+                Some(Node::Scalar(s)) => self.by_former_name.contains_key(&*s.text),
                 _ => true,
             },
             Node::Seq(seq) => seq.iter().any(|item| matches!(item, Node::Seq(_)) || self.may_mean(item)),
@@ -118,11 +121,11 @@ impl Candidates {
 
 /// The object whose fields are followed.
 struct Referrer<'c> {
-    candidates: &'c Candidates,
-    now: Id,
-    namespace: Arc<str>,
-    prefixes: Vec<Arc<str>>,
-    suffixes: Vec<Arc<str>>,
+    candidates: &'c Candidates<'c>,
+    now: IdRef<'c>,
+    namespace: &'c str,
+    prefixes: &'c [Arc<str>],
+    suffixes: &'c [Arc<str>],
     /// Namespaces of the service accounts that a RoleBinding names.
     subject_namespaces: HashSet<Arc<str>>,
     /// Group and kind of `roleRef`.
@@ -130,10 +133,10 @@ struct Referrer<'c> {
 }
 
 impl<'c> Referrer<'c> {
-    fn new(res: &Res, at: usize, candidates: &'c Candidates) -> Result<Self, String> {
-        let known = &candidates.all[at];
+    fn new(known: &'c Candidate<'c>, candidates: &'c Candidates<'c>) -> Result<Self, String> {
+        let res = known.res;
         let mut subject_namespaces = HashSet::new();
-        if &*known.now.kind == "RoleBinding" {
+        if known.now.kind == "RoleBinding" {
             let subjects = res.node.as_map().and_then(|m| m.get("subjects")).and_then(Node::as_seq);
             for subject in subjects.into_iter().flatten() {
                 let Some(subject) = subject.as_map() else { return Err("a subject is not a map".to_owned()) };
@@ -154,10 +157,10 @@ impl<'c> Referrer<'c> {
         });
         Ok(Self {
             candidates,
-            now: known.now.clone(),
-            namespace: known.namespace.clone(),
-            prefixes: res.prefixes.clone(),
-            suffixes: res.suffixes.clone(),
+            now: known.now,
+            namespace: known.namespace,
+            prefixes: &res.prefixes,
+            suffixes: &res.suffixes,
             subject_namespaces,
             role,
         })
@@ -165,16 +168,16 @@ impl<'c> Referrer<'c> {
 
     /// Whether this object may refer to that one at all: cluster-scoped, in the same namespace, or a service account in a
     /// namespace that a RoleBinding names.
-    fn may_refer(&self, c: &Candidate) -> bool {
-        &*self.namespace == NO_NAMESPACE
-            || &*c.namespace == NO_NAMESPACE
+    fn may_refer(&self, c: &Candidate<'_>) -> bool {
+        self.namespace == NO_NAMESPACE
+            || c.namespace == NO_NAMESPACE
             || c.namespace == self.namespace
-            || (self.subject_namespaces.contains(&c.now.namespace) && &*c.now.kind == "ServiceAccount")
+            || (self.subject_namespaces.contains(c.now.namespace) && c.now.kind == "ServiceAccount")
     }
 
     /// Whether it would be looked at before kinds are: as above, but for any kind in those namespaces.
-    fn in_reach(&self, c: &Candidate) -> bool {
-        self.may_refer(c) || self.subject_namespaces.contains(&c.now.namespace)
+    fn in_reach(&self, c: &Candidate<'_>) -> bool {
+        self.may_refer(c) || self.subject_namespaces.contains(c.now.namespace)
     }
 
     fn update(&self, node: &mut Node, field: &Field<'_>) -> Result<(), String> {
@@ -183,7 +186,7 @@ impl<'c> Referrer<'c> {
             Node::Scalar(s) => {
                 let Some(found) = self.select(&s.text, None, field, false)? else { return Ok(()) };
                 if *found.now.name != *s.text {
-                    rewrite(s, found.now.name.clone());
+                    rewrite(s, found.res.name());
                 }
                 Ok(())
             }
@@ -210,12 +213,12 @@ impl<'c> Referrer<'c> {
         let name = super::res::text_of(name);
         let namespace = map.get("namespace").map(super::res::text_of);
         let Some(found) = self.select(&name, namespace.as_deref(), field, true)? else { return Ok(()) };
-        if found.now.name == name && found.now.namespace.is_empty() {
+        if *found.now.name == *name && found.now.namespace.is_empty() {
             return Ok(());
         }
-        set_text(map, "name", &found.now.name);
+        set_text(map, "name", found.now.name);
         if !found.now.namespace.is_empty() {
-            set_text(map, "namespace", &found.now.namespace);
+            set_text(map, "namespace", found.now.namespace);
         }
         Ok(())
     }
@@ -227,10 +230,9 @@ impl<'c> Referrer<'c> {
         namespace: Option<&str>,
         field: &Field<'_>,
         with_namespace: bool,
-    ) -> Result<Option<&'c Candidate>, String> {
+    ) -> Result<Option<&'c Candidate<'c>>, String> {
         let all = &self.candidates.all;
-        let Some(named) = self.candidates.by_former_name.get(name) else { return Ok(None) };
-        let mut left: Vec<&Candidate> = named.iter().map(|&i| &all[i]).filter(|c| self.may_refer(c)).collect();
+        let mut left: Vec<&Candidate<'_>> = self.candidates.named(name).filter(|c| self.may_refer(c)).collect();
         if let Some(namespace) = namespace
             && with_namespace
         {
@@ -247,30 +249,32 @@ impl<'c> Referrer<'c> {
         }
         let target = field.target;
         left.retain(|c| {
-            c.former.iter().any(|id| {
+            c.res.former_refs().any(|id| {
                 (target.group.is_empty() || *target.group == *id.group())
                     && (target.version.is_empty() || *target.version == *id.version())
-                    && (target.kind.is_empty() || target.kind == id.kind)
+                    && (target.kind.is_empty() || *target.kind == *id.kind)
             })
         });
         if field.role_reference
             && let Some((group, kind)) = &self.role
         {
             left.retain(|c| {
-                c.former
-                    .iter()
-                    .any(|id| (group.is_empty() || **group == *id.group()) && (kind.is_empty() || *kind == id.kind))
+                c.res
+                    .former_refs()
+                    .any(|id| (group.is_empty() || **group == *id.group()) && (kind.is_empty() || **kind == *id.kind))
             });
         }
         if let [one] = left.as_slice() {
             return Ok(Some(one));
         }
-        left.retain(|c| same_end_or_none(&c.prefixes, &self.prefixes) && same_end_or_none(&c.suffixes, &self.suffixes));
+        left.retain(|c| {
+            same_end_or_none(&c.res.prefixes, self.prefixes) && same_end_or_none(&c.res.suffixes, self.suffixes)
+        });
         if left.len() > 1 {
-            left.retain(|c| same_end(&c.prefixes, &self.prefixes) && same_end(&c.suffixes, &self.suffixes));
+            left.retain(|c| same_end(&c.res.prefixes, self.prefixes) && same_end(&c.res.suffixes, self.suffixes));
         }
         let Some((first, rest)) = left.split_first() else { return Ok(None) };
-        let same = |c: &&Candidate| {
+        let same = |c: &&Candidate<'_>| {
             c.now.name == first.now.name && (!with_namespace || c.now.namespace == first.now.namespace)
         };
         if rest.iter().all(same) {

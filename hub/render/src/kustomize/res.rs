@@ -6,7 +6,8 @@
 use super::error::{BuildError, ErrorKind, Origin};
 use super::provenance::Provenance;
 use super::scope::cluster_scoped;
-use driftless_yaml::{Map, Node, Scalar};
+use driftless_yaml::{Kind, Map, Node, Scalar};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -65,13 +66,55 @@ impl Id {
     }
 }
 
-impl std::fmt::Display for Id {
+/// An [`Id`] borrowed from its object: for a look that keeps nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct IdRef<'r> {
+    pub(crate) api: &'r str,
+    pub(crate) kind: &'r str,
+    pub(crate) name: &'r str,
+    pub(crate) namespace: &'r str,
+}
+
+impl<'r> IdRef<'r> {
+    pub(crate) fn group(self) -> &'r str {
+        split_api(self.api).0
+    }
+
+    pub(crate) fn version(self) -> &'r str {
+        split_api(self.api).1
+    }
+
+    /// As [`Id::effective_namespace`].
+    pub(crate) fn effective_namespace(self) -> &'r str {
+        if cluster_scoped(self.api, self.kind) {
+            NO_NAMESPACE
+        } else if self.namespace.is_empty() {
+            "default"
+        } else {
+            self.namespace
+        }
+    }
+
+    /// As [`Id::key`].
+    pub(crate) fn key(self) -> Self {
+        Self { namespace: self.effective_namespace(), ..self }
+    }
+}
+
+impl std::fmt::Display for IdRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?}", self.kind, &*self.name)?;
+        write!(f, "{} {:?}", self.kind, self.name)?;
         match self.namespace.is_empty() {
             true => write!(f, " ({})", self.api),
-            false => write!(f, " in namespace {:?} ({})", &*self.namespace, self.api),
+            false => write!(f, " in namespace {:?} ({})", self.namespace, self.api),
         }
+    }
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { api, kind, name, namespace } = self;
+        IdRef { api, kind, name, namespace }.fmt(f)
     }
 }
 
@@ -186,6 +229,35 @@ impl Res {
         Id { api: self.api(), kind: self.kind(), name: self.name(), namespace: self.namespace() }
     }
 
+    /// The same, borrowed.
+    pub(crate) fn id_ref(&self) -> IdRef<'_> {
+        fn scalar<'m>(map: Option<&'m Map>, key: &str) -> Option<&'m Scalar> {
+            map?.get(key)?.as_scalar()
+        }
+        let (root, metadata) = (self.node.as_map(), self.metadata());
+        let top = |key| scalar(root, key).map_or("", |s| &*s.text);
+        let meta = |key| scalar(metadata, key).filter(|s| s.kind != Kind::Null).map_or("", |s| &*s.text);
+        IdRef { api: top("apiVersion"), kind: top("kind"), name: meta("name"), namespace: meta("namespace") }
+    }
+
+    /// Who it was, borrowed, oldest first.
+    pub(crate) fn former_refs(&self) -> impl Iterator<Item = IdRef<'_>> {
+        let api = match self.former.is_empty() {
+            true => "",
+            false => self.id_ref().api,
+        };
+        self.former.iter().map(move |f| IdRef { api, kind: &f.kind, name: &f.name, namespace: &f.namespace })
+    }
+
+    /// Who it was when it was read, borrowed.
+    pub(crate) fn original_ref(&self) -> IdRef<'_> {
+        let now = self.id_ref();
+        match self.former.first() {
+            Some(f) => IdRef { api: now.api, kind: &f.kind, name: &f.name, namespace: &f.namespace },
+            None => now,
+        }
+    }
+
     /// Who it was, oldest first; group and version are always the present ones.
     pub(crate) fn former_ids(&self) -> impl Iterator<Item = Id> + '_ {
         let api = self.api();
@@ -249,7 +321,7 @@ impl Res {
         self.metadata()
             .and_then(|m| m.get(field))
             .and_then(Node::as_map)
-            .map(|m| m.iter().map(|e| (e.key.clone(), text_of(&e.value))).collect())
+            .map(|m| m.iter().map(|e| (e.key.clone().into(), text_of(&e.value))).collect())
             .unwrap_or_default()
     }
 
@@ -345,8 +417,8 @@ fn compare_shared(before: &Node, after: &Node, old: &Arc<str>, changed: &mut Opt
             places.1.push(a.text.clone());
         }
         (Node::Map(b), Node::Map(a)) => {
-            let mut keys: Vec<&Arc<str>> = b.iter().map(|e| &e.key).collect();
-            keys.sort();
+            let mut keys: Vec<&str> = b.iter().map(|e| &*e.key).collect();
+            keys.sort_unstable();
             for key in keys {
                 if let (Some(b), Some(a)) = (b.get(key), a.get(key)) {
                     compare_shared(b, a, old, changed);
@@ -372,7 +444,7 @@ pub(crate) fn text_of(node: &Node) -> Arc<str> {
 }
 
 /// The objects of one folder, in order, with indexes by identity that are built when asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
     list: Vec<Res>,
     index: Option<Index>,
@@ -426,27 +498,40 @@ pub(crate) fn kind_of(why: &str, otherwise: ErrorKind) -> ErrorKind {
 /// How a message begins that says that transformers made too much.
 pub(crate) const OVERGROWN: &str = "the transformers of this build make";
 
-#[derive(Debug, Default)]
-struct Index {
-    now: HashMap<Id, u32>,
-    /// Present and former ids.
-    ever: HashMap<Id, Vec<u32>>,
+/// Objects by present and former ids.
+#[derive(Clone, Debug, Default)]
+struct Index(HashMap<Id, Places, RandomState>);
+
+/// Places in the list of objects, in order; nearly always one.
+#[derive(Clone, Debug)]
+pub(crate) enum Places {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl Places {
+    pub(crate) fn add(&mut self, at: u32) {
+        match self {
+            Self::One(first) if *first != at => *self = Self::Many(vec![*first, at]),
+            Self::Many(all) if all.last() != Some(&at) => all.push(at),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::One(at) => std::slice::from_ref(at),
+            Self::Many(all) => all,
+        }
+    }
 }
 
 impl Index {
-    fn add(&mut self, at: u32, res: &Res) {
-        let key = res.id().key();
-        for former in res.former_ids() {
-            let seen = self.ever.entry(former).or_default();
-            if seen.last() != Some(&at) {
-                seen.push(at);
-            }
+    /// `key` is the key of what the object is now.
+    fn add(&mut self, at: u32, res: &Res, key: Id) {
+        for id in res.former_ids().chain([key]) {
+            self.0.entry(id).and_modify(|places| places.add(at)).or_insert(Places::One(at));
         }
-        let seen = self.ever.entry(key.clone()).or_default();
-        if seen.last() != Some(&at) {
-            seen.push(at);
-        }
-        self.now.entry(key).or_insert(at);
     }
 }
 
@@ -502,7 +587,7 @@ impl Objects {
         self.index.get_or_insert_with(|| {
             let mut index = Index::default();
             for (at, res) in list.iter().enumerate() {
-                index.add(at as u32, res);
+                index.add(at as u32, res, res.id().key());
             }
             index
         })
@@ -510,18 +595,22 @@ impl Objects {
 
     /// Which objects have or had this identity, in order.
     pub(crate) fn ever(&mut self, key: &Id) -> &[u32] {
-        self.index().ever.get(key).map_or(&[], Vec::as_slice)
+        self.index().0.get(key).map_or(&[], Places::as_slice)
     }
 
     /// Adds an object; refuses one whose identity is there already.
     pub(crate) fn push(&mut self, res: Res) -> Result<(), BuildError> {
         let key = res.id().key();
-        if let Some(&at) = self.index().now.get(&key) {
-            return Err(duplicate(&self.list[at as usize], &res));
+        let wanted = res.id_ref().key();
+        self.index();
+        let there = self.index.as_ref().and_then(|index| index.0.get(&key)).map_or(&[][..], Places::as_slice);
+        let first = there.iter().map(|at| self.get(*at as usize)).find(|first| first.id_ref().key() == wanted);
+        if let Some(first) = first {
+            return Err(duplicate(first, &res));
         }
         let at = self.list.len() as u32;
         if let Some(index) = &mut self.index {
-            index.add(at, &res);
+            index.add(at, &res, key);
         }
         self.list.push(res);
         Ok(())
@@ -544,14 +633,36 @@ impl Objects {
     }
 
     /// Refuses two objects of one identity.
-    pub(crate) fn check_unique(&mut self) -> Result<(), BuildError> {
-        let mut seen: HashMap<Id, usize> = HashMap::with_capacity(self.list.len());
-        for (at, res) in self.list.iter().enumerate() {
-            if let Some(first) = seen.insert(res.id().key(), at) {
-                return Err(duplicate(&self.list[first], res));
-            }
+    pub(crate) fn check_unique(&self) -> Result<(), BuildError> {
+        let mut unique = Unique::of(self.list.len());
+        self.list.iter().for_each(|res| unique.add(res));
+        unique.check()
+    }
+}
+
+/// Looks for two objects of one identity while something else is done with them.
+pub(crate) struct Unique<'r> {
+    seen: HashMap<IdRef<'r>, &'r Res, RandomState>,
+    twice: Option<(&'r Res, &'r Res)>,
+}
+
+impl<'r> Unique<'r> {
+    /// Of so many objects.
+    pub(crate) fn of(objects: usize) -> Self {
+        Self { seen: HashMap::with_capacity_and_hasher(objects, RandomState::default()), twice: None }
+    }
+
+    pub(crate) fn add(&mut self, res: &'r Res) {
+        if let Some(first) = self.seen.insert(res.id_ref().key(), res)
+            && self.twice.is_none()
+        {
+            self.twice = Some((first, res));
         }
-        Ok(())
+    }
+
+    /// Refuses the first that came twice.
+    pub(crate) fn check(self) -> Result<(), BuildError> {
+        self.twice.map_or(Ok(()), |(first, second)| Err(duplicate(first, second)))
     }
 }
 

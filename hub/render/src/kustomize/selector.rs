@@ -126,17 +126,17 @@ impl Matcher {
 
     /// Whether it selects this object. A broken label selector is an error only when an object gets as far as it.
     pub(crate) fn selects(&self, res: &Res) -> Result<bool, String> {
-        let now = res.id();
-        if !self.gvk(&now) {
+        let now = res.id_ref();
+        if !(self.kind.matches(now.kind) && self.group.matches(now.group()) && self.version.matches(now.version())) {
             return Ok(false);
         }
-        let original = res.original_id();
+        let original = res.original_ref();
         if !(self.namespace.matches(original.effective_namespace())
             || self.namespace.matches(now.effective_namespace()))
         {
             return Ok(false);
         }
-        if !(self.name.matches(&original.name) || self.name.matches(&now.name)) {
+        if !(self.name.matches(original.name) || self.name.matches(now.name)) {
             return Ok(false);
         }
         Ok(self.labels_match(res)? && self.annotations_match(res)?)

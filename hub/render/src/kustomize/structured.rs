@@ -108,7 +108,7 @@ fn write_json(out: &mut String, node: &Node, indent: Option<usize>) -> Option<()
                 if let Some(depth) = indent {
                     line(out, depth + 1);
                 }
-                write_json(out, &Node::string(entry.key.clone()), None)?;
+                write_json(out, &Node::string(&*entry.key), None)?;
                 out.push_str(if indent.is_some() { ": " } else { ":" });
                 write_json(out, &entry.value, indent.map(|d| d + 1))?;
             }

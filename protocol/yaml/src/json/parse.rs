@@ -138,7 +138,7 @@ impl<'t> Reader<'t> {
             if self.peek() != Some(b'"') {
                 return Err(ErrorKind::Json("a key in quotes was expected"));
             }
-            let key = self.string()?;
+            let key = self.string()?.into();
             self.blanks();
             self.expect(b':', "`:` was expected after the key")?;
             self.blanks();
