@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(crate) type Result<T> = std::result::Result<T, BuildError>;
 
 /// What a folder amounts to, before the steps that only the root does.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Accumulated {
     pub(crate) objects: Objects,
     /// `None` while nothing has been merged in.
@@ -76,7 +76,7 @@ impl Build<'_> {
     }
 
     /// Runs `body` with the way one step further down.
-    fn below<T>(
+    pub(crate) fn below<T>(
         &mut self,
         path: &str,
         full: &str,
@@ -149,20 +149,18 @@ impl Build<'_> {
         match found {
             Found::File(full) => {
                 let provenance = self.tracking.as_ref().map(|way| Arc::new(Provenance::of_file(clean_path(way, path))));
-                for res in self.files.objects_in(place, &full)?.iter() {
-                    let mut res = res.clone();
+                self.files.objects_in(place, &full, false)?.each(|mut res| {
                     res.provenance.clone_from(&provenance);
-                    if !scope_known(&res.api(), &res.kind()) {
+                    let id = res.id_ref();
+                    if !scope_known(id.api, id.kind) {
                         self.schemas.need();
                     }
-                    acc.objects.push(res)?;
-                }
-                Ok(())
+                    acc.objects.push(res)
+                })
             }
             Found::Folder(full) => {
                 let sub = self.sub(&full, "resources", path, place, false)?;
-                let built =
-                    self.below(path, &full, place, |b| b.folder(&full, &sub, Accumulated::new(b.files.limits())))?;
+                let built = self.base(&full, &sub, path, place)?;
                 acc.merge(built, &file.at(place.line))
             }
             Found::Nothing if remote(path) => Err(refuse_remote(place.clone(), "resources", path)),
@@ -199,12 +197,17 @@ impl Build<'_> {
         }
     }
 
-    /// The kustomization file of a folder that another one names.
-    fn sub(&self, full: &str, what: &str, path: &str, place: &Origin, component: bool) -> Result<Arc<File>> {
+    /// Where in the chain of folders that are being built one stands that this folder is, or holds.
+    pub(crate) fn circle(&self, full: &str) -> Option<usize> {
         let contains = |outer: &str, inner: &str| {
             outer.is_empty() || inner == outer || inner.strip_prefix(outer).is_some_and(|r| r.starts_with('/'))
         };
-        if let Some(at) = self.chain.iter().position(|(dir, _)| contains(full, dir)) {
+        self.chain.iter().position(|(dir, _)| contains(full, dir))
+    }
+
+    /// The kustomization file of a folder that another one names.
+    fn sub(&self, full: &str, what: &str, path: &str, place: &Origin, component: bool) -> Result<Arc<File>> {
+        if let Some(at) = self.circle(full) {
             let steps: Vec<&str> = self.chain[at..].iter().map(|(dir, _)| dir.as_str()).chain([full]).collect();
             let shown: Vec<&str> = steps.iter().map(|s| if s.is_empty() { "." } else { s }).collect();
             let why =
@@ -216,6 +219,7 @@ impl Build<'_> {
             ));
         }
         let limit = self.files.limits().base_depth;
+        self.files.enter(full, self.chain.len());
         if self.chain.len() > limit {
             return Err(BuildError::new(
                 ErrorKind::Limit,

@@ -5,11 +5,12 @@ use super::decode::nearest;
 use super::error::{BuildError, ErrorKind, Origin};
 use super::file::File;
 use super::json::{check_finite, through_json};
-use super::memo::Memo;
+use super::memo::{Memo, Parsed};
 use super::res::Res;
 use super::{Limits, file};
 use crate::tree::{ContentId, Entry, Tree, TreeError};
 use driftless_yaml::{Dialect, Kind, Map, Node, Scalar, Seq};
+use foldhash::fast::RandomState;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -31,7 +32,20 @@ pub(crate) struct Files<'t> {
     read: Cell<u64>,
     memo: Memo,
     /// What stands where, as far as this build has asked.
-    entries: RefCell<HashMap<String, Option<Entry>>>,
+    entries: RefCell<HashMap<String, Option<Entry>, RandomState>>,
+    /// One for each base on the way that is to be kept.
+    watches: RefCell<Vec<Watch>>,
+}
+
+/// What was done while a base was built.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// What was asked for, in order.
+    pub(crate) paths: Vec<Arc<str>>,
+    /// The folders that were entered, each with the number of those around it.
+    pub(crate) entered: Vec<(String, usize)>,
+    /// Whether the names in a folder were asked for.
+    pub(crate) listed: bool,
 }
 
 /// A reference that leaves the tree by design.
@@ -86,16 +100,60 @@ impl<'t> Files<'t> {
     pub(crate) fn new(tree: &'t dyn Tree, limits: Limits, memo: Memo) -> Self {
         let bytes = usize::try_from(limits.file_bytes).unwrap_or(usize::MAX);
         let yaml = driftless_yaml::Limits { bytes, ..driftless_yaml::Limits::default() };
-        Self { tree, limits, yaml, read: Cell::new(0), memo, entries: RefCell::default() }
+        let (entries, watches) = (RefCell::default(), RefCell::default());
+        Self { tree, limits, yaml, read: Cell::new(0), memo, entries, watches }
     }
 
     fn entry(&self, path: &str) -> std::result::Result<Option<Entry>, TreeError> {
+        self.note(|watch| watch.paths.push(path.into()));
         if let Some(known) = self.entries.borrow().get(path) {
             return Ok(*known);
         }
         let entry = self.tree.entry(path)?;
         self.entries.borrow_mut().insert(path.to_owned(), entry);
         Ok(entry)
+    }
+
+    /// What stands at a path, links not followed.
+    pub(crate) fn stands(&self, path: &str) -> std::result::Result<Option<Entry>, TreeError> {
+        self.entry(path)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Watch)) {
+        if let Some(watch) = self.watches.borrow_mut().last_mut() {
+            change(watch);
+        }
+    }
+
+    /// Notes from now on what is done, until [`Files::unwatch`].
+    pub(crate) fn watch(&self) {
+        self.watches.borrow_mut().push(Watch::default());
+    }
+
+    /// What was done since the last [`Files::watch`]; the watch around it has seen it too.
+    pub(crate) fn unwatch(&self) -> Watch {
+        let done = self.watches.borrow_mut().pop().unwrap_or_default();
+        self.note(|around| {
+            around.paths.extend_from_slice(&done.paths);
+            around.entered.extend_from_slice(&done.entered);
+            around.listed |= done.listed;
+        });
+        done
+    }
+
+    /// Notes that a folder is entered, with so many around it.
+    pub(crate) fn enter(&self, folder: &str, around: usize) {
+        self.note(|watch| watch.entered.push((folder.to_owned(), around)));
+    }
+
+    /// How many bytes this build has read.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// Counts bytes that a base took which this build is given.
+    pub(crate) fn count_read(&self, bytes: u64) {
+        self.read.set(self.read.get().saturating_add(bytes));
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -162,6 +220,7 @@ impl<'t> Files<'t> {
 
     /// The names in a folder.
     pub(crate) fn names(&self, place: &Origin, dir: &str) -> Result<Vec<(String, Entry)>> {
+        self.note(|watch| watch.listed = true);
         Ok(self.tree.list(dir).map_err(|e| Self::tree_error(place, &e))?.unwrap_or_default())
     }
 
@@ -194,12 +253,13 @@ impl<'t> Files<'t> {
         Ok(Some(id))
     }
 
-    /// The objects in a file that [`Files::locate`] found, parsed once for all builds that share a memo.
-    pub(crate) fn objects_in(&self, place: &Origin, path: &str) -> Result<Arc<[Res]>> {
+    /// The objects in a file that [`Files::locate`] found, shared by all builds that share a memo. `again`: this build will
+    /// ask for them once more.
+    pub(crate) fn objects_in(&self, place: &Origin, path: &str, again: bool) -> Result<Parsed> {
         let read = |path: &Arc<str>| objects(&Origin::new(path.clone(), 0), &self.unclaimed(place, path)?, &self.yaml);
         match self.claim(place, path)? {
-            Some(id) => self.memo.objects(id, path, self.limits.file_bytes, read),
-            None => read(&path.into()).map(Arc::from),
+            Some(id) => self.memo.objects(id, path, self.limits.file_bytes, again, read),
+            None => read(&path.into()).map(Parsed::Own),
         }
     }
 

@@ -1,13 +1,15 @@
-//! What builds may share: files parsed once, whatever build reads them.
+//! What builds may share: parsed files, whatever build reads them, and bases.
 //!
 //! A file's objects depend on its bytes and its path (for the places in messages) and on nothing else, so they are kept
 //! under both. Nodes share their sub-trees, and a build that changes an object copies only the way to the change: a base
-//! of many overlays is parsed once and never copied whole.
+//! of many overlays is parsed twice at most and never copied whole.
 
+use super::base::{Base, Known};
 use super::file::File;
 use super::res::Res;
 use crate::tree::ContentId;
 use driftless_yaml::{Document, Node};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +26,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Inner {
-    files: HashMap<Key, Kept>,
+    files: HashMap<Key, Kept, RandomState>,
     bytes: usize,
     /// Counts uses: what was not used for longest goes first.
     now: u64,
@@ -36,6 +38,7 @@ pub(crate) enum Kind {
     Objects,
     Kustomization(super::decode::Mode),
     Documents,
+    Base,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -55,9 +58,30 @@ struct Kept {
 
 #[derive(Clone)]
 enum Value {
+    /// A file of objects that was read once.
+    Once,
     Objects(Arc<[Res]>),
     File(Arc<File>),
     Documents(Arc<[Document]>),
+    Base(Known),
+}
+
+/// The objects of a file.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    /// Nobody else has them.
+    Own(Vec<Res>),
+    Shared(Arc<[Res]>),
+}
+
+impl Parsed {
+    /// Hands them over one by one.
+    pub(crate) fn each<E>(self, mut take: impl FnMut(Res) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::Own(list) => list.into_iter().try_for_each(take),
+            Self::Shared(list) => list.iter().try_for_each(|res| take(res.clone())),
+        }
+    }
 }
 
 impl fmt::Debug for Memo {
@@ -80,23 +104,32 @@ impl Memo {
     }
 
     /// The objects of a file, made by `read` unless they are known. Failures are not kept.
+    ///
+    /// A file is kept when it is read for the second time, or at once if the caller is going to ask again: most files of a
+    /// repository belong to one cluster, and what nobody else holds is changed in place instead of being copied.
     pub(crate) fn objects<E>(
         &self,
         id: ContentId,
         path: &str,
         limit: u64,
+        at_once: bool,
         read: impl FnOnce(&Arc<str>) -> Result<Vec<Res>, E>,
-    ) -> Result<Arc<[Res]>, E> {
+    ) -> Result<Parsed, E> {
         let path: Arc<str> = path.into();
-        let Some(shared) = &self.0 else { return read(&path).map(Arc::from) };
+        let Some(shared) = &self.0 else { return read(&path).map(Parsed::Own) };
         let key = Key { id, path, kind: Kind::Objects, limit };
-        if let Some(Value::Objects(known)) = shared.get(&key) {
-            return Ok(known);
+        let before = shared.get(&key);
+        if let Some(Value::Objects(known)) = before {
+            return Ok(Parsed::Shared(known));
         }
-        let made: Arc<[Res]> = read(&key.path)?.into();
-        let bytes = made.iter().map(|res| size_of::<Res>() + weight(&res.node)).sum();
-        shared.keep(key, Value::Objects(made.clone()), bytes);
-        Ok(made)
+        let made = read(&key.path)?;
+        if before.is_none() && !at_once {
+            shared.keep(key, Value::Once, 0);
+            return Ok(Parsed::Own(made));
+        }
+        let made: Arc<[Res]> = made.into();
+        shared.keep(key, Value::Objects(made.clone()), made.iter().map(weight_of).sum());
+        Ok(Parsed::Shared(made))
     }
 
     /// The documents of a file as they are written, likewise.
@@ -114,6 +147,29 @@ impl Memo {
         let bytes = made.iter().map(|d| size_of::<Document>() + weight(&d.node)).sum();
         shared.keep(key, Value::Documents(made.clone()), bytes);
         Ok(made)
+    }
+
+    /// What is known of a base, by its folder and the content of its kustomization file. The first who asks is told
+    /// nothing, and the next one that it was built before.
+    pub(crate) fn base(&self, id: ContentId, folder: &str) -> Option<Known> {
+        let shared = self.0.as_ref()?;
+        let key = Key::of_base(id, folder);
+        if let Some(Value::Base(known)) = shared.get(&key) {
+            return Some(known);
+        }
+        shared.keep(key, Value::Base(Known::Built), 0);
+        None
+    }
+
+    /// Keeps a base for the builds that come.
+    pub(crate) fn keep_base(&self, id: ContentId, folder: &str, base: Base) {
+        let Some(shared) = &self.0 else { return };
+        let bytes = base.bytes();
+        let (known, bytes) = match bytes > shared.limit / 4 {
+            true => (Known::Large, 0),
+            false => (Known::Kept(Arc::new(base)), bytes),
+        };
+        shared.keep(Key::of_base(id, folder), Value::Base(known), bytes);
     }
 
     /// A decoded kustomization file, likewise.
@@ -134,6 +190,12 @@ impl Memo {
         let file = Arc::new(file);
         shared.keep(key, Value::File(file.clone()), bytes + size_of::<File>());
         Ok(file)
+    }
+}
+
+impl Key {
+    fn of_base(id: ContentId, folder: &str) -> Self {
+        Self { id, path: folder.into(), kind: Kind::Base, limit: 0 }
     }
 }
 
@@ -188,6 +250,12 @@ impl Inner {
     }
 }
 
+/// The memory an object takes, with its place in an index.
+pub(crate) fn weight_of(res: &Res) -> usize {
+    const INDEXED: usize = 160;
+    size_of::<Res>() + INDEXED + weight(&res.node)
+}
+
 /// The memory a node takes, counting what it shares with others as its own.
 fn weight(node: &Node) -> usize {
     /// A count of references, and what an allocator adds.
@@ -217,16 +285,30 @@ mod tests {
     fn a_file_is_read_once_per_content_and_path() {
         let memo = Memo::new(1 << 20);
         let mut reads = 0;
-        for (id, path, expected) in [(1, "a", 1), (1, "a", 1), (2, "a", 2), (1, "b", 3), (1, "a", 3)] {
-            let made = memo.objects(ContentId([id; 32]), path, 9, |path| {
+        for (id, path, at_once, expected) in [
+            (1, "a", false, 1),
+            (1, "a", false, 2),
+            (1, "a", false, 2),
+            (2, "a", true, 3),
+            (2, "a", false, 3),
+            (1, "b", true, 4),
+            (1, "a", false, 4),
+        ] {
+            let made = memo.objects(ContentId([id; 32]), path, 9, at_once, |path| {
                 reads += 1;
                 Ok::<_, ()>(read(path))
             });
-            assert_eq!((reads, &*made.unwrap()[0].origin.file), (expected, path));
+            let mut files = Vec::new();
+            made.unwrap().each(|res| Ok::<_, ()>(files.push(res.origin.file))).unwrap();
+            assert_eq!((reads, files), (expected, vec![path.into()]));
         }
-        assert!(memo.objects(ContentId([3; 32]), "a", 9, |_| Err(())).is_err());
-        assert!(memo.objects(ContentId([3; 32]), "a", 9, |path| Ok::<_, ()>(read(path))).is_ok(), "a failure was kept");
-        assert!(memo.objects(ContentId([1; 32]), "a", 8, |_| Err(())).is_err(), "a smaller limit is another question");
+        let three = ContentId([3; 32]);
+        assert!(memo.objects(three, "a", 9, true, |_| Err(())).is_err());
+        assert!(memo.objects(three, "a", 9, true, |path| Ok::<_, ()>(read(path))).is_ok(), "a failure was kept");
+        assert!(
+            memo.objects(ContentId([1; 32]), "a", 8, true, |_| Err(())).is_err(),
+            "a smaller limit is another question"
+        );
     }
 
     #[test]
@@ -235,9 +317,9 @@ mod tests {
         for number in 0..1000u32 {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&number.to_le_bytes());
-            memo.objects(ContentId(id), "a", 9, |path| Ok::<_, ()>(read(path))).unwrap();
-            memo.objects(ContentId([9; 32]), "often", 9, |path| if number == 0 { Ok(read(path)) } else { Err(()) })
-                .unwrap();
+            memo.objects(ContentId(id), "a", 9, true, |path| Ok::<_, ()>(read(path))).unwrap();
+            let first = |path: &Arc<str>| if number == 0 { Ok(read(path)) } else { Err(()) };
+            memo.objects(ContentId([9; 32]), "often", 9, true, first).unwrap();
             assert!(memo.bytes() <= 16 << 10, "{memo:?}");
         }
     }

@@ -5,6 +5,7 @@
 //! validators; and once at the root: name suffixes by content, name references, variables, order.
 
 mod accumulate;
+mod base;
 mod config;
 mod crds;
 mod decode;
@@ -80,7 +81,7 @@ pub enum Order {
 }
 
 /// Limits of one build. The defaults are those of `security.md` section 4.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Length of one YAML file in bytes.
     pub file_bytes: u64,

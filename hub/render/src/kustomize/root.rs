@@ -6,7 +6,7 @@ use super::decode::{At, Mode};
 use super::error::{BuildError, ErrorKind, Origin};
 use super::file::{File, Label, NAMES};
 use super::load::Files;
-use super::res::{Objects, Res};
+use super::res::{Objects, Res, Unique};
 use super::{Built, KustomizationFile, Options, Order, Resource, hash, order, refs, vars};
 use crate::tree::{Entry, Tree};
 use driftless_yaml::Node;
@@ -159,44 +159,38 @@ fn finish(mut build: Build<'_>, file: &File, acc: Accumulated) -> Result<Built> 
     }
     let asks = |what: &str| file.build_metadata.iter().any(|m| m == what);
     let (origins, transformations) = (asks("originAnnotations"), asks("transformerAnnotations"));
-    let resources = objects
-        .into_list()
-        .into_iter()
-        .map(|mut res| {
-            super::provenance::write(&mut res, origins, transformations);
-            finished(res)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    weigh(&resources, build.options.limits.output_bytes)?;
-    Ok(Built { resources, warnings: build.warnings })
+    let mut scale = Scale { text: 0, limit: build.options.limits.output_bytes, over: None };
+    let mut resources = Vec::with_capacity(objects.len());
+    for mut res in objects.into_list() {
+        super::provenance::write(&mut res, origins, transformations);
+        let res = finished(res)?;
+        scale.add(&res);
+        resources.push(res);
+    }
+    match scale.over {
+        Some(error) => Err(error),
+        None => Ok(Built { resources, warnings: build.warnings }),
+    }
 }
 
 /// Refuses more text than may be printed. Objects share what patches and transformers put into all of them, so that the
 /// memory they take says little.
-fn weigh(resources: &[Resource], limit: u64) -> Result<()> {
-    fn walk(node: &Node, left: &mut u64) -> Option<()> {
-        let mut take = |len: usize| left.checked_sub(len as u64).map(|rest| *left = rest);
-        match node {
-            Node::Scalar(s) => take(s.text.len()),
-            Node::Seq(seq) => seq.iter().try_for_each(|item| walk(item, left)),
-            Node::Map(map) => map.iter().try_for_each(|entry| {
-                *left = left.checked_sub(entry.key.len() as u64)?;
-                walk(&entry.value, left)
-            }),
+struct Scale {
+    text: u64,
+    limit: u64,
+    over: Option<BuildError>,
+}
+
+impl Scale {
+    fn add(&mut self, res: &Resource) {
+        self.text = self.text.saturating_add(res.node.text_bytes());
+        if self.text > self.limit && self.over.is_none() {
+            let why = format!("up to this object the build holds more than {} bytes of text", self.limit);
+            let error = BuildError::new(ErrorKind::Limit, res.origin.clone(), why);
+            let help = "look for a long text that a patch, label or annotation puts into every object";
+            self.over = Some(error.help(help));
         }
     }
-    let mut left = limit;
-    for res in resources {
-        if walk(&res.node, &mut left).is_none() {
-            return Err(BuildError::new(
-                ErrorKind::Limit,
-                res.origin.clone(),
-                format!("up to this object the build holds more than {limit} bytes of text"),
-            )
-            .help("look for a long text that a patch, label or annotation puts into every object"));
-        }
-    }
-    Ok(())
 }
 
 /// Puts the hash of its content on the name of every object that wants it.
@@ -219,22 +213,30 @@ pub(crate) fn add_hashes(objects: &mut Objects) -> Result<()> {
 /// Drops what is marked as not meant for a cluster.
 fn drop_local(objects: &mut Objects) -> Result<()> {
     const LOCAL: &str = "config.kubernetes.io/local-config";
+    let mut local = false;
+    let mut unique = Unique::of(objects.len());
     for res in objects.iter() {
         // A kind that is null has a text, by which kustomize remembers it, and is none.
         let null = res.node.at(&["kind"]).is_some_and(Node::is_null);
-        if null || res.kind().is_empty() || (res.name().is_empty() && !res.kind().ends_with("List")) {
+        let id = res.id_ref();
+        if null || id.kind.is_empty() || (id.name.is_empty() && !id.kind.ends_with("List")) {
             return Err(BuildError::new(
                 ErrorKind::Target,
                 res.origin.clone(),
                 format!("{} is left without a kind or a name by a patch", res.original_id()),
             ));
         }
+        match res.meta_pair("annotations", LOCAL).is_some_and(|v| &*v != "false") {
+            true => local = true,
+            // Prefixes and replacements may have made two objects one.
+            false => unique.add(res),
+        }
     }
-    if objects.iter().any(|res| res.meta_pair("annotations", LOCAL).is_some_and(|v| &*v != "false")) {
+    unique.check()?;
+    if local {
         objects.list_mut().retain(|res| res.meta_pair("annotations", LOCAL).is_none_or(|v| &*v == "false"));
     }
-    // Prefixes and replacements may have made two objects one.
-    objects.check_unique()
+    Ok(())
 }
 
 /// Annotations that kustomize and the functions around it keep for themselves: removed from what leaves.
@@ -339,7 +341,7 @@ fn walk(
                 if !yaml || NAMES.contains(&name.as_str()) || ignore(&full, false) {
                     continue;
                 }
-                files.objects_in(place, &full)?;
+                files.objects_in(place, &full, true)?;
                 out.resources.push(relative);
             }
             Entry::Link { .. } | Entry::Submodule => {}

@@ -21,6 +21,8 @@ pub(crate) struct Schemas {
     pub(crate) fixed: bool,
     /// Whether the built-in document has been needed before, so that it stays beside a custom one.
     needed: bool,
+    /// How often that was.
+    needs: u64,
     /// Comparisons that merging lists by key has taken so far.
     compared: Cell<u64>,
 }
@@ -42,9 +44,25 @@ impl Schemas {
         }
     }
 
+    /// Whether so many more comparisons are within the limit.
+    pub(crate) fn may_compare(&self, comparisons: u64) -> bool {
+        self.compared.get().saturating_add(comparisons) <= COMPARISONS
+    }
+
+    /// Counts comparisons that were found to be within the limit.
+    pub(crate) fn count(&self, comparisons: u64) {
+        self.compared.set(self.compared.get().saturating_add(comparisons));
+    }
+
     /// Notes that something needs the built-in document.
     pub(crate) fn need(&mut self) {
         self.needed |= self.custom.is_none();
+        self.needs += 1;
+    }
+
+    /// How often [`Schemas::need`] was called, and the comparisons so far.
+    pub(crate) fn uses(&self) -> (u64, u64) {
+        (self.needs, self.compared.get())
     }
 
     /// Takes a document from an `openapi` field.
