@@ -188,7 +188,7 @@ fn ours(job: &Job, form: Form, phases: &mut [f64; 3]) -> Result<()> {
         let built = build(&tree, dir, &options).map_err(|e| e.to_string());
         lap(1)?;
         let result = built.and_then(|built| {
-            let nodes = built.resources.iter().map(|r| &r.node);
+            let nodes = built.resources.into_iter().map(|r| r.node);
             match form {
                 Form::Yaml => driftless_yaml::to_stream(nodes).map(String::into_bytes).map_err(|e| e.to_string()),
                 Form::Objects => objects(nodes),
@@ -201,7 +201,7 @@ fn ours(job: &Job, form: Form, phases: &mut [f64; 3]) -> Result<()> {
 }
 
 /// The bytes of all objects; their digests are made and dropped.
-fn objects<'n>(nodes: impl Iterator<Item = &'n Node>) -> Result<Vec<u8>, String> {
+fn objects(nodes: impl Iterator<Item = Node>) -> Result<Vec<u8>, String> {
     let mut all = Vec::new();
     for node in nodes {
         let from = all.len();

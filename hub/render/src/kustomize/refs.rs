@@ -4,7 +4,7 @@ use super::config::Config;
 use super::error::{BuildError, ErrorKind};
 use super::fieldspec::{Create, rewrite, set_text, visit, wrong_shape};
 use super::referrers::{DEFAULT, Field, References};
-use super::res::{IdRef, NO_NAMESPACE, Objects, Places, Res};
+use super::res::{Id, IdRef, NO_NAMESPACE, Objects, Places, Res};
 use driftless_yaml::Node;
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -12,17 +12,29 @@ use std::sync::Arc;
 
 /// What of an object matters when it may be referred to.
 struct Candidate<'o> {
+    /// Without its node.
     res: &'o Res,
-    now: IdRef<'o>,
-    /// In comparable form, as is the next.
-    namespace: &'o str,
-    original_namespace: &'o str,
+    now: Id,
+    /// In comparable form.
+    namespace: Arc<str>,
 }
 
 struct Candidates<'o> {
     all: Vec<Candidate<'o>>,
     by_former_name: HashMap<&'o str, Places, RandomState>,
-    by_original_namespace: HashMap<&'o str, Vec<usize>, RandomState>,
+    by_original_namespace: HashMap<Arc<str>, Vec<usize>, RandomState>,
+}
+
+impl Candidate<'_> {
+    /// Who it was when it was read.
+    fn original(&self) -> IdRef<'_> {
+        self.res.former.first().map_or(self.now.borrowed(), |former| former.with_api(&self.now.api))
+    }
+
+    /// Who it was, oldest first.
+    fn former(&self) -> impl Iterator<Item = IdRef<'_>> {
+        self.res.former.iter().map(|former| former.with_api(&self.now.api))
+    }
 }
 
 /// Follows all names.
@@ -34,66 +46,72 @@ pub(crate) fn follow(objects: &mut Objects, config: &Config) -> Result<(), Build
 }
 
 fn follow_by(objects: &mut Objects, references: &References<'_>) -> Result<(), BuildError> {
-    let candidates = Candidates::new(objects);
-    // Who is who was settled before any name changes.
-    let mut changed: Vec<(usize, Node)> = Vec::new();
-    for (at, candidate) in candidates.all.iter().enumerate() {
-        let res = candidate.res;
-        // The field specs are matched against what the object was when it was read.
-        let original = res.original_ref();
-        let test = |value: &Node| candidates.may_mean(value);
-        let due = |node: &Node, from: usize| references.due(node, original, from, &test);
-        let no_api = res.node.as_map().and_then(|m| m.get("apiVersion")).is_some_and(Node::is_null);
-        if no_api && references.any_for(original.kind) {
-            let attempt = format!("{} has an empty apiVersion, so its references cannot be followed", res.id());
-            return Err(BuildError::new(ErrorKind::Target, res.origin.clone(), attempt));
-        }
-        let mut next = due(&res.node, 0);
-        // A binding is looked at in any case: its subjects may be wrong.
-        let binding = candidate.now.kind == "RoleBinding" && references.any_for(original.kind);
-        if next.is_none() && !binding {
-            continue;
-        }
-        let referrer = Referrer::new(candidate, &candidates)
-            .map_err(|why| BuildError::new(ErrorKind::Target, res.origin.clone(), format!("{}: {why}", res.id())))?;
-        let mut node: Option<Node> = None;
-        while let Some((place, field)) = next {
-            let here = node.get_or_insert_with(|| res.node.clone());
-            visit(here, field.path, Create::Nothing, &mut |value| referrer.update(value, field)).map_err(|why| {
-                BuildError::new(
-                    ErrorKind::Target,
-                    res.origin.clone(),
-                    format!("the name in {} of {}: {why}", field.path.join("/"), referrer.now),
-                )
-            })?;
-            // What has changed may be what a later field looks at.
-            next = due(here, place + 1);
-        }
-        changed.extend(node.map(|node| (at, node)));
+    // Who is who is settled before any name changes; the nodes are changed where they are.
+    let ids: Vec<Id> = objects.iter().map(Res::id).collect();
+    let mut nodes = objects.take_nodes();
+    let candidates = Candidates::new(objects, ids);
+    for (candidate, node) in candidates.all.iter().zip(&mut nodes) {
+        follow_from(candidate, node, &candidates, references)?;
     }
     drop(candidates);
-    for (at, node) in changed {
-        objects.get_mut_same_id(at).node = node;
+    objects.put_nodes(nodes);
+    Ok(())
+}
+
+/// Follows the names that one object holds.
+fn follow_from<'c>(
+    candidate: &'c Candidate<'c>,
+    node: &mut Node,
+    candidates: &'c Candidates<'c>,
+    references: &References<'_>,
+) -> Result<(), BuildError> {
+    let error = |attempt: String| BuildError::new(ErrorKind::Target, candidate.res.origin.clone(), attempt);
+    // The field specs are matched against what the object was when it was read.
+    let original = candidate.original();
+    let no_api = node.as_map().and_then(|m| m.get("apiVersion")).is_some_and(Node::is_null);
+    if no_api && references.any_for(original.kind) {
+        let id = &candidate.now;
+        return Err(error(format!("{id} has an empty apiVersion, so its references cannot be followed")));
+    }
+    let test = |value: &Node| candidates.may_mean(value);
+    let due = |node: &Node, from: usize| references.due(node, original, from, &test);
+    let mut next = due(node, 0);
+    // A binding is looked at in any case: its subjects may be wrong.
+    let binding = &*candidate.now.kind == "RoleBinding" && references.any_for(original.kind);
+    if next.is_none() && !binding {
+        return Ok(());
+    }
+    let referrer =
+        Referrer::new(candidate, node, candidates).map_err(|why| error(format!("{}: {why}", candidate.now)))?;
+    while let Some((place, field)) = next {
+        visit(node, field.path, Create::Nothing, &mut |value| referrer.update(value, field))
+            .map_err(|why| error(format!("the name in {} of {}: {why}", field.path.join("/"), candidate.now)))?;
+        // What has changed may be what a later field looks at.
+        next = due(node, place + 1);
     }
     Ok(())
 }
 
 impl<'o> Candidates<'o> {
-    fn new(objects: &'o Objects) -> Self {
+    /// `ids` are those of the objects, in order.
+    fn new(objects: &'o Objects, ids: Vec<Id>) -> Self {
         let mut out = Self {
             all: Vec::with_capacity(objects.len()),
             by_former_name: HashMap::with_capacity_and_hasher(objects.len(), RandomState::default()),
             by_original_namespace: HashMap::default(),
         };
-        for (at, res) in objects.iter().enumerate() {
-            for id in res.former_refs() {
+        for (at, (res, now)) in objects.iter().zip(ids).enumerate() {
+            for former in &res.former {
                 let at = at as u32;
-                out.by_former_name.entry(id.name).and_modify(|places| places.add(at)).or_insert(Places::One(at));
+                out.by_former_name.entry(&former.name).and_modify(|places| places.add(at)).or_insert(Places::One(at));
             }
-            let now = res.id_ref();
-            let original_namespace = res.original_ref().effective_namespace();
-            out.by_original_namespace.entry(original_namespace).or_default().push(at);
-            out.all.push(Candidate { res, now, namespace: now.effective_namespace(), original_namespace });
+            let candidate = Candidate { res, namespace: now.shared_namespace(), now };
+            let original = candidate.original().effective_namespace();
+            match out.by_original_namespace.get_mut(original) {
+                Some(there) => there.push(at),
+                None => _ = out.by_original_namespace.insert(original.into(), vec![at]),
+            }
+            out.all.push(candidate);
         }
         out
     }
@@ -122,8 +140,7 @@ impl Candidates<'_> {
 /// The object whose fields are followed.
 struct Referrer<'c> {
     candidates: &'c Candidates<'c>,
-    now: IdRef<'c>,
-    namespace: &'c str,
+    candidate: &'c Candidate<'c>,
     prefixes: &'c [Arc<str>],
     suffixes: &'c [Arc<str>],
     /// Namespaces of the service accounts that a RoleBinding names.
@@ -133,11 +150,10 @@ struct Referrer<'c> {
 }
 
 impl<'c> Referrer<'c> {
-    fn new(known: &'c Candidate<'c>, candidates: &'c Candidates<'c>) -> Result<Self, String> {
-        let res = known.res;
+    fn new(candidate: &'c Candidate<'c>, node: &Node, candidates: &'c Candidates<'c>) -> Result<Self, String> {
         let mut subject_namespaces = HashSet::new();
-        if known.now.kind == "RoleBinding" {
-            let subjects = res.node.as_map().and_then(|m| m.get("subjects")).and_then(Node::as_seq);
+        if &*candidate.now.kind == "RoleBinding" {
+            let subjects = node.as_map().and_then(|m| m.get("subjects")).and_then(Node::as_seq);
             for subject in subjects.into_iter().flatten() {
                 let Some(subject) = subject.as_map() else { return Err("a subject is not a map".to_owned()) };
                 let (Some(namespace), Some(kind)) = (subject.get("namespace"), subject.get("kind")) else { continue };
@@ -151,16 +167,15 @@ impl<'c> Referrer<'c> {
                 };
             }
         }
-        let role = res.node.at(&["roleRef"]).and_then(|r| {
+        let role = node.at(&["roleRef"]).and_then(|r| {
             let text = |key: &str| r.as_map()?.get(key)?.as_scalar().map(|s| s.text.clone());
             Some((text("apiGroup")?, text("kind")?))
         });
         Ok(Self {
             candidates,
-            now: known.now,
-            namespace: known.namespace,
-            prefixes: &res.prefixes,
-            suffixes: &res.suffixes,
+            candidate,
+            prefixes: &candidate.res.prefixes,
+            suffixes: &candidate.res.suffixes,
             subject_namespaces,
             role,
         })
@@ -169,15 +184,16 @@ impl<'c> Referrer<'c> {
     /// Whether this object may refer to that one at all: cluster-scoped, in the same namespace, or a service account in a
     /// namespace that a RoleBinding names.
     fn may_refer(&self, c: &Candidate<'_>) -> bool {
-        self.namespace == NO_NAMESPACE
-            || c.namespace == NO_NAMESPACE
-            || c.namespace == self.namespace
-            || (self.subject_namespaces.contains(c.now.namespace) && c.now.kind == "ServiceAccount")
+        let own = &self.candidate.namespace;
+        &**own == NO_NAMESPACE
+            || &*c.namespace == NO_NAMESPACE
+            || c.namespace == *own
+            || (self.subject_namespaces.contains(&c.now.namespace) && &*c.now.kind == "ServiceAccount")
     }
 
     /// Whether it would be looked at before kinds are: as above, but for any kind in those namespaces.
     fn in_reach(&self, c: &Candidate<'_>) -> bool {
-        self.may_refer(c) || self.subject_namespaces.contains(c.now.namespace)
+        self.may_refer(c) || self.subject_namespaces.contains(&c.now.namespace)
     }
 
     fn update(&self, node: &mut Node, field: &Field<'_>) -> Result<(), String> {
@@ -186,7 +202,7 @@ impl<'c> Referrer<'c> {
             Node::Scalar(s) => {
                 let Some(found) = self.select(&s.text, None, field, false)? else { return Ok(()) };
                 if *found.now.name != *s.text {
-                    rewrite(s, found.res.name());
+                    rewrite(s, found.now.name.clone());
                 }
                 Ok(())
             }
@@ -216,9 +232,9 @@ impl<'c> Referrer<'c> {
         if *found.now.name == *name && found.now.namespace.is_empty() {
             return Ok(());
         }
-        set_text(map, "name", found.now.name);
+        set_text(map, "name", &found.now.name);
         if !found.now.namespace.is_empty() {
-            set_text(map, "namespace", found.now.namespace);
+            set_text(map, "namespace", &found.now.namespace);
         }
         Ok(())
     }
@@ -243,13 +259,13 @@ impl<'c> Referrer<'c> {
                     .get(namespace)
                     .is_some_and(|list| list.iter().any(|&i| self.in_reach(&all[i])));
             left.retain(|c| match was_there {
-                true => *c.original_namespace == *namespace,
+                true => c.original().effective_namespace() == namespace,
                 false => *c.namespace == *namespace && namespace != NO_NAMESPACE,
             });
         }
         let target = field.target;
         left.retain(|c| {
-            c.res.former_refs().any(|id| {
+            c.former().any(|id| {
                 (target.group.is_empty() || *target.group == *id.group())
                     && (target.version.is_empty() || *target.version == *id.version())
                     && (target.kind.is_empty() || *target.kind == *id.kind)
@@ -259,8 +275,7 @@ impl<'c> Referrer<'c> {
             && let Some((group, kind)) = &self.role
         {
             left.retain(|c| {
-                c.res
-                    .former_refs()
+                c.former()
                     .any(|id| (group.is_empty() || **group == *id.group()) && (kind.is_empty() || **kind == *id.kind))
             });
         }

@@ -101,6 +101,19 @@ impl<'r> IdRef<'r> {
     }
 }
 
+impl Id {
+    pub(crate) fn borrowed(&self) -> IdRef<'_> {
+        IdRef { api: &self.api, kind: &self.kind, name: &self.name, namespace: &self.namespace }
+    }
+}
+
+impl Former {
+    /// As an identity; group and version are always the present ones.
+    pub(crate) fn with_api<'r>(&'r self, api: &'r str) -> IdRef<'r> {
+        IdRef { api, kind: &self.kind, name: &self.name, namespace: &self.namespace }
+    }
+}
+
 impl std::fmt::Display for IdRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:?}", self.kind, self.name)?;
@@ -113,8 +126,7 @@ impl std::fmt::Display for IdRef<'_> {
 
 impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { api, kind, name, namespace } = self;
-        IdRef { api, kind, name, namespace }.fmt(f)
+        self.borrowed().fmt(f)
     }
 }
 
@@ -240,20 +252,11 @@ impl Res {
         IdRef { api: top("apiVersion"), kind: top("kind"), name: meta("name"), namespace: meta("namespace") }
     }
 
-    /// Who it was, borrowed, oldest first.
-    pub(crate) fn former_refs(&self) -> impl Iterator<Item = IdRef<'_>> {
-        let api = match self.former.is_empty() {
-            true => "",
-            false => self.id_ref().api,
-        };
-        self.former.iter().map(move |f| IdRef { api, kind: &f.kind, name: &f.name, namespace: &f.namespace })
-    }
-
     /// Who it was when it was read, borrowed.
     pub(crate) fn original_ref(&self) -> IdRef<'_> {
         let now = self.id_ref();
         match self.former.first() {
-            Some(f) => IdRef { api: now.api, kind: &f.kind, name: &f.name, namespace: &f.namespace },
+            Some(former) => former.with_api(now.api),
             None => now,
         }
     }
@@ -280,6 +283,8 @@ impl Res {
         let id = self.id();
         let namespace = id.shared_namespace();
         if !id.name.is_empty() {
+            // Most objects change their name once or never.
+            self.former.reserve_exact(1);
             self.former.push(Former { name: id.name, namespace, kind: id.kind });
         }
     }
@@ -565,6 +570,19 @@ impl Objects {
     /// For changes that leave every identity as it is.
     pub(crate) fn get_mut_same_id(&mut self, at: usize) -> &mut Res {
         &mut self.list[at]
+    }
+
+    /// Takes every object's node out, for [`Objects::put_nodes`].
+    pub(crate) fn take_nodes(&mut self) -> Vec<Node> {
+        let nothing = Node::null();
+        self.list.iter_mut().map(|res| std::mem::replace(&mut res.node, nothing.clone())).collect()
+    }
+
+    /// Gives the nodes back; every identity is as it was.
+    pub(crate) fn put_nodes(&mut self, nodes: Vec<Node>) {
+        for (res, node) in self.list.iter_mut().zip(nodes) {
+            res.node = node;
+        }
     }
 
     /// For changes that leave every identity as it is.

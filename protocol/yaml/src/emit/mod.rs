@@ -9,6 +9,8 @@ mod order;
 mod scalar;
 mod shape;
 
+use std::borrow::Borrow;
+
 use crate::error::WriteError;
 use crate::limits::Limits;
 use crate::node::{Entry, Map, Node, Seq};
@@ -40,17 +42,18 @@ pub fn to_string(node: &Node) -> Result<String, WriteError> {
     Ok(out)
 }
 
-/// The YAML stream kustomize prints for these objects, `---` between them.
+/// The YAML stream kustomize prints for these objects, `---` between them. Objects that are handed over are dropped one by
+/// one, while they are at hand.
 ///
 /// # Errors
 /// As [`to_string`].
-pub fn to_stream<'n>(nodes: impl IntoIterator<Item = &'n Node>) -> Result<String, WriteError> {
+pub fn to_stream<N: Borrow<Node>>(nodes: impl IntoIterator<Item = N>) -> Result<String, WriteError> {
     let mut out = String::new();
     for node in nodes {
         if !out.is_empty() {
             out.push_str("---\n");
         }
-        write(node, &mut out)?;
+        write(node.borrow(), &mut out)?;
     }
     Ok(out)
 }
