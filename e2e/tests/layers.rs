@@ -36,7 +36,10 @@ const PURE: &[(&str, &[&str])] = &[
         "driftless-protocol",
         &["base64", "bincode", "blake3", "ed25519-dalek", "serde", "serde_json", "thiserror", "zeroize", "zstd"],
     ),
-    ("driftless-render", &["base64", "blake3", "flate2", "regex", "serde", "serde_json", "sha2", "thiserror"]),
+    (
+        "driftless-render",
+        &["base64", "blake3", "flate2", "foldhash", "regex", "serde", "serde_json", "sha2", "thiserror"],
+    ),
     ("driftless-rollout", &["serde", "thiserror"]),
     ("driftless-reconcile", &["base64", "blake3", "serde", "serde_json", "thiserror", "zeroize"]),
 ];

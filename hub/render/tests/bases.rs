@@ -1,5 +1,7 @@
 //! A base that a memo hands out is what building it would give, asks for the same files, and fails for the same reasons.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 

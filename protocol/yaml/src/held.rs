@@ -4,6 +4,7 @@
 //! them. The answers are kept where the values are; an edit forgets them on the way to what it changes, and what overlays
 //! share is looked through once for all of them.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +12,6 @@ use crate::key::Key;
 use crate::node::{Entry, Node};
 
 /// The items of a list or the entries of a map.
-#[derive(Debug)]
 pub(crate) struct Held<T> {
     list: Vec<T>,
     /// Bytes of all text.
@@ -53,6 +53,13 @@ impl<T> From<Vec<T>> for Held<T> {
 impl<T> Default for Held<T> {
     fn default() -> Self {
         Self::from(Vec::new())
+    }
+}
+
+/// What is known is no content.
+impl<T: fmt::Debug> fmt::Debug for Held<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.list.fmt(f)
     }
 }
 

@@ -299,7 +299,11 @@ mod tests {
                 Ok::<_, ()>(read(path))
             });
             let mut files = Vec::new();
-            made.unwrap().each(|res| Ok::<_, ()>(files.push(res.origin.file))).unwrap();
+            let each = made.unwrap().each(|res| {
+                files.push(res.origin.file);
+                Ok::<_, ()>(())
+            });
+            each.unwrap();
             assert_eq!((reads, files), (expected, vec![path.into()]));
         }
         let three = ContentId([3; 32]);
