@@ -1,6 +1,6 @@
 //! Reading the schemas of Kubernetes' own kinds from a real API server: what `driftless validate` checks against.
 //!
-//! `cargo run -p driftless-e2e --bin record-schemas` writes the file that [`file`] names, of the Kubernetes that
+//! `cargo run -p driftless-e2e --bin record-schemas` writes the file that [`file()`] names, of the Kubernetes that
 //! `DRIFTLESS_KUBERNETES` chooses; a test records again and compares.
 
 use std::collections::BTreeMap;
