@@ -45,9 +45,8 @@ impl ContestBook {
             tracing::warn!(%error, config_map = NAME, "the contests of before cannot be read; they are counted anew");
             Vec::new()
         });
-        let wanted = written.clone();
-        let book = Self { api, leadership, written: written.clone(), wanted, writing: JoinSet::new(), again: None };
-        Ok((book, written))
+        let known = written.clone();
+        Ok((Self { api, leadership, written, wanted: Vec::new(), writing: JoinSet::new(), again: None }, known))
     }
 
     /// How they stand now.
@@ -57,37 +56,35 @@ impl ContestBook {
     }
 
     fn write(&mut self) {
-        let soon = self.again.is_some_and(|again| Instant::now() < again);
-        if soon || !self.writing.is_empty() || !kept::is_stale(&self.written, &self.wanted) {
-            return;
-        }
-        if self.leadership.borrow().may_act(Instant::now()) {
-            self.again = None;
+        let busy = self.again.is_some() || !self.writing.is_empty();
+        if !busy && kept::is_stale(&self.written, &self.wanted) && self.leadership.borrow().may_act(Instant::now()) {
             self.writing.spawn(write(self.api.clone(), self.wanted.clone()));
         }
     }
 
-    /// When [`ContestBook::set`] is to be called although nothing happened.
-    #[must_use]
-    pub fn due(&self) -> Option<Instant> {
-        self.again
-    }
-
-    /// Waits for the end of a write; for ever when there is none.
-    pub async fn written(&mut self) {
-        match self.writing.join_next().await {
-            Some(Ok(Ok(written))) => {
-                self.written = written;
-                self.write();
+    /// Waits for the end of a write, or for the time to try again; for ever when there is neither. May be dropped at any
+    /// moment.
+    pub async fn next(&mut self) {
+        let again = self.again;
+        let time = async {
+            match again {
+                Some(again) => tokio::time::sleep_until(again).await,
+                None => std::future::pending().await,
             }
-            Some(Ok(Err(error))) => {
-                tracing::warn!(%error, config_map = NAME, "the contests cannot be written down; trying again");
-                self.again = Some(Instant::now() + AGAIN);
-            }
-            // A write neither panics nor is aborted while we run.
-            Some(Err(_)) => self.again = Some(Instant::now() + AGAIN),
-            None => std::future::pending().await,
+        };
+        tokio::select! {
+            Some(done) = self.writing.join_next() => match done {
+                Ok(Ok(written)) => self.written = written,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, config_map = NAME, "the contests cannot be written down; trying again");
+                    self.again = Some(Instant::now() + AGAIN);
+                }
+                // A write neither panics nor is aborted while we run.
+                Err(_) => self.again = Some(Instant::now() + AGAIN),
+            },
+            () = time => self.again = None,
         }
+        self.write();
     }
 
     /// Ends a write that is under way.

@@ -156,7 +156,9 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     driver.engine.set_inventory(&shards, now);
     // Megabytes in a large cluster, and this function lives as long as the leading.
     drop(shards);
-    driver.engine.take_back_contests(contested);
+    if !shadow {
+        driver.engine.take_back_contests(contested);
+    }
     driver.engine.set_discovery(&served_kinds(&driver.served), true, now);
     driver.engine.await_pauses();
     driver.pauses.served(&driver.served);
@@ -281,7 +283,7 @@ impl Driver {
                 }
                 Some(seen) = self.inputs_seen.recv() => self.take_input(seen),
                 () = self.pauses.next() => {}
-                () = self.contests.written() => news = false,
+                () = self.contests.next() => news = false,
                 Some(seen) = self.facts_seen.recv() => self.facts.set(&seen.input, seen.state),
                 Some(done) = self.steps.join_next() => {
                     let owned = self.engine.inventory_len();
@@ -573,7 +575,9 @@ impl Driver {
             self.gone.insert(unit);
         }
         self.board.happened(&self.engine.take_happened(), now);
-        self.contests.set(self.engine.contests());
+        if !self.report.shadow {
+            self.contests.set(self.engine.contests());
+        }
         if self.stored.is_some() {
             self.board.complete();
         }
@@ -607,7 +611,7 @@ impl Driver {
             now + Duration::from_millis(wait)
         });
         // An hour: only a bound for the sleep when nothing is due.
-        [engine, self.discovery_due, self.reports_due, self.contests.due()]
+        [engine, self.discovery_due, self.reports_due]
             .into_iter()
             .flatten()
             .min()

@@ -179,15 +179,15 @@ impl Contests {
     /// The pause since the last heal that a contest asks for, when these fields drift. None when one of them is not contested:
     /// it is healed at once, and the others with it.
     #[must_use]
-    pub fn damping(&self, key: &ObjectKey, fields: &[FieldDrift]) -> Millis {
-        if fields.is_empty() || is_guarded(key) {
+    pub fn damping<'f>(&self, key: &ObjectKey, fields: impl IntoIterator<Item = &'f FieldDrift>) -> Millis {
+        if is_guarded(key) {
             return 0;
         }
         let pause = |drift: &FieldDrift| {
             let field = self.contested().find(|field| field.path == drift.path)?;
             (!is_guarded_path(&drift.path)).then(|| field.pause())
         };
-        fields.iter().map(pause).try_fold(0, |most, pause| Some(most.max(pause?))).unwrap_or(0)
+        fields.into_iter().map(pause).try_fold(0, |most, pause| Some(most.max(pause?))).unwrap_or(0)
     }
 }
 

@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use driftless_protocol::bundle::DriftMode;
 use driftless_protocol::id::UnitId;
-use driftless_protocol::report::{ObjectState, Ready, UnitReport};
+use driftless_protocol::report::{FieldDrift, ObjectState, Ready, UnitReport};
 use driftless_reconcile::engine::{Ended, Happened};
 use driftless_reconcile::input::Millis;
 use driftless_reconcile::mark::Version;
@@ -224,7 +225,13 @@ fn judged(before: Option<&Shown>, now: &Shown, report: &UnitReport) -> Vec<Told>
     if u64::from(counts.drifted) > drifted {
         let of = report.objects.iter().filter(|object| object.state == ObjectState::Drifted);
         let lines: Vec<String> = of.take(3).map(|o| format!("{}: {}", o.key, o.message)).collect();
-        all.push(Told { reason: "Drifted".into(), warning: true, action: "Compare", count: counts.drifted, lines });
+        // What is only observed is no alert.
+        let of_field = |field: &FieldDrift| field.mode.unwrap_or(report.drift_mode) != DriftMode::Observe;
+        let warning = match report.drift.as_slice() {
+            [] => report.drift_mode != DriftMode::Observe,
+            fields => fields.iter().any(of_field),
+        };
+        all.push(Told { reason: "Drifted".into(), warning, action: "Compare", count: counts.drifted, lines });
     }
     if u64::from(counts.held_deletes) > held {
         let lines: Vec<String> = report.held_deletes.iter().take(3).map(|h| format!("{}: {}", h.key, h.why)).collect();

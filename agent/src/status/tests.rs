@@ -1,7 +1,7 @@
 //! What of a state is worth an Event.
 
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{ObjectReport, UnitReport, reason};
+use driftless_protocol::report::{DriftClass, ObjectReport, UnitReport, reason};
 
 use super::*;
 
@@ -47,6 +47,40 @@ fn a_state_is_told_when_it_begins_and_not_while_it_lasts() {
         let found = judged(shown.as_ref(), &Shown::of(now), now);
         let reasons: Vec<&str> = found.iter().map(|told| told.reason.as_str()).collect();
         assert_eq!(reasons, told, "{before:?} then {now:?}");
+    }
+}
+
+#[test]
+fn drift_that_is_only_observed_is_told_and_no_alert() {
+    let field = |mode| FieldDrift {
+        key: ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: "x".into() },
+        path: "data.k".into(),
+        pointer: None,
+        desired: None,
+        live: None,
+        manager: None,
+        at: None,
+        class: DriftClass::Human,
+        mode,
+    };
+    let (correct, warn, observe) = (DriftMode::Correct, DriftMode::Warn, DriftMode::Observe);
+    for (unit, fields, alert) in [
+        (correct, vec![None], true),
+        (warn, vec![], true),
+        (warn, vec![Some(observe)], false),
+        (observe, vec![], false),
+        (observe, vec![None], false),
+        (correct, vec![Some(observe)], false),
+        (correct, vec![Some(observe), Some(warn)], true),
+    ] {
+        let good = report(Ready::True, reason::SUCCEEDED, "applied");
+        let mut drifted = good.clone();
+        drifted.counts.drifted = 1;
+        drifted.drift_mode = unit;
+        drifted.drift = fields.iter().map(|mode| field(*mode)).collect();
+        let told = judged(Some(&Shown::of(&good)), &Shown::of(&drifted), &drifted);
+        let told: Vec<(&str, bool)> = told.iter().map(|told| (&*told.reason, told.warning)).collect();
+        assert_eq!(told, [("Drifted", alert)], "{unit:?} {fields:?}");
     }
 }
 

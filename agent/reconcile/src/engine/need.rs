@@ -1,7 +1,7 @@
 //! One object: what it needs now, and what stands in the way.
 
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{FieldDrift, Ready};
+use driftless_protocol::report::Ready;
 
 use super::Engine;
 use super::state::{Ix, Live, Obj, Open};
@@ -77,10 +77,7 @@ impl Engine {
         let damping = match (&obj.contests, &obj.live) {
             (None, _) => 0,
             (Some(contests), Live::Absent) => contests.damping(&obj.key, &[super::report::gone(obj)]),
-            (Some(contests), _) => {
-                let fields: Vec<FieldDrift> = obj.drift.iter().flat_map(|drift| drift.to_heal()).cloned().collect();
-                contests.damping(&obj.key, &fields)
-            }
+            (Some(contests), _) => contests.damping(&obj.key, obj.drift.iter().flat_map(|drift| drift.to_heal())),
         };
         let view = View {
             desired: want.mark,
