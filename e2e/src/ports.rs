@@ -65,10 +65,12 @@ mod tests {
 
     #[test]
     fn ports_differ_and_can_be_bound() {
-        let ports: [u16; 20] = free().unwrap();
-        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 20);
-        // Others on this machine take ports too, now and then one of these.
-        let bound = ports.iter().filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, **port)).is_ok()).count();
-        assert!(bound >= 18, "{bound} of 20 can be bound");
+        // Others on this machine take ports too, now and then one of these: then all of them are asked for anew.
+        let all_bound = (0..5).any(|_| {
+            let ports: [u16; 20] = free().unwrap();
+            assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 20);
+            ports.iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        });
+        assert!(all_bound, "of twenty ports one could not be bound, five times");
     }
 }

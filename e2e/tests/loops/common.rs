@@ -1,9 +1,11 @@
 //! What the loop tests begin with: room for a world, and the small mono-repo that most of them use.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
-use driftless_e2e::world::{ClusterOptions, Content, Options, World};
+use driftless_e2e::wait;
+use driftless_e2e::world::{Cluster, ClusterOptions, Content, Options, World};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -127,4 +129,16 @@ pub(crate) fn base(clusters: &[&str]) -> Content {
 /// The rest of the spec of a unit in a namespace of its own.
 fn app(namespace: &str, more: &str) -> String {
     format!("  targetNamespace: {namespace}\n  dependsOn:\n    - name: namespaces\n{more}")
+}
+
+/// Somebody edits a field of the Deployment `web/web` that nobody declares, and it is healed.
+pub(crate) async fn heals_an_edit(there: &Cluster) -> Result<()> {
+    let patch = r#"{"spec":{"minReadySeconds":2}}"#;
+    there.kubectl(&["-n", "web", "patch", "deployment", "web", "--type", "merge", "-p", patch]).await?;
+    wait::until(Duration::from_secs(90), "the edit to be healed", || async {
+        let seen = there.field("web", "deployment/web", ".spec.minReadySeconds").await;
+        seen.is_ok_and(|seen| seen.is_empty() || seen == "0")
+    })
+    .await?;
+    Ok(())
 }

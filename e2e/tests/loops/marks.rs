@@ -10,7 +10,7 @@ use driftless_protocol::api::DeleteList;
 use driftless_protocol::bundle::DriftMode;
 use driftless_protocol::report::{EventKind, ObjectState, Ready, UnitReport};
 
-use crate::common::{Room, base};
+use crate::common::{Room, base, heals_an_edit};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -131,26 +131,7 @@ async fn ignored(world: &mut World, base: &Content) -> Result<()> {
     ensure!(field(".spec.template.spec.containers[0].image").await? == "nginx:1.29.4", "the new image is not there");
     ensure!(field(".spec.replicas").await? == "5", "an ignored field was written");
     // Somebody edits another field: it is healed, and the ignored one still not touched.
-    there
-        .kubectl(&[
-            "-n",
-            "web",
-            "patch",
-            "deployment",
-            "web",
-            "--type",
-            "merge",
-            "-p",
-            r#"{"spec":{"minReadySeconds":2}}"#,
-        ])
-        .await?;
-    wait::until(PATIENCE, "the edit to be healed", || async {
-        there
-            .field("web", "deployment/web", ".spec.minReadySeconds")
-            .await
-            .is_ok_and(|seen| seen.is_empty() || seen == "0")
-    })
-    .await?;
+    heals_an_edit(there).await?;
     ensure!(field(".spec.replicas").await? == "5", "an ignored field was taken over");
     base.reset(world).await?;
     world.wait_field(CLUSTER, "web", "deployment/web", ".spec.replicas", "3").await
@@ -163,13 +144,7 @@ async fn observed(world: &mut World, base: &Content) -> Result<()> {
     world.wait_at(&commit).await?;
     let there = world.cluster(CLUSTER);
     there.kubectl(&["-n", "web", "scale", "deployment", "web", "--replicas", "5"]).await?;
-    let patch = r#"{"spec":{"minReadySeconds":2}}"#;
-    there.kubectl(&["-n", "web", "patch", "deployment", "web", "--type", "merge", "-p", patch]).await?;
-    wait::until(PATIENCE, "the edit to be healed", || async {
-        let seen = there.field("web", "deployment/web", ".spec.minReadySeconds").await;
-        seen.is_ok_and(|seen| seen.is_empty() || seen == "0")
-    })
-    .await?;
+    heals_an_edit(there).await?;
     let told = wait::until(PATIENCE, "the drift to be told", || async {
         match report(world, "web").await {
             Ok(report) if report.drift.iter().any(|field| field.path == "spec.replicas") => Seen::Done(report),
