@@ -85,7 +85,8 @@ fn fields(schemas: &Schemas, of: &Type, map: &Map<String, Value>, depth: usize) 
     out
 }
 
-/// A field's name as rules write it: characters that no identifier holds, and CEL's own words, are spelled out.
+/// A field's name as rules write it: characters that no identifier holds, and CEL's own words, are spelled out. From
+/// Kubernetes' documentation of CustomResourceDefinitions, "Validation rules", its escapes of property names.
 fn escaped(name: &str) -> String {
     const WORDS: [&str; 21] = [
         "true",
