@@ -167,6 +167,47 @@ async fn a_pack_beyond_the_limit_is_refused_while_it_arrives() {
     }
 }
 
+/// The smallest limit within which a fetch from `url` into an empty mirror succeeds; every other failure is one.
+async fn smallest(url: &str, code: &str, set: impl Fn(&mut SourceConfig, u64)) -> u64 {
+    let (mut fails, mut works) = (0, 1 << 20);
+    while works - fails > 1 {
+        let middle = (fails + works) / 2;
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(url);
+        set(&mut config, middle);
+        match fetch(&open(dir.path(), config)).await {
+            Ok(_) => works = middle,
+            Err(error) => {
+                assert_eq!(error.code(), code, "within {middle} bytes: {error}");
+                fails = middle;
+            }
+        }
+    }
+    works
+}
+
+#[tokio::test]
+async fn limits_of_bytes_hold_to_the_byte() {
+    let origin = Origin::new();
+    origin.commit(&[("noise", &noise(0, 20_000))]);
+    origin.git(&["repack", "-q", "-a", "-d"]);
+    let packs = std::fs::read_dir(origin.root().join("work/.git/objects/pack")).unwrap();
+    let packs = packs.map(|f| f.unwrap()).filter(|f| f.path().extension().is_some_and(|e| e == "pack"));
+    let expected: u64 = packs.map(|f| f.metadata().unwrap().len()).sum();
+    let host = Host::start(origin.root());
+    for url in [host.url("repo.git"), origin.bare().display().to_string()] {
+        let pack = smallest(&url, "PackTooLarge", |c, limit| c.limits.pack_bytes = limit).await;
+        // The pack, in a folder compressed less well than by git, and what a host says of its progress.
+        assert!((expected - 500..expected + 5000).contains(&pack), "{url}: {pack} for a pack of {expected}");
+    }
+    // A folder advertises nothing over a wire.
+    let refs = smallest(&host.url("repo.git"), "TooManyRefs", |c, limit| c.limits.advertisement_bytes = limit).await;
+    let name = "b".repeat(100);
+    origin.git(&["push", "-q", "origin", &format!("HEAD:{name}")]);
+    let more = smallest(&host.url("repo.git"), "TooManyRefs", |c, limit| c.limits.advertisement_bytes = limit).await;
+    assert!((refs + 100..refs + 200).contains(&more), "one more reference: {refs} to {more} bytes");
+}
+
 #[tokio::test]
 async fn credentials_are_sent_only_where_they_belong() {
     let origin = Origin::new();

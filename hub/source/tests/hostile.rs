@@ -78,15 +78,25 @@ async fn a_submodule_is_listed_and_not_followed() {
 
 #[tokio::test]
 async fn a_file_that_unpacks_beyond_the_limit_is_refused() {
+    const LIMIT: usize = 1 << 20;
     let origin = Origin::new();
-    origin.commit(&[("zeros", &"0".repeat(8 << 20))]);
     let host = Host::start(origin.root());
-    for url in [host.url("repo.git"), origin.bare().display().to_string()] {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = config(&url);
-        config.limits.alloc_bytes = 1 << 20;
-        let mirror = open(dir.path(), config);
-        let error = fails(&mirror, "CommitUnusable").await;
-        assert!(error.to_string().contains("1048576 bytes"), "{error}");
+    for size in [LIMIT, LIMIT + 1, 8 * LIMIT] {
+        origin.commit(&[("zeros", &"0".repeat(size))]);
+        for url in [host.url("repo.git"), origin.bare().display().to_string()] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut config = config(&url);
+            config.limits.alloc_bytes = LIMIT as u64;
+            let mirror = open(dir.path(), config);
+            if size == LIMIT {
+                let revision = fetch(&mirror).await.unwrap().revision;
+                assert_eq!(text(&mirror.tree(&revision).unwrap(), "zeros").map(|t| t.len()), Some(LIMIT));
+            } else {
+                let error = fails(&mirror, "CommitUnusable").await;
+                assert!(error.to_string().contains("1048576 bytes"), "{size}: {error}");
+            }
+            // What the last file left behind is not what the next is measured by.
+            origin.git(&["checkout", "-q", "--orphan", &format!("o{size}-{}", url.len())]);
+        }
     }
 }

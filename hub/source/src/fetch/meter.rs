@@ -248,6 +248,16 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_is_met_at_its_last_byte_and_broken_by_the_next() {
+        let meter = meter();
+        meter.phase(10, Cause::PackTooLarge { limit: 10 });
+        meter.charge(10).unwrap();
+        assert_eq!(meter.stopped(), None);
+        meter.charge(1).unwrap_err();
+        assert_eq!(meter.stopped(), Some(Cause::PackTooLarge { limit: 10 }));
+    }
+
+    #[test]
     fn what_succeeded_cannot_be_stopped() {
         let meter = meter();
         meter.commit().unwrap();
