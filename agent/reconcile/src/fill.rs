@@ -215,15 +215,18 @@ impl Fill {
             let at = text.lines().nth(usize::try_from(line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
             at.trim().chars().take(120).collect::<String>()
         };
+        // What stands in a Secret is told to nobody, not even as Git has it.
+        let secret = key.kind == "Secret";
+        let place = |line: u32| if secret { format!("line {line}") } else { format!("`{}`", line_of(line)) };
         let filled = if self.late.always || !self.variables.is_empty() {
             Zeroizing::new(driftless_subst::substitute(text, &lookup, self.late.strict).map_err(|e| {
-                let mut why = e.kind.to_string();
+                let mut why = if secret { e.kind.without_text() } else { e.kind.to_string() };
                 if let driftless_subst::ErrorKind::NotSet { name } = &e.kind
                     && let Some(of) = self.not_text.get(name)
                 {
                     why = format!("variable `{name}` of {of} is not text");
                 }
-                FillError(format!("substitution in {key} failed: {why} (in `{}`)", line_of(e.line)))
+                FillError(format!("substitution in {key} failed: {why} (in {})", place(e.line)))
             })?)
         } else {
             Zeroizing::new(text.to_owned())
@@ -234,8 +237,8 @@ impl Fill {
             Ok(_) => return Err(FillError(format!("{key} is no object any more with its values filled in"))),
             Err(e) => {
                 return Err(FillError(format!(
-                    "{key} is no YAML any more with its values filled in: at `{}`; quote the expression in Git",
-                    line_of(e.line)
+                    "{key} is no YAML any more with its values filled in: at {}; quote the expression in Git",
+                    place(e.line)
                 )));
             }
         };

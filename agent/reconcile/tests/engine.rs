@@ -229,6 +229,37 @@ fn a_missing_namespace_and_a_kind_not_served_are_waited_for() {
 }
 
 #[test]
+fn two_keys_that_turn_out_to_be_one_object_are_never_deleted_for_each_other() {
+    let mut w = World::new();
+    let planet = |namespace: Option<&str>, value: &str| {
+        let mut planet = json!({"apiVersion": "acme.example/v1", "kind": "Planet", "metadata": {"name": "p"},
+            "spec": {"size": value}});
+        if let Some(namespace) = namespace {
+            planet["metadata"]["namespace"] = namespace.into();
+        }
+        planet
+    };
+    // As long as the kind is not served nobody knows that it has no namespace.
+    let (a, b) = (unit("a", vec![planet(Some("default"), "1")]), unit("b", vec![planet(None, "2")]));
+    w.commit(&[a, b.clone()]);
+    w.settle();
+    w.cluster.served.push(served("acme.example", "Planet", false));
+    w.discover();
+    w.settle();
+    let at = key("acme.example", "Planet", "", "p");
+    assert_eq!(w.cluster.get(&at).unwrap()["spec"]["size"], "2");
+    assert_eq!(w.engine.inventory_len(), 1);
+    assert_eq!(w.report("a").objects[0].reason, "DeclaredTwice", "{:#?}", w.report("a").objects);
+    let uid = w.cluster.get(&at).unwrap()["metadata"]["uid"].clone();
+    w.writes();
+    // The unit whose object it is not drops it.
+    w.commit(&[unit("a", vec![]), b]);
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    assert_eq!(w.cluster.get(&at).unwrap()["metadata"]["uid"], uid);
+}
+
+#[test]
 fn what_left_git_is_deleted_last_and_a_move_is_no_delete() {
     let mut w = World::new();
     w.commit(&[unit("a", vec![config_map("x", "1"), config_map("y", "1")]), unit("b", vec![])]);

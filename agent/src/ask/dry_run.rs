@@ -68,16 +68,16 @@ async fn one(look: &Look, served: &Served, object: &DryRunObject) -> DryRunResul
         let message = format!("the cluster does not serve {} in {api_version}", key.kind);
         return result(key, DryRunOutcome::NotServed, message);
     };
-    let mut key_at = key.clone();
     if resource.namespaced && key.namespace.is_empty() {
-        key_at.namespace = "default".to_owned();
+        let message = "namespace not specified; set metadata.namespace, or the unit's targetNamespace";
+        return result(key, DryRunOutcome::Invalid, message);
     }
     let actor = match &object.account {
         Some(account) => Actor::Account(account.clone()),
         None => look.actor.clone(),
     };
     let body = object.body.as_bytes();
-    let try_it = async |force| look.api.dry_run(&actor, resource, &key_at.namespace, &key_at.name, body, force).await;
+    let try_it = async |force| look.api.dry_run(&actor, resource, &key.namespace, &key.name, body, force).await;
     let secret = key.group.is_empty() && key.kind == "Secret";
     let mut takes: Vec<FieldTaken> = Vec::new();
     let mut tried = try_it(secret).await;

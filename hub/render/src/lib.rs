@@ -16,6 +16,7 @@ pub mod kustomize;
 pub mod lint;
 pub mod plan;
 pub mod report;
+mod scope;
 pub mod target;
 pub mod tree;
 pub mod validate;

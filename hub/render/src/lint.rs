@@ -1,9 +1,12 @@
 //! Checks on what was rendered that need no cluster: what the API server would refuse anyway, said before it does.
 
-use driftless_protocol::object::ObjectKey;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 
 use crate::flux::{RenderedCluster, RenderedObject, RenderedUnit};
 use crate::report::{Code, Problem};
+use crate::scope::{is_cluster_scoped, is_namespaced};
 use crate::validate::versions::{self, Lifecycle};
 
 /// The oldest minor version of Kubernetes 1 that its makers still mend (end of 2026): what it does not serve, none does.
@@ -13,19 +16,46 @@ const OLDEST_SUPPORTED: u32 = 34;
 #[must_use]
 pub fn lint(rendered: &RenderedCluster) -> Vec<Problem> {
     let mut out = Vec::new();
+    let defined = namespaced_here(rendered);
     for unit in &rendered.units {
         for object in unit.objects() {
-            namespace(unit, object, &mut out);
+            namespace(unit, object, &defined, &mut out);
             removed_version(unit, object, &mut out);
         }
     }
     out
 }
 
-fn namespace(unit: &RenderedUnit, object: &RenderedObject, out: &mut Vec<Problem>) {
-    if object.key.namespace.is_empty() && is_namespaced(&object.key) {
+/// Group and kind of what this cluster's CustomResourceDefinitions put into namespaces; looked for only when some object of
+/// such a kind may lack one.
+fn namespaced_here(rendered: &RenderedCluster) -> BTreeSet<(String, String)> {
+    let objects = || rendered.units.iter().flat_map(RenderedUnit::objects);
+    let lacks =
+        |o: &RenderedObject| o.key.namespace.is_empty() && o.key.group.contains('.') && !is_cluster_scoped(&o.key);
+    if !objects().any(lacks) {
+        return BTreeSet::new();
+    }
+    let definitions = objects().filter(|o| o.key.kind == "CustomResourceDefinition" && o.holes.is_none());
+    let read = definitions.filter_map(|o| serde_json::from_slice::<Value>(&o.bytes).ok());
+    read.filter_map(|crd| {
+        let text = |path: &str| crd.pointer(path)?.as_str();
+        let namespaced = text("/spec/scope") == Some("Namespaced");
+        namespaced.then(|| Some((text("/spec/group")?.to_owned(), text("/spec/names/kind")?.to_owned())))?
+    })
+    .collect()
+}
+
+fn namespace(
+    unit: &RenderedUnit,
+    object: &RenderedObject,
+    defined: &BTreeSet<(String, String)>,
+    out: &mut Vec<Problem>,
+) {
+    let needs = || is_namespaced(&object.key) || defined.contains(&(object.key.group.clone(), object.key.kind.clone()));
+    if object.key.namespace.is_empty() && needs() {
         let message = format!(
-            "{} has no namespace, and its kind needs one; set metadata.namespace, or spec.targetNamespace of unit {}",
+            "{} has no namespace, and its kind needs one: it is not applied; set metadata.namespace, or \
+             spec.targetNamespace of unit {}",
             object.key, unit.id
         );
         out.push(Problem::new(Code::NamespaceMissing, &unit.id, Some(object.origin.clone()), message));
@@ -34,59 +64,6 @@ fn namespace(unit: &RenderedUnit, object: &RenderedObject, out: &mut Vec<Problem
         let message = format!("{} has a namespace, and its kind has none; remove metadata.namespace", object.key);
         out.push(Problem::new(Code::NamespaceUnexpected, &unit.id, Some(object.origin.clone()), message));
     }
-}
-
-/// Kinds of Kubernetes itself that live in a namespace (API reference of 1.36).
-fn is_namespaced(key: &ObjectKey) -> bool {
-    let kinds: &[&str] = match key.group.as_str() {
-        "" => &[
-            "ConfigMap",
-            "Endpoints",
-            "LimitRange",
-            "PersistentVolumeClaim",
-            "Pod",
-            "PodTemplate",
-            "ReplicationController",
-            "ResourceQuota",
-            "Secret",
-            "Service",
-            "ServiceAccount",
-        ],
-        "apps" => &["ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"],
-        "autoscaling" => &["HorizontalPodAutoscaler"],
-        "batch" => &["CronJob", "Job"],
-        "coordination.k8s.io" => &["Lease"],
-        "discovery.k8s.io" => &["EndpointSlice"],
-        "networking.k8s.io" => &["Ingress", "NetworkPolicy"],
-        "policy" => &["PodDisruptionBudget"],
-        "rbac.authorization.k8s.io" => &["Role", "RoleBinding"],
-        _ => &[],
-    };
-    kinds.contains(&key.kind.as_str())
-}
-
-/// Kinds of Kubernetes itself that live in none (API reference of 1.36).
-fn is_cluster_scoped(key: &ObjectKey) -> bool {
-    let kinds: &[&str] = match key.group.as_str() {
-        "" => &["Namespace", "Node", "PersistentVolume"],
-        "admissionregistration.k8s.io" => &[
-            "MutatingAdmissionPolicy",
-            "MutatingAdmissionPolicyBinding",
-            "MutatingWebhookConfiguration",
-            "ValidatingAdmissionPolicy",
-            "ValidatingAdmissionPolicyBinding",
-            "ValidatingWebhookConfiguration",
-        ],
-        "apiextensions.k8s.io" => &["CustomResourceDefinition"],
-        "apiregistration.k8s.io" => &["APIService"],
-        "networking.k8s.io" => &["IngressClass"],
-        "node.k8s.io" => &["RuntimeClass"],
-        "rbac.authorization.k8s.io" => &["ClusterRole", "ClusterRoleBinding"],
-        "scheduling.k8s.io" => &["PriorityClass"],
-        "storage.k8s.io" => &["CSIDriver", "CSINode", "StorageClass", "VolumeAttachment"],
-        _ => &[],
-    };
-    kinds.contains(&key.kind.as_str())
 }
 
 /// API versions no supported Kubernetes serves any more.

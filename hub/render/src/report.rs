@@ -241,10 +241,10 @@ codes! {
     ///
     /// See the message.
     BuildWarning = Warning,
-    /// An object of a kind that needs a namespace has none: it is applied to `default`, as Flux does.
+    /// An object of a kind that needs a namespace has none: it is refused, as Flux refuses it (`namespace not specified`).
     ///
     /// Set `metadata.namespace`, or `spec.targetNamespace` of the unit.
-    NamespaceMissing = Warning,
+    NamespaceMissing = Error,
     /// An object of a kind without namespace has one.
     ///
     /// Remove `metadata.namespace`.

@@ -92,3 +92,19 @@ pub enum ErrorKind {
         limit: u64,
     },
 }
+
+impl ErrorKind {
+    /// The same words without the text that the expression stands in, for where that text is secret.
+    #[must_use]
+    pub fn without_text(&self) -> String {
+        const DOLLAR: &str = "write `$${` for a literal `${`";
+        match self {
+            Self::NoName { .. } => format!("a variable name was expected after a `${{` (not shown); {DOLLAR}"),
+            Self::Unclosed { .. } => format!("`}}` or an operator was expected after a `${{` (not shown); {DOLLAR}"),
+            Self::Operand { .. } => {
+                "an operator in an expression (not shown) is incomplete or followed by more than it takes".to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
+}

@@ -196,9 +196,7 @@ impl Engine {
             }
             let ix = self.object_of(&key, now);
             if let Some(other) = self.obj(ix).and_then(|obj| obj.want.as_ref()) {
-                let other = self.unit(other.unit).map(|slot| slot.id.to_string()).unwrap_or_default();
-                let message =
-                    format!("unit {other} declares it too; only that one is applied, remove it from one of them");
+                let message = declared_twice(self.unit(other.unit).map(|slot| &*slot.id));
                 unusable.push((entry.key.clone(), "DeclaredTwice", message));
                 continue;
             }
@@ -445,7 +443,8 @@ impl Engine {
             .collect();
         for (old, ix) in moved {
             let key = Arc::new(self.placed(&old));
-            if self.by_key.contains_key(&key) {
+            if let Some(other) = self.by_key.get(&key).copied() {
+                self.one_of_two(&old, ix, other);
                 continue;
             }
             self.by_key.remove(&old);
@@ -457,6 +456,38 @@ impl Engine {
                 obj.key = key;
             }
         }
+    }
+
+    /// Two keys turn out to be one object of the cluster: the first is given up for the other. If both stayed, each would
+    /// undo the other's fields, and the delete of one would take the object from under the other.
+    fn one_of_two(&mut self, old: &Arc<ObjectKey>, ix: Ix, other: Ix) {
+        let Some(key) = self.obj(other).map(|obj| Arc::clone(&obj.key)) else { return };
+        if let Some(entry) = self.inventory.remove(old)
+            && self.inventory.get(&key).is_none()
+        {
+            self.inventory.put(&key, entry);
+        }
+        if let Some(want) = self.obj_mut(ix).and_then(|obj| obj.want.take()) {
+            let unit = want.unit;
+            let first = self.obj(other).and_then(|obj| obj.want.as_ref()).map(|want| want.unit);
+            let twice = first.map(|first| declared_twice(self.unit(first).map(|slot| &*slot.id)));
+            if let Some(full) = self.units.get_mut(unit as usize).and_then(Slot::full_mut) {
+                match twice {
+                    None => full.objects.iter_mut().filter(|at| **at == ix).for_each(|at| *at = other),
+                    Some(message) => {
+                        full.objects.retain(|at| *at != ix);
+                        full.unusable.push(((**old).clone(), "DeclaredTwice", message));
+                    }
+                }
+            }
+            if first.is_none()
+                && let Some(obj) = self.obj_mut(other)
+            {
+                obj.want = Some(want);
+                obj.delete_sent = false;
+            }
+        }
+        self.forget_object(ix);
     }
 
     /// The place of a unit, made when it has none.
@@ -503,4 +534,10 @@ impl Engine {
     pub(super) fn mode(&self, unit: UnitIx) -> DriftMode {
         self.unit(unit).map(|slot| slot.mode).unwrap_or_default()
     }
+}
+
+/// What the unit is told whose object is not the one that is applied.
+fn declared_twice(by: Option<&UnitId>) -> String {
+    let other = by.map(ToString::to_string).unwrap_or_default();
+    format!("unit {other} declares it too; only that one is applied, remove it from one of them")
 }

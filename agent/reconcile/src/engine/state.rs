@@ -386,6 +386,13 @@ impl Slot {
         }
     }
 
+    pub(super) fn full_mut(&mut self) -> Option<&mut Full> {
+        match &mut self.state {
+            State::Full(full) => Some(full),
+            _ => None,
+        }
+    }
+
     /// Nothing may be written yet: the dry runs of the whole unit come first.
     pub(super) fn validating(&self) -> bool {
         self.validate && !self.validated

@@ -262,7 +262,7 @@ impl Walk<'_> {
             }
         };
         let no_variables = Variables::default();
-        let strict = self.lockdown.feature_gates.get("StrictPostBuildSubstitutions").copied().unwrap_or(true);
+        let strict = self.lockdown.feature_gates.get(super::lockdown::STRICT).copied().unwrap_or(true);
         let build = |variables: Option<&Variables>| {
             let (kustomization, source, tree) = (&unit, worked.source.as_str(), artifact.source.tree.clone());
             let filled = self.filled.filter(|_| artifact.from_root);

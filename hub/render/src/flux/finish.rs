@@ -15,6 +15,7 @@ use super::rendered::{RenderState, RenderedCluster, RenderedObject, RenderedUnit
 use super::spec;
 use super::unit::{Item, sources_of};
 use crate::report::{Code, Problem};
+use crate::scope::placed;
 use crate::target::{Location, Lockdown};
 
 /// Dependencies that follow from `wait` and health checks, in all: beyond any real cluster, and a bound on what chains of
@@ -219,9 +220,10 @@ fn claim(id: &UnitId, unit: &Worked, rank: usize, owners: &mut BTreeMap<ObjectKe
             _ => continue,
         };
         let claim = Owner { rank, unit: id.clone(), at: object.origin.clone(), others: Vec::new() };
-        match owners.get_mut(&object.key) {
+        let place = placed(&object.key);
+        match owners.get_mut(&place) {
             None => {
-                owners.insert(object.key.clone(), claim);
+                owners.insert(place, claim);
             }
             Some(owner) if owner.unit == *id => owner.others.push((id.clone(), claim.at)),
             Some(owner) if rank < owner.rank => {
@@ -333,9 +335,10 @@ fn state(
                 _ => continue,
             },
         };
-        if let Some(owner) = owners.get(&object.key).filter(|o| !o.others.is_empty()) {
+        let place = placed(&object.key);
+        if let Some(owner) = owners.get(&place).filter(|o| !o.others.is_empty()) {
             let twice_here = owner.others.iter().any(|(unit, _)| unit == id) && owner.unit == *id;
-            let first = owner.unit == *id && seen.insert(object.key.clone());
+            let first = owner.unit == *id && seen.insert(place);
             let other =
                 if first { owner.others.first().map(|(unit, at)| (unit, at)) } else { Some((&owner.unit, &owner.at)) };
             if let Some((unit, at)) = other {

@@ -38,20 +38,45 @@ const WITHOUT_EFFECT: &[&str] = &[
     "sops-age-secret",
 ];
 
+/// The gate that decides what becomes of variables without value.
+pub(crate) const STRICT: &str = "StrictPostBuildSubstitutions";
+
+/// kustomize-controller has that gate on by default since this version, which came with Flux 2.9.
+const STRICT_SINCE: [u64; 2] = [1, 9];
+const STRICT_SINCE_FLUX: [u64; 2] = [2, 9];
+
 /// Reads the flags of built controllers and instances. Only kustomize-controller's count: the others' units are not ours.
 pub(crate) fn read<'a>(controllers: impl Iterator<Item = &'a (Node, Location)>) -> Lockdown {
     let mut out = Lockdown::default();
+    // Said to be so old that the gate is off unless a flag says otherwise.
+    let mut lax = None;
     for (node, at) in controllers {
         match node.at(&["kind"]).and_then(Node::as_str) {
             Some("Deployment") if name(node) == Some("kustomize-controller") => {
                 for arg in arguments(node) {
                     flag(arg, at, &mut out);
                 }
+                if version_of_image(node).is_some_and(|version| version < STRICT_SINCE) {
+                    lax = Some(at);
+                }
             }
-            Some("FluxInstance") => instance(node.at(&["spec"]), at, &mut out),
-            Some("HelmRelease") => instance(node.at(&["spec", "values", "instance"]), at, &mut out),
+            Some(kind @ ("FluxInstance" | "HelmRelease")) => {
+                let path: &[&str] = if kind == "FluxInstance" { &["spec"] } else { &["spec", "values", "instance"] };
+                let spec = node.at(path);
+                instance(spec, at, &mut out);
+                let wanted = spec.and_then(|spec| spec.at(&["distribution", "version"])).and_then(Node::scalar_text);
+                if wanted.and_then(version).is_some_and(|version| version < STRICT_SINCE_FLUX) {
+                    lax = Some(at);
+                }
+            }
             _ => {}
         }
+    }
+    if let Some(at) = lax {
+        out.feature_gates.entry(STRICT.to_owned()).or_insert_with(|| {
+            out.found_at.get_or_insert_with(|| at.clone());
+            false
+        });
     }
     out.other_flags.sort();
     out.other_flags.dedup();
@@ -60,6 +85,22 @@ pub(crate) fn read<'a>(controllers: impl Iterator<Item = &'a (Node, Location)>) 
 
 fn name(node: &Node) -> Option<&str> {
     node.at(&["metadata", "name"]).and_then(Node::as_str)
+}
+
+/// Of the container that is the controller.
+fn version_of_image(deployment: &Node) -> Option<[u64; 2]> {
+    let containers = deployment.at(&["spec", "template", "spec", "containers"])?.as_seq()?;
+    let images = containers.iter().filter_map(|c| c.at(&["image"])?.as_str());
+    let image =
+        images.map(|image| image.split('@').next().unwrap_or(image)).find(|i| i.contains("kustomize-controller"))?;
+    let (_, tag) = image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
+    version(tag)
+}
+
+/// Major and minor of `v1.8.5` or `2.7.x`; a range, or `2.x`, says nothing.
+fn version(text: &str) -> Option<[u64; 2]> {
+    let mut parts = text.strip_prefix('v').unwrap_or(text).split('.');
+    Some([parts.next()?.parse().ok()?, parts.next()?.parse().ok()?])
 }
 
 fn arguments(deployment: &Node) -> impl Iterator<Item = &str> {

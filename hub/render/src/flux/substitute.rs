@@ -210,7 +210,11 @@ fn attempt(
     let failed = |message: String| Note { code: Code::SubstitutionFailed, at: at.clone(), message };
     let what = || name_of(node);
     let text = driftless_yaml::to_string(node).map_err(|e| failed(format!("{} cannot be written: {e}", what())))?;
-    let broken = |e: driftless_subst::Error| failed(format!("substitution in {} failed: {}", what(), e.kind));
+    let secret = super::unit::key_of(node).is_some_and(|key| key.kind == "Secret");
+    let broken = |e: driftless_subst::Error| {
+        let why = if secret { e.kind.without_text() } else { e.kind.to_string() };
+        failed(format!("substitution in {} failed: {why}", what()))
+    };
     if !variables.late.is_empty() {
         let uses: BTreeSet<String> = match driftless_subst::variables(&text) {
             Ok(uses) => uses.into_iter().map(|u| u.name).collect(),
@@ -239,6 +243,8 @@ fn attempt(
     match parse_one(text.as_bytes(), Dialect::Yaml11, &Limits::default()) {
         Ok(document) if document.node.as_map().is_some() => Ok(Attempt::Done(document.node)),
         Ok(_) => Err(failed(format!("{} is no object any more after substitution", what()))),
+        // The reader's own words may quote what it read.
+        Err(_) if secret => Err(failed(format!("{} is no YAML any more after substitution", what()))),
         Err(e) => Err(failed(format!("{} is no YAML any more after substitution: {e}", what()))),
     }
 }

@@ -608,9 +608,12 @@ fn references(node: &Node, key: &ObjectKey, out: &mut Vec<(String, String)>) {
         return;
     }
     let namespace = namespace_or_default(key);
+    // The one reference whose definition gives it a kind where none is written.
+    let default = (key.kind == "ImageUpdateAutomation").then(|| node.at(&["spec", "sourceRef"])?.as_map()).flatten();
     walk(node, &mut |map| {
         let text = |key: &str| map.get(key).and_then(Node::as_str);
-        if let (Some(kind), Some(name)) = (text("kind"), text("name"))
+        let kind = text("kind").or(default.filter(|own| std::ptr::eq(*own, map)).map(|_| "GitRepository"));
+        if let (Some(kind), Some(name)) = (kind, text("name"))
             && is_repository(kind)
         {
             let namespace = text("namespace").unwrap_or(&namespace);

@@ -117,8 +117,8 @@ impl Build<'_> {
         for item in &file.components {
             acc = self.component(dir, &item.value, &file.at(item.line), acc)?;
         }
-        self.transformers(dir, file, &mut acc)?;
-        self.validators(dir, file, &mut acc)?;
+        let done = self.transformers(dir, file, &mut acc).and_then(|()| self.validators(dir, file, &mut acc));
+        done.map_err(|error| super::secrets::hide(&acc.objects, error))?;
         for var in &file.vars {
             super::vars::note(&mut acc.objects, var)?;
             super::vars::add(&mut acc.vars, var.clone())?;

@@ -199,11 +199,9 @@ fn pairs(
     }
     for item in &args.literals {
         let error = || {
-            BuildError::new(
-                ErrorKind::Field,
-                at(item),
-                format!("literal {:?} is not of the form key=value", item.value),
-            )
+            // It may be a password whose key was forgotten.
+            let shown = if what == What::Secret { "(not shown)".to_owned() } else { format!("{:?}", item.value) };
+            BuildError::new(ErrorKind::Field, at(item), format!("literal {shown} is not of the form key=value"))
         };
         let (key, value) = item.value.split_once('=').ok_or_else(error)?;
         if key.is_empty() {

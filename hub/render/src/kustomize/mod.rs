@@ -36,6 +36,7 @@ mod replicas;
 mod res;
 mod root;
 mod scope;
+mod secrets;
 mod selector;
 pub(crate) mod smp_schema;
 mod structured;

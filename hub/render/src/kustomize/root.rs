@@ -142,9 +142,10 @@ fn overlay(build: &Build<'_>, dir: &str, file: &mut File) -> Result<()> {
 fn finish(mut build: Build<'_>, file: &File, acc: Accumulated) -> Result<Built> {
     let Accumulated { mut objects, config, vars } = acc;
     let config = config.unwrap_or_else(config::default_config);
-    add_hashes(&mut objects)?;
-    refs::follow(&mut objects, &config)?;
-    vars::resolve(&mut objects, &vars, &config, &mut build.warnings)?;
+    add_hashes(&mut objects)
+        .and_then(|()| refs::follow(&mut objects, &config))
+        .and_then(|()| vars::resolve(&mut objects, &vars, &config, &mut build.warnings))
+        .map_err(|error| super::secrets::hide(&objects, error))?;
     drop_local(&mut objects)?;
     match (&file.sort, build.options.order) {
         (Some(sort), _) => order::sort(&mut objects, Some(&sort.value), &file.at(sort.line))?,

@@ -16,6 +16,7 @@ use super::path::FieldPath;
 use super::redact::Redactor;
 use super::units::Pair;
 use crate::flux::{RenderState, RenderedObject, RenderedUnit};
+use crate::scope::Place;
 
 /// Label or annotation that lets one object be deleted and created again.
 const FORCE: &str = "kustomize.toolkit.fluxcd.io/force";
@@ -35,15 +36,15 @@ type Held<'a> = (&'a RenderedUnit, &'a RenderedObject);
 
 /// The objects of one side.
 struct Side<'a> {
-    by_key: BTreeMap<&'a ObjectKey, Held<'a>>,
-    withheld: BTreeSet<&'a ObjectKey>,
+    by_key: BTreeMap<Place<'a>, Held<'a>>,
+    withheld: BTreeSet<Place<'a>>,
 }
 
 impl<'a> Side<'a> {
     fn of(units: impl Iterator<Item = &'a RenderedUnit> + Clone) -> Self {
-        let objects = units.clone().flat_map(|unit| unit.objects().iter().map(move |o| (&o.key, (unit, o))));
+        let objects = units.clone().flat_map(|unit| unit.objects().iter().map(move |o| (Place::of(&o.key), (unit, o))));
         let by_key = objects.collect();
-        Self { by_key, withheld: units.flat_map(|u| u.withheld().iter().map(|w| &w.key)).collect() }
+        Self { by_key, withheld: units.flat_map(|u| u.withheld().iter().map(|w| Place::of(&w.key))).collect() }
     }
 }
 
@@ -62,15 +63,15 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
         pairs.iter().filter_map(|p| p.base.map(|base| (&base.id, p.head))).collect();
     let fate_of = |unit: &RenderedUnit, object: &RenderedObject| {
         let standing = standing(unit, now.get(&unit.id).copied().flatten())?;
-        let sent_no_more = !head.withheld.contains(&object.key);
+        let sent_no_more = !head.withheld.contains(&Place::of(&object.key));
         sent_no_more.then(|| fate::of(&object.key, &parsed(unit, object), standing, around))
     };
     let mut out = Objects::default();
-    let mut taken: BTreeSet<&ObjectKey> = BTreeSet::new();
+    let mut taken: BTreeSet<Place<'_>> = BTreeSet::new();
     let mut gone_by_name: BTreeMap<_, Vec<Held<'_>>> = BTreeMap::new();
     for (key, held) in &base.by_key {
-        let left = !head.by_key.contains_key(*key)
-            && !head.withheld.contains(*key)
+        let left = !head.by_key.contains_key(key)
+            && !head.withheld.contains(key)
             && standing(held.0, now.get(&held.0.id).copied().flatten()).is_some();
         if let Some(name) = base_name(held.1).filter(|_| left) {
             gone_by_name.entry(name).or_default().push(*held);
@@ -79,7 +80,7 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
     for pair in pairs {
         let Some(unit) = pair.head else { continue };
         for object in unit.objects() {
-            let plan = match base.by_key.get(&object.key) {
+            let plan = match base.by_key.get(&Place::of(&object.key)) {
                 Some((of, old)) if is_same(unit, object, of, old) => None,
                 // Equal but for how it is written.
                 Some((of, old)) => Some(same_key(unit, object, of, old, redactor)).filter(|plan| {
@@ -88,17 +89,17 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
                 None => {
                     let candidates = base_name(object).and_then(|name| gone_by_name.get(&name));
                     let was = candidates.and_then(|c| {
-                        let free = |h: &&Held<'_>| !taken.contains(&h.1.key);
+                        let free = |h: &&Held<'_>| !taken.contains(&Place::of(&h.1.key));
                         c.iter().filter(free).find(|h| h.0.id == unit.id).or_else(|| c.iter().find(free))
                     });
                     match was {
                         Some((of, old)) => {
-                            taken.insert(&old.key);
+                            taken.insert(Place::of(&old.key));
                             Some(replaced(unit, object, of, old, fate_of(of, old), redactor))
                         }
                         None => {
                             let unknown = pair.base.is_some_and(|b| !matches!(b.state, RenderState::Full { .. }))
-                                || base.withheld.contains(&object.key);
+                                || base.withheld.contains(&Place::of(&object.key));
                             Some(whole(unit, object, if unknown { Action::Apply } else { Action::Create }, redactor))
                         }
                     }
@@ -113,7 +114,7 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
         }
     }
     for (key, (unit, object)) in &base.by_key {
-        if head.by_key.contains_key(*key) || taken.contains(*key) {
+        if head.by_key.contains_key(key) || taken.contains(key) {
             continue;
         }
         if let Some(fate) = fate_of(unit, object) {

@@ -460,6 +460,21 @@ fn files() -> impl Strategy<Value = Files> {
     })
 }
 
+#[test]
+fn a_namespace_that_the_api_server_drops_is_no_other_object() {
+    let role = |namespace: &str| {
+        format!(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: r{namespace}}}\nrules: []\n"
+        )
+    };
+    let before = with(&[("apps/b/r.yaml", Some(role(", namespace: shop")))]);
+    let after = with(&[("apps/b/r.yaml", Some(role("")))]);
+    assert_eq!(
+        lines(&plan(&before, &after)),
+        ["unit b", "  Change ClusterRole.rbac.authorization.k8s.io r metadata.namespace"]
+    );
+}
+
 fn objects(rendered: &RenderedCluster) -> BTreeMap<ObjectKey, Value> {
     let all = rendered.units.iter().flat_map(|u| u.objects());
     all.map(|o| (o.key.clone(), serde_json::from_slice(&o.bytes).unwrap())).collect()

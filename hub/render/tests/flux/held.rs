@@ -246,3 +246,29 @@ fn a_secret_generated_from_an_encrypted_file_has_no_known_name() {
         ",
     );
 }
+
+#[test]
+fn a_namespace_that_the_api_server_drops_makes_no_second_object() {
+    let role = |namespace: &str| {
+        format!(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: r{namespace}}}\nrules: []\n"
+        )
+    };
+    check(
+        &[
+            ("clusters/c/a.yaml", &unit("a", "")),
+            ("clusters/c/b.yaml", &unit("b", "")),
+            ("apps/a/r.yaml", &role(", namespace: shop")),
+            ("apps/b/r.yaml", &role("")),
+        ],
+        "
+        flux-system/a
+          ClusterRole.rbac.authorization.k8s.io shop/r
+          ! DuplicateObject apps/a/r.yaml:1
+        flux-system/b
+          - ClusterRole.rbac.authorization.k8s.io r DuplicateObject
+          ! DuplicateObject apps/b/r.yaml:1
+        flux-system/flux-system
+        ",
+    );
+}

@@ -187,3 +187,19 @@ fn under_lock_down_a_tenant_does_not_get_the_roots_repository_by_its_address() {
         );
     }
 }
+
+#[test]
+fn a_reference_without_kind_is_of_the_kind_its_definition_gives_it() {
+    let automation = "apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImageUpdateAutomation\nmetadata: {name: i, namespace: flux-system}\n\
+                      spec: {interval: 1h, sourceRef: {name: flux-system}, git: {commit: {author: {email: a@example.org}}}}\n";
+    let sync = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: flux-system, namespace: flux-system}\n\
+                spec: {interval: 1m, url: \"https://example.org/fleet\", ref: {branch: main}}\n";
+    check(
+        &[("clusters/c/sync.yaml", sync), ("clusters/c/i.yaml", automation)],
+        "
+        flux-system/flux-system
+          ImageUpdateAutomation.image.toolkit.fluxcd.io flux-system/i (handed through)
+          GitRepository.source.toolkit.fluxcd.io flux-system/flux-system (handed through)
+        ",
+    );
+}
