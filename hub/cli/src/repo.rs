@@ -42,7 +42,7 @@ pub const WORK_TREE: &str = "work tree";
 pub struct Repo {
     dir: PathBuf,
     /// The Git repository's top folder, the repository, and the way from the top to `dir`.
-    git: Option<(PathBuf, Repository, String)>,
+    git: Option<(PathBuf, Arc<Repository>, String)>,
     others: Vec<SourceTree>,
 }
 
@@ -54,6 +54,8 @@ pub struct State {
     others: Vec<SourceTree>,
     /// Where the top of the Git work tree is, when it is not the folder that was opened.
     top: Option<PathBuf>,
+    /// The Git repository, and the way from its top to the folder that was opened.
+    git: Option<(Arc<Repository>, String)>,
     dir: PathBuf,
 }
 
@@ -90,7 +92,7 @@ impl Repo {
         let git = if bare || top.join(".git").exists() {
             let inside = slashes(dir.strip_prefix(&top).unwrap_or(Path::new("")))?;
             let repository = Repository::open(&top).map_err(|e| CliError::new(Kind::Failed, e.to_string()))?;
-            Some((top, repository, inside))
+            Some((top, Arc::new(repository), inside))
         } else {
             None
         };
@@ -166,7 +168,7 @@ impl Repo {
     }
 
     fn state(&self, tree: Arc<dyn Tree>, revision: Revision) -> State {
-        let git = self.git.as_ref().map(|(_, repository, _)| repository);
+        let git = self.git.as_ref().map(|(_, repository, _)| &**repository);
         let url = git.and_then(Repository::origin).unwrap_or_else(|| format!("file://{}", self.dir.display()));
         let reference = git.and_then(Repository::main_branch).map_or_else(GitRef::default, GitRef::Branch);
         let top = self.git.as_ref().filter(|(_, _, inside)| !inside.is_empty()).map(|(top, _, _)| top.clone());
@@ -174,6 +176,7 @@ impl Repo {
             root: SourceTree { id: ROOT_SOURCE.to_owned(), tree, revision, url, reference },
             others: self.others.clone(),
             top,
+            git: self.git.as_ref().map(|(_, repository, inside)| (repository.clone(), inside.clone())),
             dir: self.dir.clone(),
         }
     }
@@ -422,6 +425,22 @@ impl Sources for State {
             Some(source) => SourceState::Ready(source.clone()),
             None => SourceState::Missing(format!("{NOT_AT_HAND}; give its files: --source {}=FOLDER", wanted.label())),
         }
+    }
+
+    fn root_at(&self, reference: &GitRef) -> Option<SourceTree> {
+        let (repository, inside) = self.git.as_ref()?;
+        // A branch as its host has it counts more than one of the same name here.
+        let (short, names) = match reference {
+            GitRef::Branch(name) => (name, vec![format!("refs/remotes/origin/{name}"), format!("refs/heads/{name}")]),
+            GitRef::Tag(name) => (name, vec![format!("refs/tags/{name}")]),
+            GitRef::Name(name) | GitRef::Commit(name) => (name, vec![name.clone()]),
+            GitRef::Semver(_) | GitRef::Digest(_) => return None,
+        };
+        let found = names.iter().find_map(|name| repository.resolve(name).ok())?;
+        let revision = Revision { reference: short.clone(), commit: found.commit };
+        let tree = repository.tree(&revision, inside).ok()?;
+        let (id, url) = (self.root.id.clone(), self.root.url.clone());
+        Some(SourceTree { id, tree: Arc::new(tree), revision, url, reference: reference.clone() })
     }
 
     fn is_alias(&self, wanted: &SourceDecl) -> bool {

@@ -157,6 +157,44 @@ fn the_base_is_where_the_branch_left_the_default_branch() {
 }
 
 #[test]
+fn the_own_repository_at_a_tag_is_read_from_the_clone() {
+    let repo = Repo::new();
+    let source = |tag: &str| {
+        let object = |name: &str, reference: &str| {
+            format!(
+                "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {{name: {name}, namespace: flux-system}}\nspec: \
+                 {{interval: 1m, url: 'https://example.org/fleet', ref: {{{reference}}}}}\n---\n"
+            )
+        };
+        let pinned = unit("pinned", "./apps/pinned", "").replace("    name: flux-system\n", "    name: pinned\n");
+        format!("{}{}{pinned}", object("flux-system", "branch: main"), object("pinned", &format!("tag: {tag}")))
+    };
+    let promoted = |text: &str| {
+        let wanted = config("promoted", text).replace("name: promoted", "name: promoted\n  namespace: shop");
+        repo.write("apps/pinned/config.yaml", &wanted);
+    };
+    promoted("one\n");
+    repo.commit("one");
+    repo.git(&["tag", "v1"]);
+    promoted("two\n");
+    repo.commit("two");
+    repo.git(&["tag", "v2"]);
+    repo.write("clusters/lone/pinned.yaml", &source("v1"));
+    repo.commit("at v1");
+    repo.write("clusters/lone/pinned.yaml", &source("v2"));
+    repo.commit("at v2");
+    let (text, code) = repo.plan(&["--base", "HEAD~1", "--cluster", "lone"]);
+    for part in ["~ ConfigMap shop/promoted", r#"data.file: "one\n" -> "two\n""#] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(code, 0);
+    // A tag that the clone lacks: what is not known is not called unchanged.
+    repo.git(&["tag", "--delete", "v1", "v2"]);
+    let (text, _) = repo.plan(&["--base", "HEAD~1", "--cluster", "lone"]);
+    assert!(text.contains("Nothing changes in 1 cluster, as far as is known"), "{text}");
+}
+
+#[test]
 fn what_is_not_committed_can_be_planned() {
     let repo = Repo::new();
     let (text, code) = repo.plan(&["--head", "worktree"]);

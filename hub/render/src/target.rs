@@ -229,6 +229,13 @@ pub trait Sources: Sync {
     /// Another source by its declaration. Asked only for repositories that are not the root's own.
     fn find(&self, wanted: &SourceDecl) -> SourceState;
 
+    /// The root's own repository at another ref, where that can be read without fetching anything. A hub fetches it as any
+    /// other source.
+    fn root_at(&self, reference: &GitRef) -> Option<SourceTree> {
+        let _ = reference;
+        None
+    }
+
     /// Whether the signature of the root's revision was checked by the hub's configuration.
     fn root_is_verified(&self) -> bool {
         false

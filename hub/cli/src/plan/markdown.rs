@@ -114,7 +114,8 @@ fn head(plan: &Plan) -> String {
     let mut out = String::from("### Driftless plan\n\n");
     let between = format!("From {} to {}", quoted(&revision(&plan.base)), quoted(&revision(&plan.head)));
     if affected == 0 {
-        _ = writeln!(out, "{between}: **nothing changes** in {}.", plural(all, "cluster"));
+        let known = super::as_far_as_known(plan);
+        _ = writeln!(out, "{between}: **nothing changes** in {}{known}.", plural(all, "cluster"));
     } else {
         _ = writeln!(
             out,

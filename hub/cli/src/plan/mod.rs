@@ -47,6 +47,15 @@ fn warnings(plan: &Plan) -> Vec<(&Warning, Vec<&ClusterName>)> {
     all.into_values().collect()
 }
 
+/// What the head line of an empty plan adds where something could not be looked at.
+fn as_far_as_known(plan: &Plan) -> &'static str {
+    if held_in_both(plan).is_empty() {
+        ""
+    } else {
+        ", as far as is known: some units could not be built, before and after"
+    }
+}
+
 /// Units that could be built neither before nor after, a line for each reason and set of clusters.
 fn held_in_both(plan: &Plan) -> Vec<String> {
     let mut units: BTreeMap<(&UnitId, Code), Vec<&ClusterName>> = BTreeMap::new();

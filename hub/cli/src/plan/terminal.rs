@@ -4,7 +4,7 @@ use driftless_render::plan::{Action, Plan, WarningCode};
 
 use super::lines::{self, Detail, Line};
 use super::live;
-use super::{entries, held_in_both, names, one_line, plural, revision, summary, warnings};
+use super::{as_far_as_known, entries, held_in_both, names, one_line, plural, revision, summary, warnings};
 
 /// Clusters named on one line.
 const NAMED: usize = 30;
@@ -38,7 +38,7 @@ pub fn render(plan: &Plan, style: Style) -> String {
     let affected: usize = plan.groups.iter().map(|g| g.clusters.len()).sum();
     let all = affected + plan.unaffected.len();
     if affected == 0 {
-        out.push_str(&format!("Nothing changes in {}.\n", plural(all, "cluster")));
+        out.push_str(&format!("Nothing changes in {}{}.\n", plural(all, "cluster"), as_far_as_known(plan)));
     } else {
         out.push_str(&format!("{affected} of {} changed: {}\n", plural(all, "cluster"), summary(&plan.counts)));
     }

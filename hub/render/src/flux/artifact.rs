@@ -162,8 +162,20 @@ impl Walk<'_> {
         match self.sources.find(&self.with_keys(decl)) {
             SourceState::Ready(tree) => Ok(tree),
             SourceState::Missing(why) => {
+                let ours = decl.kind == "GitRepository" && self.is_roots_address(decl);
+                if ours
+                    && decl.verify.is_none()
+                    && let Some(tree) = self.sources.root_at(&decl.reference)
+                {
+                    return Ok(tree);
+                }
+                let what = if ours {
+                    "is the root's own repository at another ref"
+                } else {
+                    "is not the root's own repository"
+                };
                 let message = format!(
-                    "source {name} ({}, {}; declared in {}) is not the root's own repository, and the hub has not got it: {why}",
+                    "source {name} ({}, {}; declared in {}) {what}, and the hub has not got it: {why}",
                     decl.url, decl.reference, decl.declared_at
                 );
                 Err(never(asking.at, Code::SourceNotReady, message))
@@ -337,7 +349,6 @@ impl Walk<'_> {
         if decl.kind != "GitRepository" || decl.verify.is_some() || decl.refused.is_some() {
             return false;
         }
-        let root = self.sources.root();
         if self.sources.is_alias(decl) {
             return true;
         }
@@ -347,13 +358,20 @@ impl Walk<'_> {
         if self.lockdown.no_cross_namespace_refs && !at_home {
             return false;
         }
-        let same = |url: &str, reference: &GitRef| same_repository(url, &decl.url) && *reference == decl.reference;
+        self.is_roots(|url, reference| same_repository(url, &decl.url) && *reference == decl.reference)
+    }
+
+    /// Whether a declaration has the address of the root's own repository, at whatever ref.
+    fn is_roots_address(&self, decl: &SourceDecl) -> bool {
+        self.is_roots(|url, _| same_repository(url, &decl.url))
+    }
+
+    /// Whether this holds for the root's source as the hub has it, or as Git declares it.
+    fn is_roots(&self, same: impl Fn(&str, &GitRef) -> bool) -> bool {
+        let root = self.sources.root();
+        let declared = |id: &String| self.declared.get(&("GitRepository".to_owned(), id.clone()));
         same(&root.url, &root.reference)
-            || self.root_ids.iter().any(|id| {
-                self.declared
-                    .get(&("GitRepository".to_owned(), id.clone()))
-                    .is_some_and(|own| same(&own.url, &own.reference))
-            })
+            || self.root_ids.iter().filter_map(declared).any(|own| same(&own.url, &own.reference))
     }
 
     /// Notes the sources that units use, besides the root's own, and those that they are made of.

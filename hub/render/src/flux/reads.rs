@@ -1,6 +1,6 @@
 //! A tree that notes what is read through it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::rendered::{ReadSet, Seen, SeenEntry};
@@ -10,11 +10,13 @@ use crate::tree::{ContentId, Entry, Tree, TreeError};
 pub(crate) struct RecordingTree {
     inner: Arc<dyn Tree>,
     seen: Mutex<BTreeMap<Arc<str>, Seen>>,
+    /// Links whose target was asked for.
+    followed: Mutex<BTreeSet<String>>,
 }
 
 impl RecordingTree {
     pub(crate) fn new(inner: Arc<dyn Tree>) -> Self {
-        Self { inner, seen: Mutex::default() }
+        Self { inner, seen: Mutex::default(), followed: Mutex::default() }
     }
 
     /// Adds what was read so far to a read set, under this source's id.
@@ -30,6 +32,11 @@ impl RecordingTree {
             known.entry = what.entry.or(known.entry);
             known.listing = what.listing.or(known.listing);
         }
+    }
+
+    /// The symbolic links that were followed so far, sorted.
+    pub(crate) fn take_followed(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.followed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn note(&self, path: &str, change: impl FnOnce(&mut Seen)) {
@@ -94,6 +101,9 @@ impl Tree for RecordingTree {
     fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, TreeError> {
         let entry = self.inner.entry(path)?;
         self.note(path, |seen| seen.entry = Some(seen_entry(entry.as_ref())));
+        if matches!(entry, Some(Entry::Link { .. })) {
+            self.followed.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        }
         self.inner.read(path)
     }
 

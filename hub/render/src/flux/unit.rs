@@ -92,6 +92,13 @@ pub(crate) fn build(inputs: &UnitInputs<'_>) -> UnitOutput {
         Ok((built, folder)) => finish(inputs, built, &folder, &mut output),
         Err(note) => output.failed = Some(note),
     }
+    // source-controller leaves links out of its archives, so Flux builds as if they were not there.
+    for link in recording.take_followed() {
+        let message =
+            "this symbolic link is followed; Flux leaves links out of what it builds from, and sees nothing here"
+                .to_owned();
+        output.notes.push(Note { code: Code::BuildWarning, at: located(inputs, &Origin::new(link, 0)), message });
+    }
     let mut reads = ReadSet::default();
     recording.drain_into(inputs.source, &mut reads);
     // Files that were put together from other sources were read there.

@@ -122,8 +122,8 @@ fn the_roots_repository_under_another_name_is_read_at_the_same_commit() {
 }
 
 #[test]
-fn links_resolve_inside_the_source() {
-    check(
+fn links_resolve_inside_the_source_and_it_is_said_that_flux_has_none() {
+    let rendered = check(
         &[
             ("clusters/c/web.yaml", &unit("web", "")),
             ("apps/web", "-> ../shared/web"),
@@ -133,8 +133,10 @@ fn links_resolve_inside_the_source() {
         flux-system/flux-system
         flux-system/web
           ConfigMap default/a
+          ! BuildWarning apps/web
         ",
     );
+    crate::problem(&rendered, "Flux leaves links out");
 }
 
 #[test]
