@@ -127,13 +127,25 @@ impl Repo {
         }
     }
 
-    /// The files as they are on disk: what is not committed is part of it.
-    #[must_use]
-    pub fn work_tree(&self) -> State {
-        self.state(
-            Arc::new(Snapshot::new(&self.dir)),
-            Revision { reference: WORK_TREE.to_owned(), commit: String::new() },
-        )
+    /// The files as they are on disk: what is not committed is part of it, what Git ignores is not.
+    ///
+    /// # Errors
+    /// When the repository's index or ignore rules cannot be read.
+    pub fn work_tree(&self) -> Result<State, CliError> {
+        let files = match &self.git {
+            Some((_, repository, inside)) => {
+                repository.work_tree(inside).map_err(|e| CliError::new(Kind::Failed, e.to_string()))?
+            }
+            None => Snapshot::new(&self.dir),
+        };
+        if files.sparse() > 0 {
+            eprintln!(
+                "warning: {} files of this sparse checkout are not on disk, and units that need them cannot be built from it; \
+                 name a revision to read them from Git (--head HEAD, --rev HEAD)",
+                files.sparse()
+            );
+        }
+        Ok(self.state(Arc::new(files), Revision { reference: WORK_TREE.to_owned(), commit: String::new() }))
     }
 
     /// The files of a revision, named as `git rev-parse` takes it.
@@ -163,7 +175,7 @@ impl Repo {
     pub fn state_at(&self, revision: Option<&str>) -> Result<State, CliError> {
         match revision {
             Some(revision) => self.at(revision),
-            None => Ok(self.work_tree()),
+            None => self.work_tree(),
         }
     }
 
@@ -404,7 +416,7 @@ pub fn other_source(text: &str) -> Result<SourceTree, CliError> {
     }
     let mut root = match folder.rsplit_once('@') {
         Some((before, revision)) if !Path::new(folder).exists() => Repo::open(Path::new(before))?.at(revision)?.root,
-        _ => Repo::open(Path::new(folder))?.work_tree().root,
+        _ => Repo::open(Path::new(folder))?.work_tree()?.root,
     };
     label.clone_into(&mut root.id);
     Ok(root)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use driftless_render::tree::{ContentId, Entry, Tree, TreeError};
 
 use crate::config::Limits;
+use crate::unseen::Unseen;
 
 /// The folder that holds `.git` at or above `start`, else the root of the file system: how far a build may reach
 /// (`decisions.md`, Code). `start` must exist.
@@ -21,11 +22,11 @@ pub fn enclosing_root(start: &Path) -> io::Result<PathBuf> {
     Ok(found.or_else(|| start.ancestors().last()).unwrap_or(&start).to_path_buf())
 }
 
-/// The folder `dir` as a tree, as it is on disk: Git's index, ignore rules and attributes play no part; `.git` at the root
-/// is not shown. A symbolic link is shown as a link and never followed, so nothing outside `dir` can be read.
+/// The folder `dir` as a tree, as it is on disk: Git's index, ignore rules and attributes play no part (but see
+/// [`crate::Repository::work_tree`]); `.git` at the root is not shown. A symbolic link is shown as a link and never followed, so nothing outside `dir` can be read.
 #[must_use]
 pub fn worktree_tree(dir: &Path) -> FolderTree {
-    FolderTree { root: dir.to_path_buf(), limits: Limits::default() }
+    FolderTree { root: dir.to_path_buf(), limits: Limits::default(), unseen: Arc::default() }
 }
 
 /// See [`worktree_tree`].
@@ -33,6 +34,8 @@ pub fn worktree_tree(dir: &Path) -> FolderTree {
 pub struct FolderTree {
     root: PathBuf,
     pub(crate) limits: Limits,
+    /// What is there and not shown; nothing unless a Git repository says so.
+    pub(crate) unseen: Arc<Unseen>,
 }
 
 impl fmt::Debug for FolderTree {
@@ -51,6 +54,9 @@ impl FolderTree {
     /// The path on disk and what is there, when no segment before the last is a link. `None` also for a path that is not
     /// in plain form.
     pub(crate) fn locate(&self, path: &str) -> Result<Option<(PathBuf, Metadata)>, TreeError> {
+        if self.unseen.hides(path) {
+            return Ok(None);
+        }
         let mut at = self.root.clone();
         let mut here = self.stat(&at, path)?;
         if path.is_empty() {
@@ -92,6 +98,9 @@ impl FolderTree {
     }
 
     fn describe(&self, at: &Path, metadata: &Metadata, path: &str) -> Result<Option<Entry>, TreeError> {
+        if self.unseen.is_submodule(path) {
+            return Ok(Some(Entry::Submodule));
+        }
         let id = |bytes: &[u8]| ContentId(*blake3::hash(bytes).as_bytes());
         if metadata.is_dir() {
             return Ok(Some(Entry::Folder { id: self.folder_id(at, path)? }));
@@ -137,7 +146,7 @@ impl FolderTree {
         for entry in fs::read_dir(dir).map_err(|e| unreadable(path, &e))? {
             let entry = entry.map_err(|e| unreadable(path, &e))?;
             let Ok(name) = entry.file_name().into_string() else { continue }; // no path can name it
-            if dir == self.root && name == ".git" {
+            if (dir == self.root && name == ".git") || self.unseen.hides(&crate::tree::join(path, &name)) {
                 continue;
             }
             if let Some(metadata) = self.stat(&dir.join(&name), path)? {
@@ -163,7 +172,7 @@ impl Tree for FolderTree {
 
     fn list(&self, path: &str) -> Result<Option<Vec<(String, Entry)>>, TreeError> {
         let Some((at, metadata)) = self.locate(path)? else { return Ok(None) };
-        if !metadata.is_dir() {
+        if !metadata.is_dir() || self.unseen.is_submodule(path) {
             return Ok(None);
         }
         let mut out = Vec::new();
@@ -186,7 +195,8 @@ impl Tree for FolderTree {
         while let Some((dir, folder, depth)) = open.pop() {
             for (child, metadata) in self.names(&dir, &folder)? {
                 let here = if folder.is_empty() { child.clone() } else { format!("{folder}/{child}") };
-                if metadata.is_dir() && child != ".git" && depth < self.limits.tree_depth {
+                let folder = metadata.is_dir() && child != ".git" && !self.unseen.is_submodule(&here);
+                if folder && depth < self.limits.tree_depth {
                     open.push((dir.join(&child), here, depth + 1));
                 } else if metadata.is_file() && child == name {
                     out.push(here);

@@ -32,6 +32,7 @@ mod semver;
 mod snapshot;
 mod store;
 mod tree;
+mod unseen;
 pub mod url;
 pub mod verify;
 mod work;

@@ -10,8 +10,10 @@ use crate::check::Flaw;
 use crate::config::Limits;
 use crate::history::{self, ChangedPath, CommitInfo};
 use crate::mirror::root_of;
+use crate::snapshot::Snapshot;
 use crate::store::Repo;
 use crate::tree::{GitTree, Kind, load_tree};
+use crate::unseen::Unseen;
 
 /// How many names a message shows.
 const SHOWN: usize = 5;
@@ -114,6 +116,20 @@ impl Repository {
             Ok(root)
         })
         .map(|root| GitTree::new(self.repo.clone(), root, revision.clone(), self.limits.clone()))
+    }
+
+    /// The files on disk below `folder` of the work tree: tracked ones, and others unless the repository ignores them. A
+    /// submodule is shown as one, and not what it holds: that is what a revision shows of it.
+    ///
+    /// # Errors
+    /// When the index or an ignore file cannot be read.
+    pub fn work_tree(&self, folder: &str) -> Result<Snapshot, RepositoryError> {
+        let local = self.repo.local();
+        let unseen = Unseen::of(&local, folder, self.limits.tree_depth).map_err(|e| {
+            let advice = "check it with `git status`, or name a revision, which is read without its index";
+            self.error("read the index and ignore rules of", clean(&e.to_string()), advice)
+        })?;
+        Ok(Snapshot::without(&self.dir.join(folder), unseen))
     }
 
     /// Every file, link or submodule that differs between two revisions, sorted by path.

@@ -10,6 +10,7 @@ use driftless_render::tree::{ContentId, Entry, Tree, TreeError};
 
 use crate::folder::{FolderTree, worktree_tree};
 use crate::tree::{content_id, join};
+use crate::unseen::Unseen;
 
 /// Bytes of files kept in memory; what is beyond is read again from disk.
 const KEPT_BYTES: usize = 256 << 20;
@@ -45,11 +46,27 @@ impl Snapshot {
         Self { folder: worktree_tree(dir), memory: Mutex::default() }
     }
 
+    /// The same without what Git would not show to anybody else.
+    pub(crate) fn without(dir: &Path, unseen: Unseen) -> Self {
+        let mut folder = worktree_tree(dir);
+        folder.unseen = Arc::new(unseen);
+        Self { folder, memory: Mutex::default() }
+    }
+
+    /// How many tracked files are not on disk, since the checkout is sparse.
+    #[must_use]
+    pub fn sparse(&self) -> usize {
+        self.folder.unseen.sparse
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn describe(&self, at: &Path, metadata: &Metadata, path: &str) -> Result<Option<Entry>, TreeError> {
+        if self.folder.unseen.is_submodule(path) {
+            return Ok(Some(Entry::Submodule));
+        }
         if metadata.is_dir() {
             let mut hasher = blake3::Hasher::new();
             hasher.update(self.folder.root().as_os_str().as_encoded_bytes());
@@ -103,23 +120,24 @@ impl Tree for Snapshot {
         if let Some(known) = self.memory().listings.get(path) {
             return Ok(known.as_ref().map(|l| l.to_vec()));
         }
-        let listing = match self.folder.locate(path)?.filter(|(_, metadata)| metadata.is_dir()) {
-            None => None,
-            Some((at, _)) => {
-                let mut out = Vec::new();
-                for (name, metadata) in self.folder.names(&at, path)? {
-                    let full = join(path, &name);
-                    let known = self.memory().entries.get(&full).copied();
-                    let entry = match known {
-                        Some(entry) => entry,
-                        None => self.describe(&at.join(&name), &metadata, &full)?,
-                    };
-                    self.memory().entries.insert(full, entry);
-                    out.extend(entry.map(|entry| (name, entry)));
+        let listing =
+            match self.folder.locate(path)?.filter(|(_, m)| m.is_dir() && !self.folder.unseen.is_submodule(path)) {
+                None => None,
+                Some((at, _)) => {
+                    let mut out = Vec::new();
+                    for (name, metadata) in self.folder.names(&at, path)? {
+                        let full = join(path, &name);
+                        let known = self.memory().entries.get(&full).copied();
+                        let entry = match known {
+                            Some(entry) => entry,
+                            None => self.describe(&at.join(&name), &metadata, &full)?,
+                        };
+                        self.memory().entries.insert(full, entry);
+                        out.extend(entry.map(|entry| (name, entry)));
+                    }
+                    Some(out)
                 }
-                Some(out)
-            }
-        };
+            };
         self.memory().listings.insert(path.to_owned(), listing.clone().map(Arc::new));
         Ok(listing)
     }

@@ -68,3 +68,49 @@ fn a_linked_work_tree_and_a_bare_repository_are_repositories_too() {
     let again = Repository::open(&origin.root().join("work")).unwrap();
     assert_eq!(again.origin().as_deref(), Some("https://example.org/fleet.git"));
 }
+
+/// What is on disk and in no commit that anybody else could have.
+#[test]
+fn a_work_tree_shows_neither_ignored_files_nor_what_submodules_hold() {
+    let origin = Origin::new();
+    let work = origin.root().join("work");
+    let write = |path: &str, text: &str| {
+        let path = work.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(".gitignore", "*.dec.yaml\n/tmp/\n!keep.dec.yaml\n");
+    write("apps/forced.dec.yaml", "1");
+    origin.git(&["add", "--force", "apps/forced.dec.yaml"]);
+    origin.commit(&[("apps/a.yaml", "1"), ("far/away/b.yaml", "1")]);
+    origin.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../repo.git", "apps/sub"]);
+    for path in
+        ["apps/new.yaml", "apps/s.dec.yaml", "apps/keep.dec.yaml", "tmp/x.yaml", "apps/own/y.yaml", "apps/own/z"]
+    {
+        write(path, "1");
+    }
+    write("apps/own/.gitignore", "z\n");
+    let repository = Repository::open(&work).unwrap();
+    let names = |tree: &dyn Tree, path: &str| -> Vec<String> {
+        tree.list(path).unwrap().unwrap().into_iter().map(|(name, _)| name).collect()
+    };
+    let all = repository.work_tree("").unwrap();
+    assert_eq!(names(&all, ""), [".gitignore", ".gitmodules", "README.md", "apps", "far"]);
+    let apps = ["a.yaml", "forced.dec.yaml", "keep.dec.yaml", "new.yaml", "own", "sub", "web"];
+    assert_eq!(names(&all, "apps"), apps);
+    assert_eq!(names(&all, "apps/own"), [".gitignore", "y.yaml"]);
+    assert_eq!(all.entry("apps/sub").unwrap(), Some(Entry::Submodule));
+    assert_eq!((all.list("apps/sub").unwrap(), all.entry("apps/sub/README.md").unwrap()), (None, None));
+    for hidden in ["tmp", "tmp/x.yaml", "apps/s.dec.yaml", "apps/own/z"] {
+        assert_eq!((all.entry(hidden).unwrap(), all.read(hidden).unwrap()), (None, None), "{hidden}");
+    }
+    assert_eq!(all.find("", "README.md").unwrap(), ["README.md"]);
+    let folder = repository.work_tree("apps").unwrap();
+    assert_eq!(names(&folder, ""), apps);
+    assert_eq!(folder.entry("s.dec.yaml").unwrap(), None);
+    assert_eq!((all.sparse(), folder.sparse()), (0, 0));
+    origin.git(&["sparse-checkout", "set", "apps"]);
+    let sparse = Repository::open(&work).unwrap();
+    assert_eq!(sparse.work_tree("").unwrap().sparse(), 1);
+    assert_eq!(sparse.work_tree("apps").unwrap().sparse(), 0);
+}

@@ -53,7 +53,7 @@ fn print(args: &Plan, output: Output, plan: &FleetPlan) -> Result<(), CliError> 
 /// The plan, and what each cluster's API server is to be asked when it is live.
 fn make(args: &Plan) -> Result<(FleetPlan, Vec<Proposed>), CliError> {
     let repo = Repo::open_with(&args.dir, &args.clusters)?;
-    let head = if args.head == ON_DISK { repo.work_tree() } else { repo.at(&args.head)? };
+    let head = if args.head == ON_DISK { repo.work_tree()? } else { repo.at(&args.head)? };
     let (base, base_name) = base(&repo, &head, args)?;
     let revision = |name: &str, state: &State| PlanRevision {
         name: name.to_owned(),
