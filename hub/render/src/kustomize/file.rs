@@ -249,8 +249,11 @@ impl File {
             let text = |name: &str| pairs.iter().find(|(k, _)| &**k == name).map(|(_, v)| v.to_string());
             file.openapi = Some(At { value: (text("path"), text("version")), line: o.line });
         }
-        if let Some(e) = f.get("metadata") {
-            let _ = Fields::new(doc, "metadata", &e.value, &["name", "namespace", "labels", "annotations"])?;
+        if let Some(metadata) = f.sub("metadata", &["name", "namespace", "labels", "annotations"])? {
+            metadata.text("name")?;
+            metadata.text("namespace")?;
+            metadata.pairs("labels")?;
+            metadata.pairs("annotations")?;
         }
         if let Some(globals) = f.sub("helmGlobals", &["chartHome", "configHome"])? {
             globals.text("chartHome")?;
