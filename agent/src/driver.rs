@@ -50,6 +50,8 @@ const DISCOVERY_PAUSE: Duration = Duration::from_millis(500);
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// How often discovery is read again while a declared kind is not served and nothing told us of a change.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(30);
+/// And so often after we were told of a change, so many times: the API server serves a new kind some time after it says so.
+const DISCOVERY_SOON: (u32, Duration) = (4, Duration::from_secs(2));
 
 /// The store behind the API server is older than it was.
 const WENT_BACK: &str = "the cluster's store was restored from a snapshot; what is stored there is read anew";
@@ -139,6 +141,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         queries: setup.queries,
         kinds_changed: setup.kinds_changed,
         discovery_due: None,
+        discovery_soon: 0,
         watches_due: true,
         begin_again: None,
         reports_due: Some(Instant::now()),
@@ -222,6 +225,8 @@ struct Driver {
     queries: mpsc::Receiver<Query>,
     kinds_changed: watch::Receiver<u64>,
     discovery_due: Option<Instant>,
+    /// Reads of discovery that come soon while a declared kind is not served.
+    discovery_soon: u32,
     /// Which kinds are watched may have changed: a look at every object, so not after every event.
     watches_due: bool,
     /// Why this pod must begin again from what is stored in the cluster.
@@ -313,7 +318,10 @@ impl Driver {
                 }
                 Some(query) = self.queries.recv() => self.tell(query),
                 Ok(()) = self.kinds_changed.changed() => {
-                    self.discovery_due.get_or_insert(Instant::now() + DISCOVERY_PAUSE);
+                    let due = Instant::now() + DISCOVERY_PAUSE;
+                    // Not when it would have been read without a change, which may be long from now.
+                    self.discovery_due = Some(self.discovery_due.map_or(due, |before| before.min(due)));
+                    self.discovery_soon = DISCOVERY_SOON.0;
                 }
                 () = tokio::time::sleep_until(wake) => {
                     let now = self.now();
@@ -530,8 +538,10 @@ impl Driver {
             }
         }
         self.watches.set(&resources);
-        if !self.engine.not_served().is_empty() {
-            self.discovery_due.get_or_insert(Instant::now() + DISCOVERY_RETRY);
+        if self.discovery_due.is_none() && !self.engine.not_served().is_empty() {
+            let soon = self.discovery_soon > 0;
+            self.discovery_soon = self.discovery_soon.saturating_sub(1);
+            self.discovery_due = Some(Instant::now() + if soon { DISCOVERY_SOON.1 } else { DISCOVERY_RETRY });
         }
     }
 
