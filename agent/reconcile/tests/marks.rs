@@ -301,6 +301,38 @@ fn a_recreation_survives_faults() {
     }
 }
 
+/// The process is killed when the object was made anew and nothing of that is stored: it is ours as before, and not what a
+/// backup brought back, which would be kept until approved.
+#[test]
+fn what_was_made_anew_is_ours_also_after_a_kill() {
+    let web = key("apps", "Deployment", "default", "web");
+    let (mut w, next) = immutable_world(true, false);
+    let approved = ApprovedDelete { key: web.clone(), uid: w.report("a").held_deletes[0].uid.clone() };
+    w.commit_index(std::slice::from_ref(&next), true, &[approved]);
+    let (mut deleted, mut dead) = (false, false);
+    let until = w.now + 5_000;
+    w.run_until(until, &mut |step: &Step| match &step.action {
+        _ if dead => Some(Fault::Lost),
+        Action::WriteInventory { .. } if deleted => Some(Fault::Lost),
+        Action::Delete(_) => {
+            deleted = true;
+            None
+        }
+        Action::Apply(apply) if deleted && apply.key == web => {
+            dead = true;
+            Some(Fault::DoneButLost)
+        }
+        _ => None,
+    });
+    assert!(dead && w.cluster.get(&web).unwrap()["spec"]["replicas"] == 2);
+    w.restart();
+    w.settle();
+    w.commit(&[unit("a", vec![config_map("x", "1")])]);
+    w.settle();
+    assert_eq!(w.report("a").held_deletes, []);
+    assert!(w.cluster.get(&web).is_none());
+}
+
 /// The unit leaves Git: each policy, with prune on and off.
 #[test]
 fn each_deletion_policy_decides_when_a_unit_leaves() {

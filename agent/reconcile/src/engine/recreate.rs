@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::HeldDelete;
 
 use super::Engine;
@@ -10,6 +11,7 @@ use super::deletes::Budget;
 use super::run::Flight;
 use super::state::Ix;
 use crate::input::Millis;
+use crate::inventory::Entry;
 use crate::prune;
 use crate::retry::{self, Class};
 use crate::step::{Action, Delete, Step};
@@ -67,12 +69,21 @@ impl Engine {
                 return;
             }
             let Some(obj) = self.obj(ix) else { continue };
-            let (Some(want), Some(live)) = (&obj.want, obj.live.folded()) else { continue };
-            let Some(slot) = self.unit(want.unit) else { continue };
-            let Some(full) = slot.full() else { continue };
             if obj.busy.is_some() || obj.delete_sent || !self.is_approved(ix) || self.paused(ix).is_some() {
                 continue;
             }
+            // Stored first: the next process must not take what it finds for what a backup brought back.
+            if let Some(entry) = self.inventory.get(&obj.key).filter(|entry| entry.uid.is_some()).cloned() {
+                let key = Arc::clone(&obj.key);
+                self.begin_anew(ix, &key, entry, now);
+            }
+            if self.unstored.contains(&ix) {
+                continue;
+            }
+            let Some(obj) = self.obj(ix) else { continue };
+            let (Some(want), Some(live)) = (&obj.want, obj.live.folded()) else { continue };
+            let Some(slot) = self.unit(want.unit) else { continue };
+            let Some(full) = slot.full() else { continue };
             let delete = Delete {
                 unit: (*slot.id).clone(),
                 key: (*obj.key).clone(),
@@ -100,10 +111,24 @@ impl Engine {
         obj.since = now;
         obj.delete_sent = !matches!(obj.live, super::state::Live::Absent);
         let key = Arc::clone(&obj.key);
-        // What was applied before says nothing about the next incarnation.
         if let Some(entry) = self.inventory.get(&key).cloned() {
-            self.inventory.put(&key, crate::inventory::Entry { uid: None, baseline: None, restored: false, ..entry });
+            self.inventory.put(&key, intent(entry));
             self.unwritten(now);
         }
     }
+
+    /// An object is about to be deleted and made anew. What cannot be stored, in a damaged shard, is not waited for.
+    fn begin_anew(&mut self, ix: Ix, key: &Arc<ObjectKey>, entry: Entry, now: Millis) {
+        let frozen = self.frozen.contains(&self.inventory.shard_of(key));
+        self.inventory.put(key, intent(entry));
+        self.unwritten(now);
+        if !frozen {
+            self.unstored.insert(ix);
+        }
+    }
+}
+
+/// What was applied before says nothing about the next incarnation.
+fn intent(entry: Entry) -> Entry {
+    Entry { uid: None, baseline: None, restored: false, ..entry }
 }
