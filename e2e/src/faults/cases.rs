@@ -12,6 +12,7 @@ use http::Method;
 use super::declared::Step;
 use super::rules::{Fault, Rule, Which};
 use super::run::{Outcome, Rig, Trouble};
+use super::things::Thing;
 use crate::table::Report;
 
 /// Objects that never leave.
@@ -187,6 +188,36 @@ pub fn all() -> Vec<Case> {
         ("the lease is renewed", Some(Step::Mixed), put("/leases"), 0),
     ] {
         cases.extend(Case::kills(name, step, which, after));
+    }
+    let apply = |at: &str| Which::methods([Method::PATCH]).at(at).at("force=true").but("dryRun");
+    let delete = |at: &str| Which::methods([Method::DELETE]).at(at);
+    // Of each kind the points at which it behaves otherwise than a ConfigMap.
+    for (name, step, which) in [
+        ("a Namespace is made", Step::Come(Thing::Space), apply("/namespaces/extra").but("/extra/")),
+        ("what is in it is made", Step::Come(Thing::Space), apply("/namespaces/extra/configmaps/inside")),
+        (
+            "a Namespace with content goes, when approved",
+            Step::Leave(Thing::Space),
+            delete("/namespaces/extra").but("/extra/"),
+        ),
+        ("a definition is made", Step::Come(Thing::Definition), apply("/customresourcedefinitions/")),
+        ("an object of it is made", Step::Come(Thing::Definition), apply("/widgets/one")),
+        ("an object of it goes", Step::Leave(Thing::Definition), delete("/widgets/one")),
+        ("a definition goes, when approved", Step::Leave(Thing::Definition), delete("/customresourcedefinitions/")),
+        ("a Deployment is made", Step::Come(Thing::Workload), apply("/deployments/web")),
+        ("a Deployment is changed", Step::Alter(Thing::Workload), apply("/deployments/web")),
+        ("a Deployment moves between units", Step::Carry(Thing::Workload), apply("/deployments/web")),
+        ("a Secret is made", Step::Come(Thing::Secret), apply("/subject/secrets/sealed")),
+        ("a Secret is changed", Step::Alter(Thing::Secret), apply("/subject/secrets/sealed")),
+        ("a Job is deleted to be made anew, when approved", Step::Alter(Thing::Job), delete("/jobs/once")),
+        ("the Job is made anew", Step::Alter(Thing::Job), apply("/jobs/once")),
+        ("a Job goes", Step::Leave(Thing::Job), delete("/jobs/once")),
+        ("an object with holes is made", Step::Come(Thing::Holes), apply("/subject/configmaps/holes")),
+        ("an object with holes is changed", Step::Alter(Thing::Holes), apply("/subject/configmaps/holes")),
+        ("a delete that takes long", Step::Leave(Thing::Slow), delete("/subject/configmaps/slow")),
+        ("the record while it takes long", Step::Leave(Thing::Slow), inventory()),
+    ] {
+        cases.extend(Case::kills(name, Some(step), which, 0));
     }
     cases
 }

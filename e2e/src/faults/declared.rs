@@ -1,24 +1,29 @@
-//! What Git says at each step of a run: ConfigMaps of two units in one namespace, as a value.
+//! What Git says at each step of a run, as a value: ConfigMaps of two units in one namespace, and what [`super::things`] has.
 
 use std::collections::BTreeMap;
 
+use super::things::{self, Thing};
 use crate::world::Content;
 
 /// The namespace of all objects.
 pub const NAMESPACE: &str = "subject";
 
-/// One of the two units.
+/// One of the units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unit {
     /// `first`.
     First,
     /// `second`.
     Second,
+    /// `apart`: its objects say themselves where they are, and it takes a variable that only the cluster has.
+    Apart,
 }
 
 impl Unit {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::First, Self::Second];
+    /// All.
+    pub const ALL: [Self; 3] = [Self::First, Self::Second, Self::Apart];
+    /// Those that share the ConfigMaps.
+    const TWO: [Self; 2] = [Self::First, Self::Second];
 
     /// Its name, and that of its folder.
     #[must_use]
@@ -26,6 +31,7 @@ impl Unit {
         match self {
             Self::First => "first",
             Self::Second => "second",
+            Self::Apart => "apart",
         }
     }
 
@@ -33,6 +39,7 @@ impl Unit {
         match self {
             Self::First => Self::Second,
             Self::Second => Self::First,
+            Self::Apart => Self::Apart,
         }
     }
 }
@@ -59,6 +66,14 @@ pub enum Step {
     Move,
     /// A little of each.
     Mixed,
+    /// It was not there.
+    Come(Thing),
+    /// Its content.
+    Alter(Thing),
+    /// It goes to the other unit.
+    Carry(Thing),
+    /// It leaves.
+    Leave(Thing),
 }
 
 impl Step {
@@ -68,7 +83,37 @@ impl Step {
         match self {
             Self::Prune => 3,
             Self::Mixed => 2,
-            Self::Create | Self::Change | Self::Move => 0,
+            Self::Leave(thing) => thing.names().len() - thing.protected(),
+            _ => 0,
+        }
+    }
+
+    /// Objects whose delete waits for approval at it.
+    #[must_use]
+    pub const fn held(self) -> usize {
+        match self {
+            Self::Leave(thing) => thing.protected(),
+            Self::Alter(Thing::Job) => 1,
+            _ => 0,
+        }
+    }
+
+    /// What must be there before it, or must not.
+    #[must_use]
+    pub const fn needs(self) -> Option<(Thing, bool)> {
+        match self {
+            Self::Come(thing) => Some((thing, false)),
+            Self::Alter(thing) | Self::Carry(thing) | Self::Leave(thing) => Some((thing, true)),
+            _ => None,
+        }
+    }
+
+    /// Objects that are deleted and made anew at it.
+    #[must_use]
+    pub const fn made_anew(self) -> &'static [&'static str] {
+        match self {
+            Self::Alter(Thing::Job) => Thing::Job.names(),
+            _ => &[],
         }
     }
 }
@@ -86,7 +131,7 @@ impl Declared {
     /// So many objects to begin with, which never leave.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        let item = |n: usize| Item { unit: Unit::ALL[n % 2], value: "0".to_owned() };
+        let item = |n: usize| Item { unit: Unit::TWO[n % 2], value: "0".to_owned() };
         Self((0..count).map(|n| (format!("stays-{n:04}"), item(n))).collect())
     }
 
@@ -105,19 +150,48 @@ impl Declared {
                 next.wander(2, serial);
                 next.come(COMING, serial);
             }
+            Step::Come(thing) => {
+                for name in thing.names() {
+                    let item = Item { unit: thing.unit(), value: things::value(name, serial) };
+                    next.0.insert((*name).to_owned(), item);
+                }
+            }
+            Step::Alter(thing) => next.of(thing, |name, item| item.value = things::value(name, serial)),
+            Step::Carry(thing) => next.of(thing, |_, item| item.unit = item.unit.other()),
+            Step::Leave(thing) => next.0.retain(|name, _| !thing.names().contains(&name.as_str())),
         }
         next
     }
 
+    /// Whether it is declared.
+    #[must_use]
+    pub fn holds(&self, thing: Thing) -> bool {
+        thing.names().iter().any(|name| self.0.contains_key(*name))
+    }
+
+    fn of(&mut self, thing: Thing, change: impl Fn(&str, &mut Item)) {
+        for name in thing.names() {
+            if let Some(item) = self.0.get_mut(*name) {
+                change(name, item);
+            }
+        }
+    }
+
+    /// The ConfigMaps that all other steps are about.
+    fn plain(&mut self) -> impl Iterator<Item = &mut Item> {
+        let plain = |name: &str| name.starts_with("stays-") || name.starts_with("comes-");
+        self.0.iter_mut().filter(move |(name, _)| plain(name)).map(|(_, item)| item)
+    }
+
     fn come(&mut self, count: usize, serial: usize) {
         for n in 0..count {
-            let item = Item { unit: Unit::ALL[n % 2], value: serial.to_string() };
+            let item = Item { unit: Unit::TWO[n % 2], value: serial.to_string() };
             self.0.insert(format!("comes-{serial:05}-{n}"), item);
         }
     }
 
     fn change(&mut self, one_of: usize, serial: usize) {
-        for item in self.0.values_mut().step_by(one_of) {
+        for item in self.plain().step_by(one_of) {
             item.value = serial.to_string();
         }
     }
@@ -130,8 +204,8 @@ impl Declared {
     }
 
     fn wander(&mut self, count: usize, serial: usize) {
-        let len = self.0.len().max(1);
-        for item in self.0.values_mut().cycle_from(serial % len).take(count) {
+        let len = self.plain().count().max(1);
+        for item in self.plain().cycle_from(serial % len).take(count) {
             item.unit = item.unit.other();
         }
     }
@@ -147,20 +221,30 @@ impl Declared {
             "  wait: true\n",
         );
         for unit in Unit::ALL {
-            let more = format!("  targetNamespace: {NAMESPACE}\n  dependsOn:\n    - name: namespaces\n");
+            let more = match unit {
+                Unit::Apart => format!(
+                    "  postBuild:\n    substituteFrom:\n      - kind: Secret\n        name: {}\n",
+                    things::LATE.0
+                ),
+                _ => format!("  targetNamespace: {NAMESPACE}\n"),
+            };
+            let more = format!("{more}  dependsOn:\n    - name: namespaces\n");
             content = content.unit(cluster, unit.name(), &format!("./{}", unit.name()), &more);
             // A unit is never empty, so that what leaves it is pruned without asking.
             content = content.with(&format!("{}/anchor.yaml", unit.name()), config_map(unit.name(), "0"));
         }
         for (name, Item { unit, value }) in &self.0 {
-            content = content.with(&format!("{}/{name}.yaml", unit.name()), config_map(name, value));
+            let path = format!("{}/{}.yaml", unit.name(), name.replace('/', "-"));
+            content = content.with(&path, things::file(name, value).unwrap_or_else(|| config_map(name, value)));
         }
         content
     }
 }
 
 fn config_map(name: &str, value: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  value: \"{value}\"\n")
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: {NAMESPACE}\ndata:\n  value: \"{value}\"\n"
+    )
 }
 
 /// The values from the nth on, and then those before it.
@@ -193,5 +277,18 @@ mod tests {
         let mixed = start.after(Step::Mixed, 5);
         assert_eq!(mixed.0.len(), 16 - 2 + 6);
         assert!(start.0.keys().filter(|name| name.starts_with("stays-")).all(|name| mixed.0.contains_key(name)));
+        for thing in Thing::ALL {
+            let there = start.after(Step::Come(thing), 6);
+            assert!(there.holds(thing) && !start.holds(thing));
+            assert_eq!(there.after(Step::Leave(thing), 7), start);
+            assert_eq!(there.after(Step::Change, 8).after(Step::Leave(thing), 9), start.after(Step::Change, 8));
+            let differ = |other: &Declared| there.0.iter().filter(|(name, item)| other.0[*name] != **item).count();
+            assert_eq!(differ(&there.after(Step::Alter(thing), 10)), thing.names().len());
+        }
+        assert_eq!(
+            start.after(Step::Come(Thing::Workload), 6).after(Step::Carry(Thing::Workload), 7).0["deployments/web"]
+                .unit,
+            Unit::Second
+        );
     }
 }

@@ -9,17 +9,25 @@ use anyhow::{Context, Result, ensure};
 use driftless_protocol::marks;
 use driftless_reconcile::inventory;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
 
 use super::declared::{Declared, NAMESPACE, Unit};
+use super::things::{self, KINDS, Kind};
 use crate::world::AuditEvent;
 
 /// Rules of an audit policy that show what this module looks at.
 pub const AUDIT_RULES: &str = "  - level: RequestResponse
     verbs: [create, update, patch, delete, deletecollection]
-    namespaces: [subject]
-    resources: [{ group: \"\", resources: [configmaps] }]
+    namespaces: [subject, extra, \"\"]
+    resources:
+      - { group: \"\", resources: [configmaps, secrets, namespaces] }
+      - { group: apps, resources: [deployments] }
+      - { group: batch, resources: [jobs] }
+      - { group: faults.example, resources: [widgets] }
+      - { group: apiextensions.k8s.io, resources: [customresourcedefinitions] }
 ";
 
 /// The agent, in the audit log.
@@ -53,9 +61,38 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     uid: String,
-    version: String,
+    state: String,
     value: String,
     owner: String,
+}
+
+impl Found {
+    fn of(kind: Kind, object: &Value) -> Self {
+        let metadata = &object["metadata"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let value = if kind.plural == "configmaps" {
+            &object["data"]["value"]
+        } else {
+            &metadata["annotations"][things::VALUE]
+        };
+        Self {
+            uid: text(&metadata["uid"]),
+            state: state(kind, object),
+            value: text(value),
+            owner: text(&metadata["labels"][OWNER]),
+        }
+    }
+}
+
+/// What changes with each write of the agent that changes something, and with no other.
+fn state(kind: Kind, object: &Value) -> String {
+    let metadata = &object["metadata"];
+    if !kind.shared {
+        return metadata["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    }
+    let entries = metadata["managedFields"].as_array().into_iter().flatten();
+    let mut ours = entries.filter(|entry| entry["manager"] == marks::FIELD_MANAGER && entry["subresource"].is_null());
+    format!("{}@{}", metadata["generation"], ours.next().map_or("", |entry| entry["time"].as_str().unwrap_or_default()))
 }
 
 /// Looks at one cluster.
@@ -84,19 +121,35 @@ impl Oracle {
     }
 
     async fn found(&self) -> Result<BTreeMap<String, Found>> {
-        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let list = maps.list(&ListParams::default()).await.context("list the objects")?;
-        let of = |map: ConfigMap| {
-            let found = Found {
-                uid: map.uid().unwrap_or_default(),
-                version: map.resource_version().unwrap_or_default(),
-                value: map.data.as_ref().and_then(|d| d.get("value")).cloned().unwrap_or_default(),
-                owner: map.labels().get(OWNER).cloned().unwrap_or_default(),
-            };
-            (map.name_any(), found)
+        let mut all = BTreeMap::new();
+        for kind in KINDS {
+            // Of ConfigMaps also those that are nobody's.
+            let every = kind.plural == "configmaps" && kind.namespace == Some(NAMESPACE);
+            let owned = if every { ListParams::default() } else { ListParams::default().labels(OWNER) };
+            for object in self.list(kind, &owned).await? {
+                let name = things::name_of(kind.plural, &object.name_any());
+                // Made by a controller in every namespace; and the one that is always there.
+                if name != "kube-root-ca.crt" && name != format!("namespaces/{NAMESPACE}") {
+                    all.insert(name, Found::of(kind, &serde_json::to_value(object)?));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn list(&self, kind: Kind, params: &ListParams) -> Result<Vec<DynamicObject>> {
+        let gvk = GroupVersionKind::gvk(kind.group, "v1", kind.kind);
+        let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural);
+        let api: Api<DynamicObject> = match kind.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
         };
-        // Made by a controller in every namespace.
-        Ok(list.items.into_iter().map(of).filter(|(name, _)| name != "kube-root-ca.crt").collect())
+        match api.list(params).await {
+            Ok(list) => Ok(list.items),
+            // A kind whose definition is not there has no objects.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+            Err(error) => Err(error).with_context(|| format!("list {}", kind.plural)),
+        }
     }
 
     /// A step begins: what was done before it does not count.
@@ -178,8 +231,16 @@ impl Oracle {
             declared.0.iter().map(|(name, item)| (name.as_str(), item.unit)).collect();
         wanted.extend(Unit::ALL.iter().map(|unit| (unit.name(), *unit)));
         let mut kept = BTreeSet::new();
-        for (key, entry) in stored.iter().filter(|(key, _)| key.kind == "ConfigMap" && key.namespace == NAMESPACE) {
-            let name = key.name.as_str();
+        for (key, entry) in stored.iter() {
+            let looked_at = |kind: &&Kind| {
+                kind.kind == key.kind && kind.group == key.group && kind.namespace.is_none_or(|of| of == key.namespace)
+            };
+            let Some(kind) = KINDS.iter().find(looked_at) else { continue };
+            let name = things::name_of(kind.plural, &key.name);
+            let name = name.as_str();
+            if name == format!("namespaces/{NAMESPACE}") {
+                continue;
+            }
             kept.insert(name.to_owned());
             let uid = entry.uid.as_ref().map(ToString::to_string);
             match (wanted.get(name), found.get(name)) {
@@ -197,11 +258,12 @@ impl Oracle {
         Ok(words)
     }
 
-    /// The verdict on a step that led from one declaration to another.
+    /// The verdict on a step that led from one declaration to another; objects in `anew` are deleted on the way, and made
+    /// anew.
     ///
     /// # Errors
     /// The cluster or the log cannot be read.
-    pub async fn verdict(&self, from: &Declared, to: &Declared) -> Result<Verdict> {
+    pub async fn verdict(&self, from: &Declared, to: &Declared, anew: &[&str]) -> Result<Verdict> {
         let mut verdict = Verdict { words: self.differences(to).await?, ..Verdict::default() };
         verdict.lost = verdict.words.len();
         let found = self.found().await?;
@@ -212,17 +274,15 @@ impl Oracle {
             let ours = event.user.username == AGENT && (200..300).contains(&code);
             let Some(object) = event.object_ref.as_ref().filter(|_| ours) else { continue };
             ensure!(event.verb != "deletecollection", "the agent asked for the deletion of a whole collection");
+            let name = things::name_of(&object.resource, &object.name);
+            let Some(kind) = KINDS.iter().find(|kind| kind.plural == object.resource) else { continue };
             if event.verb == "delete" {
-                *deletes.entry(object.name.clone()).or_default() += 1;
+                *deletes.entry(name).or_default() += 1;
             } else if event.uri.contains("force=true") {
-                let text = |pointer: &str| {
-                    let object = event.response_object.as_ref();
-                    object.and_then(|o| o.pointer(pointer)).and_then(|v| v.as_str()).unwrap_or_default().to_owned()
-                };
-                let state = (text("/metadata/uid"), text("/metadata/resourceVersion"));
-                let before = self.before.get(&object.name).map(|found| (&found.uid, &found.version));
-                if before != Some((&state.0, &state.1)) {
-                    writes.entry(object.name.clone()).or_default().insert(state);
+                let answer = Found::of(*kind, event.response_object.as_ref().unwrap_or(&Value::Null));
+                let before = self.before.get(&name).map(|found| (&found.uid, &found.state));
+                if before != Some((&answer.uid, &answer.state)) {
+                    writes.entry(name).or_default().insert((answer.uid, answer.state));
                 }
             }
         }
@@ -234,7 +294,7 @@ impl Oracle {
             }
         }
         for (name, times) in &deletes {
-            let meant = from.0.contains_key(name) && !to.0.contains_key(name);
+            let meant = from.0.contains_key(name) && (!to.0.contains_key(name) || anew.contains(&name.as_str()));
             if !meant {
                 verdict.wrong_deletes += times;
                 verdict.words.push(format!("{name} was deleted, and must stay"));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use driftless_protocol::api::DeleteList;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 use super::declared::{Declared, NAMESPACE, Step};
 use super::oracle::{AUDIT_RULES, Oracle, Verdict};
 use super::rules::Rule;
+use super::things::{FINALIZER, LATE, SPACE, Thing};
 use crate::wait;
 use crate::world::{AuditLog, ClusterOptions, Options, World};
 
@@ -24,6 +26,8 @@ const REACHED: Duration = Duration::from_secs(45);
 const INVENTORY_LOOKS: usize = 360;
 /// Deletes that an hour sees before approval is needed, less what a step may ask for.
 const DELETES: usize = 17;
+/// How long a deletion is held up by a finalizer: time for the agent to come back and look.
+const SLOW: Duration = Duration::from_secs(2);
 /// ConfigMaps in the units' namespace that nobody declares.
 const FOREIGN: [&str; 2] = ["foreign", "stays-foreign"];
 
@@ -93,6 +97,15 @@ impl Rig {
         options.content = first;
         let world = World::start(options, say).await?;
         let client = world.cluster(CLUSTER).plane.client();
+        let there = world.cluster(CLUSTER);
+        let known = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": LATE.0, "namespace": "flux-system"},
+            "stringData": {LATE.0: LATE.1}});
+        let home = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flux-system"}});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [home, known]});
+        there
+            .kubectl_with(&["apply", "-f", "-"], Some(&list.to_string()))
+            .await
+            .context("make what only the cluster has")?;
         let oracle = Oracle::new(client.clone(), audit.file(), &FOREIGN);
         let rig = Self { world, oracle, declared, serial: 0, deletes: 0, folder };
         let commit = rig.world.repo.head().await?;
@@ -118,21 +131,31 @@ impl Rig {
         {
             self.quiet(Step::Create).await?;
         }
+        if let Some((thing, there)) = step.needs().filter(|(thing, there)| self.declared.holds(*thing) != *there) {
+            self.quiet(if there { Step::Come(thing) } else { Step::Leave(thing) }).await?;
+        }
         self.deletes += step.prunes();
         self.serial += 1;
         let next = self.declared.after(step, self.serial);
+        if step == Step::Leave(Thing::Space) {
+            self.hold_up(SPACE, "guard").await?;
+        }
         self.oracle.begin().await?;
         let faults = match &trouble {
             Trouble::Faults(rules) | Trouble::Cuts(rules) => rules.clone(),
             Trouble::Kill(rule) => vec![rule.clone()],
             Trouble::None | Trouble::ApiServerRestarts | Trouble::ApiServerDies => Vec::new(),
         };
-        self.proxy()?.set(faults);
+        // What is to be made anew is applied in vain first, and that is not the request meant.
+        let later = step.made_anew().is_empty();
+        self.proxy()?.set(if later { faults.clone() } else { Vec::new() });
         let message = format!("{step:?} {}", self.serial);
         let commit = next.content(CLUSTER).commit(&mut self.world, &message).await?;
         let before = std::mem::replace(&mut self.declared, next);
         self.world.cli(&["reconcile"]).await?;
+        self.approve(step, if later { None } else { Some(faults) }).await?;
         self.make(&trouble).await?;
+        self.let_go(step).await?;
         self.settle(&commit, false).await?;
         if let Trouble::Faults(_) = &trouble {
             // Everything may be done before a fault had its turn: that of the lease, mostly.
@@ -143,7 +166,7 @@ impl Rig {
         let struck = self.proxy()?.fired();
         self.proxy()?.set(Vec::new());
         let inventory = self.settle(&commit, true).await?;
-        let verdict = self.oracle.verdict(&before, &self.declared).await?;
+        let verdict = self.oracle.verdict(&before, &self.declared, step.made_anew()).await?;
         Ok(Outcome { verdict, struck, inventory })
     }
 
@@ -156,7 +179,7 @@ impl Rig {
         if let Trouble::Kill(rule) = &trouble {
             self.proxy()?.set(vec![rule.clone()]);
         }
-        let maps: Api<ConfigMap> = Api::namespaced(self.world.cluster(CLUSTER).plane.client(), NAMESPACE);
+        let maps = self.maps(NAMESPACE);
         // Another object each time, so that it is no contest.
         let names: Vec<&String> = self.declared.0.keys().filter(|name| name.starts_with("stays-")).collect();
         let name = names.get(self.serial % names.len().max(1)).context("an object to edit")?.to_string();
@@ -176,7 +199,7 @@ impl Rig {
         let commit = self.world.repo.head().await?;
         let inventory = self.settle(&commit, true).await?;
         // The one write that heals it is needed.
-        let mut verdict = self.oracle.verdict(&self.declared, &self.declared).await?;
+        let mut verdict = self.oracle.verdict(&self.declared, &self.declared, &[]).await?;
         let needed = format!("{name} was written 1 times, 0 needed");
         if let Some(at) = verdict.words.iter().position(|words| *words == needed) {
             verdict.words.remove(at);
@@ -188,11 +211,76 @@ impl Rig {
     /// A step without trouble that is not judged.
     async fn quiet(&mut self, step: Step) -> Result<()> {
         self.serial += 1;
+        self.deletes += step.prunes();
         self.declared = self.declared.after(step, self.serial);
         self.proxy()?.set(Vec::new());
-        let commit = self.declared.content(CLUSTER).commit(&mut self.world, "to have something to prune").await?;
+        let commit = self.declared.content(CLUSTER).commit(&mut self.world, "what comes before a step").await?;
         self.world.cli(&["reconcile"]).await?;
+        self.approve(step, None).await?;
+        self.let_go(step).await?;
         self.settle(&commit, true).await.map(drop)
+    }
+
+    /// Waits for the deletes that a step holds for approval, and approves them; `faults` are set in between.
+    async fn approve(&self, step: Step, faults: Option<Vec<Rule>>) -> Result<()> {
+        if step.held() == 0 {
+            return Ok(());
+        }
+        let lists = wait::until(PATIENCE, "the deletes that need approval to be told", || async {
+            let lists: Vec<DeleteList> = self.world.ask(&["get", "deletes"]).await.map_err(|e| format!("{e:#}"))?;
+            let held: usize = lists.iter().map(|list| list.objects.len()).sum();
+            if held == step.held() { Ok(lists) } else { Err(format!("{lists:?}")) }
+        })
+        .await?;
+        if let Some(faults) = faults {
+            self.proxy()?.set(faults);
+        }
+        for list in lists {
+            self.world.text(&["approve", &list.list, "--reason", "the step wants it"]).await?;
+        }
+        Ok(())
+    }
+
+    /// An object of nobody with a finalizer, so that its namespace goes slowly.
+    async fn hold_up(&self, namespace: &str, name: &str) -> Result<()> {
+        let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name, "finalizers": [FINALIZER]}}))?;
+        self.maps(namespace)
+            .create(&PostParams::default(), &map)
+            .await
+            .with_context(|| format!("create {namespace}/{name}"))?;
+        Ok(())
+    }
+
+    /// Lets an object with a finalizer go, some time after its deletion began.
+    async fn let_go(&self, step: Step) -> Result<()> {
+        let (namespace, name) = match step {
+            Step::Leave(Thing::Slow) => (NAMESPACE, "slow"),
+            Step::Leave(Thing::Space) => (SPACE, "guard"),
+            _ => return Ok(()),
+        };
+        wait::until(PATIENCE, format!("the deletion of {name} to begin"), || async {
+            match self.maps(namespace).get_opt(name).await.map_err(|e| e.to_string())? {
+                Some(map) if map.metadata.deletion_timestamp.is_none() => Err("it is there".to_owned()),
+                _ => Ok(()),
+            }
+        })
+        .await?;
+        tokio::time::sleep(SLOW).await;
+        self.release(namespace, name).await
+    }
+
+    /// Removes the finalizer of an object that is being deleted.
+    async fn release(&self, namespace: &str, name: &str) -> Result<()> {
+        let maps = self.maps(namespace);
+        if maps.get_opt(name).await?.is_some_and(|map| map.metadata.deletion_timestamp.is_some()) {
+            let none = json!({"metadata": {"finalizers": null}});
+            maps.patch(name, &PatchParams::default(), &Patch::Merge(&none)).await.context("remove the finalizer")?;
+        }
+        Ok(())
+    }
+
+    fn maps(&self, namespace: &str) -> Api<ConfigMap> {
+        Api::namespaced(self.world.cluster(CLUSTER).plane.client(), namespace)
     }
 
     async fn make(&mut self, trouble: &Trouble) -> Result<()> {
@@ -276,6 +364,23 @@ impl Rig {
         let cluster = self.world.cluster_mut(CLUSTER);
         cluster.kill_agent()?;
         cluster.start_agent_again()?;
+        // What the step waited for itself.
+        let (declared, oracle) = (&self.declared, &self.oracle);
+        wait::until(PATIENCE, "what a step that failed had begun", || async {
+            for (namespace, name) in [(NAMESPACE, "slow"), (SPACE, "guard")] {
+                self.release(namespace, name).await.map_err(|e| format!("{e:#}"))?;
+            }
+            let lists: Vec<DeleteList> = self.world.ask(&["get", "deletes"]).await.map_err(|e| format!("{e:#}"))?;
+            for list in lists {
+                self.world
+                    .cli(&["approve", &list.list, "--reason", "the step wanted it"])
+                    .await
+                    .map_err(|e| format!("{e:#}"))?;
+            }
+            let words = oracle.differences(declared).await.map_err(|e| format!("{e:#}"))?;
+            if words.is_empty() { Ok(()) } else { Err(words.join("; ")) }
+        })
+        .await?;
         let commit = self.world.repo.head().await?;
         self.settle(&commit, true).await.context("after a step that failed, without faults").map(drop)
     }
