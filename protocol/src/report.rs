@@ -203,9 +203,62 @@ pub struct ShadowReport {
     pub only_ours: Vec<String>,
     /// How many those are in all.
     pub only_ours_count: u32,
+    /// What a take-over would make of each of `only_flux`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leftovers: Vec<Leftover>,
+    /// How many of them it would adopt and delete.
+    #[serde(skip_serializing_if = "is_zero_u32")]
+    pub would_delete: u32,
+    /// How many of them it would adopt and hold for approval.
+    #[serde(skip_serializing_if = "is_zero_u32")]
+    pub would_hold: u32,
+}
+
+/// An object of Flux's inventory that its unit does not declare.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leftover {
+    /// As Flux writes it.
+    pub id: String,
+    /// What a take-over would make of it.
+    pub fate: LeftoverFate,
+    /// Why, for people; empty where that needs no word.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// What a take-over makes of an object that only Flux's inventory has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LeftoverFate {
+    /// It is adopted and deleted.
+    Deleted,
+    /// It is adopted, and deleted once approved.
+    Held,
+    /// It is left alone.
+    Left,
+}
+
+impl Leftover {
+    /// For people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let what = match self.fate {
+            LeftoverFate::Deleted => "would be adopted and deleted",
+            LeftoverFate::Held => "would be adopted and held for approval",
+            LeftoverFate::Left => "would be left alone",
+        };
+        if self.why.is_empty() { what.to_owned() } else { format!("{what}: {}", self.why) }
+    }
 }
 
 impl ShadowReport {
+    /// What a take-over would make of an object of [`ShadowReport::only_flux`], in words.
+    #[must_use]
+    pub fn fate_of(&self, id: &str) -> Option<String> {
+        self.leftovers.iter().find(|leftover| leftover.id == id).map(Leftover::words)
+    }
+
     /// Everything was compared, and nothing differs.
     #[must_use]
     pub fn zero(&self) -> bool {
@@ -602,6 +655,11 @@ impl UnitReport {
             for list in [&mut shadow.only_flux, &mut shadow.only_ours] {
                 list.truncate(most);
                 list.iter_mut().for_each(|id| cut(id, text));
+            }
+            shadow.leftovers.truncate(most);
+            for leftover in &mut shadow.leftovers {
+                cut(&mut leftover.id, text);
+                cut(&mut leftover.why, text);
             }
         }
         self.inputs.truncate(most);

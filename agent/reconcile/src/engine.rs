@@ -3,6 +3,7 @@
 //! Without I/O, as a protocol state machine is: the caller feeds events and answers, polls steps and deadlines. An event
 //! marks its unit dirty; [`Engine::poll`] looks at dirty units only.
 
+mod adopt;
 mod advance;
 mod autoscale;
 mod causes;
@@ -13,6 +14,7 @@ mod input;
 mod judge;
 mod known;
 mod late;
+mod leftovers;
 mod need;
 mod observe;
 mod pauses;
@@ -31,9 +33,10 @@ use driftless_protocol::id::{Generation, UnitId};
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{EventKind, UnitReport};
 
+use self::adopt::Reread;
 use self::flux::{FluxSeen, Passing};
+use self::leftovers::Extra;
 pub use self::pauses::Ended;
-use self::shadow::Extra;
 use self::state::{Ix, Kind, Obj, Slot, UnitIx};
 use crate::fill::InputState;
 use crate::health::Asked;
@@ -87,6 +90,8 @@ pub struct Engine {
     by_unit: BTreeMap<Arc<UnitId>, UnitIx>,
     kinds: BTreeMap<GroupKind, Kind>,
     discovered: bool,
+    /// Every API answered then: a kind that was not told of is not served.
+    discovered_whole: bool,
     /// What is known of the ConfigMaps and Secrets units take variables from.
     inputs: BTreeMap<InputRef, InputState>,
     /// What people hold back for a while.
@@ -105,8 +110,10 @@ pub struct Engine {
     flux_claims: BTreeMap<Box<str>, Arc<UnitId>>,
     /// Kustomizations the agent suspends, since nobody else passes that on.
     passing: BTreeMap<UnitIx, Passing>,
-    /// In shadow mode: objects that only Flux's inventory has.
+    /// Objects that only Flux's inventory has, while they are judged; in shadow mode as long as it lasts.
     extras: BTreeMap<ObjectKey, Extra>,
+    /// When adopted objects, which no watch shows, are read again.
+    rereads: BTreeMap<Ix, Reread>,
     /// Objects whose intent is not stored yet: nothing may be applied.
     unstored: BTreeSet<Ix>,
     /// Objects that left Git and may be deleted now.
@@ -171,6 +178,7 @@ impl Engine {
             by_unit: BTreeMap::new(),
             kinds: BTreeMap::new(),
             discovered: false,
+            discovered_whole: false,
             inputs: BTreeMap::new(),
             pauses: Pauses::default(),
             pauses_known: true,
@@ -182,6 +190,7 @@ impl Engine {
             flux_claims: BTreeMap::new(),
             passing: BTreeMap::new(),
             extras: BTreeMap::new(),
+            rereads: BTreeMap::new(),
             unstored: BTreeSet::new(),
             deletes: BTreeSet::new(),
             immutable: BTreeSet::new(),
@@ -227,6 +236,7 @@ impl Engine {
                 }
             }
         }
+        self.read_extras_again(now);
         match only.flatten() {
             Some(unit) => self.touch(unit),
             None => self.touch_all(),

@@ -1,6 +1,6 @@
 //! Flux's own Kustomizations as they stand in the cluster: what one says, and how Flux names objects in its inventory.
 
-use driftless_protocol::id::{UnitId, UnitKind};
+use driftless_protocol::id::{Digest, UnitId, UnitKind};
 use driftless_protocol::marks;
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::Ready;
@@ -51,6 +51,9 @@ pub struct FluxUnit {
     pub parent: Option<UnitId>,
     /// `status.inventory`, sorted.
     pub ids: Vec<Box<str>>,
+    /// What it has done, in short: this incarnation, the revision it applied last, and the inventory that came of it. Suspending
+    /// it changes none of them.
+    pub work: Digest,
 }
 
 impl FluxUnit {
@@ -72,11 +75,15 @@ impl FluxUnit {
             .take(MOST_IDS)
             .collect();
         ids.sort_unstable();
+        let uid = text("/metadata/uid")?;
+        let revision = text("/status/lastAppliedRevision").unwrap_or_default();
+        let parts: Vec<&str> = [uid, revision].into_iter().chain(ids.iter().map(|id| &**id)).collect();
+        let work = Digest::of(parts.join("\n").as_bytes());
         let parent = label(marks::FLUX_OWNER_NAME)
             .zip(label(marks::FLUX_OWNER_NAMESPACE))
             .map(|(name, namespace)| UnitId::kustomization(namespace, name));
         let unit = Self {
-            uid: Uid::from(text("/metadata/uid")?),
+            uid: Uid::from(uid),
             version: Version::from(text("/metadata/resourceVersion").unwrap_or_default()),
             suspended: live.pointer("/spec/suspend").and_then(Value::as_bool).unwrap_or(false),
             generation: number("/metadata/generation"),
@@ -87,9 +94,10 @@ impl FluxUnit {
                 _ => Ready::Unknown,
             },
             message: of_ready("message").unwrap_or_default().chars().take(500).collect(),
-            revision: text("/status/lastAppliedRevision").filter(|r| !r.is_empty()).map(str::to_owned),
+            revision: Some(revision).filter(|r| !r.is_empty()).map(str::to_owned),
             parent,
             ids,
+            work,
         };
         Some((UnitId::kustomization(key.namespace, key.name), unit))
     }

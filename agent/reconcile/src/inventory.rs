@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{DeletionPolicy, ServiceAccount};
-use driftless_protocol::id::UnitId;
+use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,9 @@ pub struct Entry {
     pub baseline: Option<Baseline>,
     /// This incarnation was not made by us: a backup brought it back, and it was adopted. Never deleted unasked.
     pub restored: bool,
+    /// Flux applied it and Git dropped it before its unit was taken over: it carries Flux's owner labels and not our mark, and
+    /// no watch shows it. Ends with our first apply.
+    pub adopted: bool,
 }
 
 /// Every `apiVersion` once: thousands of objects have the same few.
@@ -81,6 +84,10 @@ pub struct UnitRecord {
     /// What happens when the unit itself leaves Git.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// The work of Flux's Kustomization ([`crate::flux::FluxUnit::work`]) that was gone through for objects to adopt: once,
+    /// so that what somebody makes by hand later is never taken for Flux's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flux: Option<Digest>,
 }
 
 /// An entry with the hash that says its shard.

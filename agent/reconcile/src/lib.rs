@@ -13,6 +13,7 @@
 //!
 //! | module | question it answers |
 //! |---|---|
+//! | [`adopt`] | which objects that only Flux's inventory has become ours with their unit |
 //! | [`ownership`] | which fields does which manager own, and what identifies a list item |
 //! | [`fill`] | what does an object become with the values only the cluster has |
 //! | [`flux`] | what does a live Kustomization of Flux say |
@@ -33,6 +34,7 @@
 //! | [`plan`], [`engine`] | what happens next |
 #![warn(missing_docs)]
 
+pub mod adopt;
 pub mod contest;
 pub mod drift;
 pub mod dryrun;

@@ -176,8 +176,13 @@ fn perhaps_moved(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 }
 
 fn live_known(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    matches!(c.live, Seen::Unknown)
-        .then(|| keep("NotListed", "its kind has not been listed, so it is not known whether it exists"))?
+    let why = match c.entry.adopted {
+        true => {
+            "it was adopted from Flux's inventory and has not been read again, so it is not known whether it exists"
+        }
+        false => "its kind has not been listed, so it is not known whether it exists",
+    };
+    matches!(c.live, Seen::Unknown).then(|| keep("NotListed", why))?
 }
 
 /// Gone, or without our label, which a watch cannot tell apart; both mean that it is not ours to delete.
@@ -208,11 +213,14 @@ fn same_incarnation(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 /// Also what makes pruning an intent safe: without our apply on it, it is somebody else's object of that name.
 fn still_ours(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     let folded = live(c)?;
+    if !folded.labelled && c.entry.adopted {
+        return forget(format!("it no longer carries Flux's owner labels of {}: left alone", c.entry.unit));
+    }
     if !folded.labelled {
         return forget("it no longer carries our owner label: left alone");
     }
     // A backup brings our mark back, and not always who wrote which field: `made_anew` has a word on that.
-    if !folded.applied_by_us && !is_anew(c) {
+    if !folded.applied_by_us && !is_anew(c) && !c.entry.adopted {
         return forget("none of its fields are ours any more: left alone");
     }
     None

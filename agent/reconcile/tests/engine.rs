@@ -278,6 +278,29 @@ fn what_left_git_is_deleted_last_and_a_move_is_no_delete() {
 
 /// Each case: what the second commit says, whether its index is whole, and whether `x` survives it.
 #[test]
+fn what_is_being_deleted_is_not_deleted_again() {
+    let mut w = World::new();
+    w.commit(&[unit("a", vec![config_map("x", "1"), config_map("y", "1")])]);
+    w.settle();
+    // A finalizer holds it up, and the process that had asked for it was killed.
+    let x = key("", "ConfigMap", "default", "x");
+    let deleting = ("metadata|deletionTimestamp", Some(json!("2026-01-01T00:00:00Z")));
+    w.cluster.update(&x, "", &[deleting, ("metadata|finalizers", Some(json!(["example.com/slow"])))]);
+    w.writes();
+    w.commit(&[unit("a", vec![config_map("y", "1")])]);
+    w.restart();
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    let report = w.report("a");
+    let object = &report.objects[0];
+    assert!(object.reason == "Deleting" && object.message.contains("example.com/slow"), "{report:#?}");
+    w.cluster.delete(&x, None, None).unwrap();
+    w.settle();
+    let report = w.report("a");
+    assert!(report.objects.is_empty() && !w.cluster.inventory[&0].contains("\"x\""), "{report:#?}");
+}
+
+#[test]
 fn deletes_happen_only_when_it_is_certain_and_allowed() {
     let x = key("", "ConfigMap", "default", "x");
     let a = || unit("a", vec![config_map("x", "1"), config_map("keep", "1")]);

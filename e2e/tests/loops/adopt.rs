@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use driftless_e2e::flux::Flux;
 use driftless_e2e::wait;
 use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Objects, Steps, World, lost};
-use driftless_protocol::api::{Shadow, ShadowUnit, UnitRow};
+use driftless_protocol::api::{DeleteList, Shadow, ShadowUnit, UnitRow};
 use driftless_protocol::report::{Ready, reason};
 use serde_json::Value;
 
@@ -53,6 +53,7 @@ async fn adoption() -> Result<()> {
     steps.run("what leaves Git leaves the cluster, also what Flux had applied", leaves(s)).await;
     steps.run("an object that a running Flux unit holds too is named", conflict(s)).await;
     steps.run("back out: Flux goes on, Driftless stops", back_out(s)).await;
+    steps.run("what Git dropped while Flux was suspended is pruned by the rules", leftovers(s)).await;
     steps.run("the whole tree is taken, down to a unit that nobody suspends", tree(s)).await;
     let Scene { world, .. } = scene;
     steps.finish(world).await
@@ -130,6 +131,8 @@ async fn differs(s: &mut Scene) -> Result<()> {
         counts("subject").only_flux == ["subject_config__ConfigMap"] && counts("steady").differing == 1
     })
     .await?;
+    let text = s.world.cli(&["shadow", CLUSTER]).await?.stdout;
+    ensure!(text.contains("subject_config__ConfigMap: would be adopted and deleted"), "{text}");
     let commit = s.base.commit(&mut s.world, "as in the beginning").await?;
     s.flux.pull(&commit, &s.base);
     s.flux.resume();
@@ -360,6 +363,88 @@ async fn back_out(s: &mut Scene) -> Result<()> {
     ensure!(managed(&s.audit)?.len() == writes, "Driftless wrote to what Flux runs");
     let after = objects(&s.world).await?;
     ensure!(lost(&before, &after).is_empty(), "{:?}", lost(&before, &after));
+    Ok(())
+}
+
+/// Two units are handed over in the commit that drops objects of theirs, and Flux does not come to them in between.
+async fn leftovers(s: &mut Scene) -> Result<()> {
+    let config = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  k: v\n");
+    let space = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: dropped\n";
+    let more = s
+        .base
+        .clone()
+        .with("steady/dropped.yaml", config("dropped"))
+        .with("steady/foreign.yaml", config("foreign"))
+        .with("namespaces/dropped.yaml", space);
+    commit(s, &more, "what will be dropped").await?;
+    for name in ["dropped", "foreign"] {
+        s.world.wait_field(CLUSTER, "steady", &format!("configmap/{name}"), ".data.k", "v").await?;
+    }
+    s.world.wait_field(CLUSTER, "dropped", "namespace/dropped", ".status.phase", "Active").await?;
+    let ids = ".status.inventory.entries[*].id";
+    for (unit, id) in [("steady", "steady_foreign__ConfigMap"), ("namespaces", "_dropped__Namespace")] {
+        let flux = format!("kustomization.kustomize.toolkit.fluxcd.io/{unit}");
+        wait::until(PATIENCE, format!("Flux's inventory of {unit} to hold {id}"), || async {
+            let held = s.world.cluster(CLUSTER).field("flux-system", &flux, ids).await?;
+            if held.contains(id) { Ok(()) } else { bail!("{held}") }
+        })
+        .await?;
+    }
+    for unit in ["steady", "namespaces"] {
+        s.flux.hold(unit, true);
+    }
+    let there = s.world.cluster(CLUSTER);
+    let label = "kustomize.toolkit.fluxcd.io/name=another";
+    there.kubectl(&["-n", "steady", "label", "--overwrite", "configmap", "foreign", label]).await?;
+    let version = there.field("dropped", "namespace/dropped", ".metadata.resourceVersion").await?;
+    let foreign = there.field("steady", "configmap/foreign", ".metadata.uid").await?;
+    let content = handed_over(&s.base, &["steady", "namespaces"]);
+    commit(s, &content, "handed over, and less").await?;
+    wait::until(PATIENCE, "the ConfigMap that Git dropped to be pruned", || async {
+        there_is_none(&s.world, "steady", "configmap/dropped").await
+    })
+    .await?;
+    let row = s.world.wait_unit(CLUSTER, "namespaces", "to be taken over", |u| u.reason == reason::SUCCEEDED).await?;
+    ensure!(row.ready == Ready::True, "{row:#?}");
+    let deletes = wait::until(PATIENCE, "the Namespace to wait for approval", || async {
+        let lists: Vec<DeleteList> = s.world.ask(&["get", "deletes"]).await?;
+        if lists.len() == 1 { Ok(lists) } else { bail!("{lists:#?}") }
+    })
+    .await?;
+    let text = s.world.text(&["get", "deletes"]).await?;
+    ensure!(text.contains("dropped"), "{text}");
+    let why = s.world.text(&["describe", "namespaces", "--cluster", CLUSTER]).await?;
+    ensure!(why.contains("Flux had applied it, and Git dropped it before the take-over"), "{why}");
+    let there = s.world.cluster(CLUSTER);
+    ensure!(
+        there.field("dropped", "namespace/dropped", ".metadata.resourceVersion").await? == version,
+        "something was written to what waits for approval"
+    );
+    let said = s.world.text(&["describe", "steady", "--cluster", CLUSTER]).await?;
+    ensure!(said.contains("name Kustomization flux-system/another"), "{said}");
+    // Another process finds the same again, though no watch shows it.
+    let there = s.world.cluster_mut(CLUSTER);
+    there.kill_agent()?;
+    there.start_agent_again()?;
+    let approve = ["approve", &deletes[0].list, "--reason", "Git dropped it"];
+    wait::until(PATIENCE, "the same list to wait for approval again", || async { s.world.text(&approve).await })
+        .await?;
+    wait::until(PATIENCE, "the Namespace to go once it is approved", || async {
+        there_is_none(&s.world, "dropped", "namespace/dropped").await
+    })
+    .await?;
+    let still = s.world.cluster(CLUSTER).field("steady", "configmap/foreign", ".metadata.uid").await?;
+    ensure!(still == foreign, "what another Kustomization's labels name is gone, or was made anew");
+    for unit in ["steady", "namespaces"] {
+        s.flux.hold(unit, false);
+    }
+    Ok(())
+}
+
+async fn there_is_none(world: &World, namespace: &str, object: &str) -> Result<()> {
+    let answer =
+        world.cluster(CLUSTER).kubectl(&["-n", namespace, "get", object, "--ignore-not-found", "-o", "name"]).await?;
+    ensure!(answer.trim().is_empty(), "it is still there");
     Ok(())
 }
 

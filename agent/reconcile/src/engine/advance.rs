@@ -132,7 +132,7 @@ impl Engine {
             (None, None) => None,
         };
         let timeout = full.spec.timeout_seconds.saturating_mul(1000);
-        let check = self.full_check(unit, now);
+        let check = self.full_check(unit, now).min(self.adopt_leftovers(unit, now));
         let Some(full) = self.unit(unit).and_then(|slot| slot.full()) else { return (Status::default(), None) };
         let ixs = full.objects.clone();
         if let Some(slot) = self.unit_mut(unit) {
@@ -386,6 +386,7 @@ impl Engine {
                 uid: None,
                 baseline: None,
                 restored: false,
+                adopted: false,
             };
             self.inventory.put(&key, entry);
             // An intent in a damaged shard cannot be stored; it would be lost anyway, and is nothing to delete by.

@@ -111,6 +111,10 @@ impl Engine {
         let Some(unit) = self.unit_of(ix) else { return };
         let Some(obj) = self.obj(ix) else { return };
         let uid = obj.live.folded().map(|live| live.uid.to_string()).unwrap_or_default();
+        let why = match self.adopted_by(ix) {
+            Some(_) => format!("Flux had applied it, and Git dropped it before the take-over: {why}"),
+            None => why,
+        };
         let held = HeldDelete { key: (*obj.key).clone(), uid, why };
         if let Some(slot) = self.unit_mut(unit) {
             slot.held_deletes.push(held);
@@ -178,7 +182,7 @@ impl Engine {
         Some((prune::judge(&candidate, &self.rules), approved))
     }
 
-    fn standing<'a>(&self, slot: &'a Slot) -> Standing<'a> {
+    pub(super) fn standing<'a>(&self, slot: &'a Slot) -> Standing<'a> {
         if slot.theirs || self.theirs(&slot.id) {
             return Standing::Theirs;
         }
@@ -218,7 +222,8 @@ impl Engine {
             }
         }
         for (ix, unit, rank) in ready {
-            if last.get(&unit) != Some(&rank) {
+            // What was adopted is ours only once that is stored.
+            if last.get(&unit) != Some(&rank) || self.unstored.contains(&ix) {
                 continue;
             }
             if self.flights.len() >= self.rules.in_flight {
@@ -232,6 +237,11 @@ impl Engine {
                 continue;
             }
             let (Some(live), Some(entry)) = (obj.live.folded(), self.inventory.get(&obj.key)) else { continue };
+            if live.deleting {
+                // Whoever asked for it, before this process began most likely: once is enough.
+                self.being_deleted(ix, now);
+                continue;
+            }
             let record = self.inventory.unit(&entry.unit);
             let delete = Delete {
                 unit: (*entry.unit).clone(),
@@ -254,7 +264,7 @@ impl Engine {
     }
 
     /// The `apiVersion` to use for an object that was applied as this one: a cluster upgrade may have removed it.
-    fn served_as(&self, key: &ObjectKey, applied: &str) -> String {
+    pub(super) fn served_as(&self, key: &ObjectKey, applied: &str) -> String {
         let versions = self.kinds.get(&GroupKind::of(key)).and_then(|kind| kind.served.as_ref());
         match versions
             .and_then(|versions| versions.first().filter(|_| !versions.iter().any(|v| v == super::version_of(applied))))
@@ -272,27 +282,39 @@ impl Engine {
             Outcome::Ok | Outcome::Object(_) | Outcome::Present(_) | Outcome::NotFound if declared.is_some() => {
                 self.recreation_begins(ix, now);
             }
-            Outcome::Ok | Outcome::Object(_) | Outcome::Present(_) => {
-                let Some(obj) = self.obj_mut(ix) else { return };
-                obj.trouble = None;
-                obj.delete_sent = true;
-                obj.since = now;
-                let gone = matches!(obj.live, Live::Absent);
-                self.deletes.remove(&ix);
-                // The watch may have told already.
-                if gone {
-                    self.pruned(ix, now);
-                }
-            }
+            Outcome::Ok | Outcome::Object(_) | Outcome::Present(_) => self.being_deleted(ix, now),
             Outcome::NotFound => self.pruned(ix, now),
             other => self.failed(ix, declared.unwrap_or(Mark::NONE), other, now),
         }
         self.deletes_dirty = true;
     }
 
+    /// Its delete was accepted, and it may take its time.
+    fn being_deleted(&mut self, ix: Ix, now: Millis) {
+        let Some(obj) = self.obj_mut(ix) else { return };
+        obj.trouble = None;
+        obj.delete_sent = true;
+        obj.since = now;
+        let gone = matches!(obj.live, Live::Absent);
+        self.deletes.remove(&ix);
+        if let Some(unit) = self.unit_of(ix) {
+            self.report_dirty.insert(unit);
+        }
+        // The watch may have told already.
+        if gone {
+            self.pruned(ix, now);
+        } else {
+            self.reread_after_delete(ix, now);
+        }
+    }
+
     /// An object is gone after our delete.
     pub(super) fn pruned(&mut self, ix: Ix, now: Millis) {
-        self.drop_entry(ix, EventKind::Pruned, "deleted, since it left Git".to_owned(), now);
+        let detail = match self.adopted_by(ix) {
+            Some(_) => "deleted: Flux had applied it, and Git dropped it before the take-over",
+            None => "deleted, since it left Git",
+        };
+        self.drop_entry(ix, EventKind::Pruned, detail.to_owned(), now);
     }
 
     fn forget(&mut self, ix: Ix, why: Option<String>, now: Millis) {

@@ -20,12 +20,17 @@ use crate::inventory::{self, UnitRecord};
 use crate::mark::Mark;
 use crate::order::{self, Stage};
 
-/// What is written down of a unit.
-fn record(spec: &UnitSpec) -> UnitRecord {
-    UnitRecord { account: spec.service_account.clone(), prune: spec.prune, deletion_policy: spec.deletion_policy }
-}
-
 impl Engine {
+    /// What is written down of a unit.
+    pub(super) fn record(&self, id: &UnitId, spec: &UnitSpec) -> UnitRecord {
+        UnitRecord {
+            account: spec.service_account.clone(),
+            prune: spec.prune,
+            deletion_policy: spec.deletion_policy,
+            flux: self.inventory.unit(id).and_then(|known| known.flux),
+        }
+    }
+
     /// The inventory as stored: `(shard number, text)` of every `driftless-inventory-*` ConfigMap, none when there are
     /// none. Must be called once, before anything is applied. A damaged or incomplete inventory is reported by
     /// [`Engine::problems`] and stops every delete until it is whole.
@@ -39,12 +44,22 @@ impl Engine {
             self.inventory.iter().map(|(key, entry)| (Arc::clone(key), Arc::clone(&entry.unit))).collect();
         for (key, unit) in owned {
             self.slot_of(&unit, now);
-            self.object_of(&key, now);
+            let ix = self.object_of(&key, now);
+            if self.adopted_by(ix).is_some() {
+                // Whatever lists said: they show only what carries our mark.
+                if let Some(obj) = self.obj_mut(ix) {
+                    obj.live = Live::Unknown;
+                }
+                self.reread(ix, now);
+            }
         }
         // What leaves is known once there is a bundle to leave.
         if self.generation.is_some() {
-            let records: Vec<(Arc<UnitId>, UnitRecord)> =
-                self.units.iter().filter_map(|slot| Some((Arc::clone(&slot.id), record(&slot.full()?.spec)))).collect();
+            let records: Vec<(Arc<UnitId>, UnitRecord)> = self
+                .units
+                .iter()
+                .filter_map(|slot| Some((Arc::clone(&slot.id), self.record(&slot.id, &slot.full()?.spec))))
+                .collect();
             for (id, record) in records {
                 self.inventory.put_unit(&id, record);
             }
@@ -58,6 +73,10 @@ impl Engine {
     pub fn set_bundle(&mut self, desired: Desired<'_>, blobs: &dyn Blobs, now: Millis) {
         self.generation = Some(desired.generation);
         self.passing.clear();
+        if !self.rules.shadow {
+            // What is declared has changed, and so may what is left over.
+            self.extras.retain(|_, extra| *extra == super::leftovers::Extra::Busy);
+        }
         self.index_whole = desired.index.whole;
         self.approved = desired.index.approved_deletes.iter().map(|a| (a.key.clone(), a.uid.clone())).collect();
         let held_before: BTreeSet<UnitIx> = self.units_held();
@@ -239,7 +258,8 @@ impl Engine {
         if self.inventory_read
             && let Some(id) = self.unit(unit).map(|slot| Arc::clone(&slot.id))
         {
-            self.inventory.put_unit(&id, record(&body.spec));
+            let record = self.record(&id, &body.spec);
+            self.inventory.put_unit(&id, record);
             self.unwritten(now);
         }
         Full {
@@ -383,6 +403,7 @@ impl Engine {
         self.deletes.remove(&ix);
         self.immutable.remove(&ix);
         self.recreate.remove(&ix);
+        self.rereads.remove(&ix);
         if obj.queued {
             self.queue.retain(|queued| *queued != ix);
         }
@@ -412,6 +433,7 @@ impl Engine {
             self.flux_claims.clear();
         }
         self.discovered = true;
+        self.discovered_whole = complete;
         self.replace_cluster_scoped();
         for obj in self.objects.iter_mut().flatten() {
             if obj.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NotServed) {

@@ -85,6 +85,11 @@ impl Engine {
             if obj.seen >= began {
                 continue;
             }
+            if self.adopted_by(ix).is_some() {
+                // The list shows only what carries our mark.
+                self.reread(ix, now);
+                continue;
+            }
             self.unlisted_shadow(ix);
             let Some(obj) = self.obj_mut(ix) else { continue };
             let was = std::mem::replace(&mut obj.live, Live::Absent);
@@ -214,7 +219,12 @@ impl Engine {
     pub(super) fn fold(&self, ix: Ix, live: &Value) -> Option<fold::Folded> {
         let unit = self.obj(ix).and_then(|obj| obj.want.as_ref()).map(|want| want.unit);
         let full = unit.and_then(|unit| self.unit(unit)).and_then(|slot| slot.full());
-        fold::fold(live, full.map(|full| &*full.asked).unwrap_or_default(), &self.rules)
+        let mut folded = fold::fold(live, full.map(|full| &*full.asked).unwrap_or_default(), &self.rules)?;
+        if let Some(unit) = self.adopted_by(ix) {
+            // Flux's owner labels are the mark by which it is ours.
+            folded.labelled = crate::adopt::owner(live).is_some_and(|owner| owner == **unit);
+        }
+        Some(folded)
     }
 
     /// Takes in what a live object was folded to, while the object is still at hand.
@@ -357,6 +367,7 @@ impl Engine {
             uid: Some(folded.uid.clone()),
             baseline: Some(Baseline::new(want.mark, folded.owned, declared, live, secret, &self.rules)),
             restored: entry.is_some_and(|entry| entry.restored),
+            adopted: false,
         };
         let key = Arc::clone(&obj.key);
         self.inventory.put(&key, entry);

@@ -139,6 +139,7 @@ impl Engine {
         for ix in owned() {
             self.report_leaving(ix, &mut report);
         }
+        self.report_unread(unit, &mut report);
         report.objects.sort_by(|a, b| (severity(a.state), &a.key).cmp(&(severity(b.state), &b.key)));
         report.bound();
         Some(report)
@@ -298,7 +299,8 @@ impl Engine {
         };
         if let Some(trouble) = &obj.trouble {
             let (reason, message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
-            say(reason, format!("it left Git and could not be deleted: {message}"), trouble.since);
+            let what = if matches!(obj.live, Live::Unknown) { "read" } else { "deleted" };
+            say(reason, format!("it left Git and could not be {what}: {message}"), trouble.since);
             return;
         }
         if obj.delete_sent {

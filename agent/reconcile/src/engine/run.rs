@@ -63,9 +63,13 @@ pub(super) enum Flight {
         unit: UnitIx,
         key: ObjectKey,
     },
-    /// In shadow mode: an object that only Flux's inventory has.
+    /// An object that only Flux's inventory has.
     Extra {
         key: ObjectKey,
+    },
+    /// An adopted object, which no watch shows.
+    Adopted {
+        ix: Ix,
     },
     /// A Kustomization of Flux is suspended.
     Suspend {
@@ -135,6 +139,8 @@ impl Engine {
             self.deletes_dirty = false;
             self.judge_deletes(now);
         }
+        self.start_rereads(&mut steps, now);
+        self.start_extras(&mut steps);
         self.start_deletes(&mut steps, now);
         self.start_recreations(&mut steps, now);
         self.start_queued(&mut steps, now);
@@ -340,7 +346,11 @@ impl Engine {
         let Some(flight) = self.flights.remove(&step) else { return };
         match flight {
             Flight::Write { shards, intents } => self.written(shards, &intents, &outcome, now),
-            Flight::Apply { ix, .. } | Flight::DryRun { ix, .. } | Flight::Delete { ix } | Flight::Read { ix } => {
+            Flight::Apply { ix, .. }
+            | Flight::DryRun { ix, .. }
+            | Flight::Delete { ix }
+            | Flight::Read { ix }
+            | Flight::Adopted { ix } => {
                 if let Some(obj) = self.obj_mut(ix) {
                     obj.busy = None;
                 }
@@ -359,6 +369,7 @@ impl Engine {
                         other => self.failed(ix, sent.mark, other, now),
                     },
                     Flight::Read { .. } => self.was_read(ix, outcome, blobs, now),
+                    Flight::Adopted { .. } => self.adopted_read(ix, outcome, blobs, now),
                     _ => self.deleted(ix, outcome, now),
                 }
                 let unit = self.obj(ix).and_then(|obj| obj.work_of).or_else(|| self.unit_of(ix));
@@ -394,7 +405,7 @@ impl Engine {
                 }
                 self.touch(unit);
             }
-            Flight::Extra { key } => self.extra_read(&key, &outcome),
+            Flight::Extra { key } => self.extra_read(&key, outcome, now),
             Flight::Suspend { unit } => self.suspended(unit, outcome, now),
         }
     }
@@ -470,7 +481,7 @@ impl Engine {
             let other = known.and_then(|entry| entry.uid.as_ref()).is_some_and(|uid| *uid != folded.uid);
             let restored = before.is_some() && (other || known.is_some_and(|entry| entry.restored));
             let uid = Some(folded.uid.clone());
-            let entry = Entry { unit: id, api_version, uid, baseline: Some(baseline), restored };
+            let entry = Entry { unit: id, api_version, uid, baseline: Some(baseline), restored, adopted: false };
             self.inventory.put(&key, entry);
             self.unwritten(now);
         }
@@ -628,6 +639,9 @@ impl Engine {
         }
         obj.trouble = Some(Box::new(Trouble { class, failure, tries, next, since, mark }));
         obj.since = since;
+        if class == Class::Conflict {
+            self.reread_after_delete(ix, now);
+        }
     }
 }
 

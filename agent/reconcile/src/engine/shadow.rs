@@ -6,8 +6,6 @@
 //! server writes some values in its own way (`1000m` as `1`); what the dry run would leave as it is live is no difference.
 //! Units are compared with the inventory of Flux's Kustomization besides.
 
-use std::collections::BTreeSet;
-
 use driftless_protocol::bundle::Blobs;
 use driftless_protocol::marks::UNIT_LABEL;
 use driftless_protocol::object::ObjectKey;
@@ -15,7 +13,7 @@ use driftless_protocol::report::{LIST_LIMIT, ObjectReport, ObjectState, Ready, S
 use serde_json::Value;
 
 use super::Engine;
-use super::run::{Flight, Sent};
+use super::run::Sent;
 use super::state::{Drift, Full, Ix, Live, Obj, Open, Status, UnitIx};
 use crate::drift::{self, Overlay};
 use crate::flux;
@@ -23,7 +21,7 @@ use crate::input::Millis;
 use crate::mark::Mark;
 use crate::plan::Need;
 use crate::retry;
-use crate::step::{Action, Outcome, Step};
+use crate::step::Step;
 
 /// What a comparison remembers of an object besides its differences.
 #[derive(Debug)]
@@ -34,19 +32,6 @@ pub(super) struct Compared {
     absent: bool,
     /// Where a dry run answered otherwise than declared; `None`: none was made.
     overlay: Option<Box<Overlay>>,
-}
-
-/// An object of Flux's inventory that its unit does not declare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extra {
-    /// To be read.
-    Unread,
-    /// Being read.
-    Busy,
-    /// Flux's own installation, which Driftless leaves alone.
-    Own,
-    /// Anything else.
-    Foreign,
 }
 
 /// What a unit's objects amount to.
@@ -97,7 +82,12 @@ impl Engine {
 
     /// Compares a unit as far as that goes now.
     pub(super) fn advance_shadow(&mut self, unit: UnitIx, now: Millis) -> (Status, Option<Millis>) {
+        let checked = |engine: &Self| engine.unit(unit).map(|slot| slot.checked);
+        let before = checked(self);
         let mut wake = self.full_check(unit, now);
+        if checked(self) != before {
+            self.forget_extras(unit);
+        }
         let Some(objects) = self.unit(unit).and_then(|slot| slot.full()).map(|full| full.objects.clone()) else {
             return (Status::default(), None);
         };
@@ -114,7 +104,7 @@ impl Engine {
                 self.queue_up(ix);
             }
         }
-        self.find_extras(unit);
+        wake = wake.min(self.find_extras(unit, now));
         let Some(tally) = self.tally_shadow(unit, now) else { return (Status::default(), None) };
         (self.shadow_status(unit, tally), Some(wake))
     }
@@ -143,6 +133,13 @@ impl Engine {
             ] {
                 if count > 0 {
                     parts.push(format!("{count} {what}"));
+                }
+            }
+            for (count, what) in
+                [(r.would_delete, "would be adopted and deleted"), (r.would_hold, "adopted and held for approval")]
+            {
+                if count > 0 {
+                    parts.push(format!("of those only in Flux's inventory {count} {what}"));
                 }
             }
             let message =
@@ -208,29 +205,15 @@ impl Engine {
 
     /// Compares the set of objects with the inventory of Flux's Kustomization.
     fn beside_inventory(&self, unit: UnitIx, full: &Full, out: &mut Tally) {
-        let report = &mut out.report;
         let Some(known) = self.unit(unit).and_then(|slot| self.flux.get(&*slot.id)) else { return };
         // One that was never applied has no inventory to compare with.
         if known.unit.revision.is_none() && known.unit.ids.is_empty() {
             return;
         }
-        let ours = self.declared_ids(full);
-        for id in known.unit.ids.iter().filter(|id| !ours.contains(&***id)) {
-            match flux::parse_id(id).map(|key| (self.extras.get(&key), key)) {
-                Some((_, key)) if flux::interpreted(&key) => {}
-                Some((Some(Extra::Own), _)) => {}
-                Some((Some(Extra::Unread | Extra::Busy), key)) => {
-                    report.open += 1;
-                    out.first_open.get_or_insert_with(|| format!("{key}: only in Flux's inventory, being read"));
-                }
-                _ => {
-                    report.only_flux_count += 1;
-                    if report.only_flux.len() < LIST_LIMIT {
-                        report.only_flux.push(id.to_string());
-                    }
-                }
-            }
+        if let Some(open) = self.tally_leftovers(unit, &mut out.report) {
+            out.first_open.get_or_insert(open);
         }
+        let report = &mut out.report;
         for ix in &full.objects {
             let Some(obj) = self.obj(*ix) else { continue };
             let id = flux::object_id(&obj.key);
@@ -247,52 +230,10 @@ impl Engine {
         }
     }
 
-    fn declared_ids(&self, full: &Full) -> BTreeSet<String> {
-        let objects = full.objects.iter().filter_map(|ix| self.obj(*ix)).map(|obj| flux::object_id(&obj.key));
-        let withheld = full.withheld.iter().map(|(key, _)| flux::object_id(key));
-        let unusable = full.unusable.iter().map(|(key, ..)| flux::object_id(key));
-        objects.chain(withheld).chain(unusable).collect()
-    }
-
-    /// Objects that only Flux's inventory has are read once: its own installation is no difference.
-    fn find_extras(&mut self, unit: UnitIx) {
-        let Some(slot) = self.unit(unit) else { return };
-        let (Some(full), Some(known)) = (slot.full(), self.flux.get(&*slot.id)) else { return };
-        let ours = self.declared_ids(full);
-        let extra = known.unit.ids.iter().filter(|id| !ours.contains(&***id)).filter_map(|id| flux::parse_id(id));
-        let extra: Vec<ObjectKey> =
-            extra.filter(|key| !flux::interpreted(key) && !self.extras.contains_key(key)).take(LIST_LIMIT).collect();
-        for key in extra {
-            self.extras.insert(key, Extra::Unread);
-        }
-    }
-
     /// Starts the comparisons that can be made now.
     pub(super) fn start_comparisons(&mut self, steps: &mut Vec<Step>, now: Millis) {
         self.start_queued(steps, now);
-        let unread: Vec<ObjectKey> =
-            self.extras.iter().filter(|(_, extra)| **extra == Extra::Unread).map(|(key, _)| key.clone()).collect();
-        for key in unread {
-            if !self.room() {
-                return;
-            }
-            let step = self.step(Action::Get { key: key.clone(), api_version: None });
-            self.flights.insert(step.id, Flight::Extra { key: key.clone() });
-            self.extras.insert(key, Extra::Busy);
-            steps.push(step);
-        }
-    }
-
-    /// An object that only Flux's inventory has was read.
-    pub(super) fn extra_read(&mut self, key: &ObjectKey, outcome: &Outcome<'_>) {
-        let own = match outcome {
-            Outcome::Object(live) | Outcome::Present(live) => {
-                live.pointer("/metadata/labels/app.kubernetes.io~1part-of").and_then(Value::as_str) == Some("flux")
-            }
-            _ => false,
-        };
-        self.extras.insert(key.clone(), if own { Extra::Own } else { Extra::Foreign });
-        self.touch_all();
+        self.start_extras(steps);
     }
 
     /// Compares a live object with what is declared, as if it were to be applied now.

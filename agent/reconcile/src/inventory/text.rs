@@ -90,6 +90,9 @@ struct ObjectLine<'a> {
     /// Restored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     r: bool,
+    /// Adopted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    a: bool,
 }
 
 /// The hash of a key, whose low bits are its shard. Plain, not keyed: it must be the same after the key is lost.
@@ -151,6 +154,7 @@ impl Inventory {
                 uid: entry.uid.as_ref().map(Cow::Borrowed),
                 b: entry.baseline.as_ref().map(Cow::Borrowed),
                 r: entry.restored,
+                a: entry.adopted,
             });
         }
         let text = |(shard, draft): (u32, Draft<'_>)| {
@@ -282,6 +286,7 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
                 uid: line.uid.map(Cow::into_owned),
                 baseline: line.b.map(Cow::into_owned),
                 restored: line.r,
+                adopted: line.a,
             };
             let hash = hash_of(&key);
             inventory.entries.insert(key, Box::new(Kept { hash, entry }));

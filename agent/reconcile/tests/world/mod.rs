@@ -3,6 +3,7 @@
 // Each test binary uses a part of it; a panic here is a failed test.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod flux;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

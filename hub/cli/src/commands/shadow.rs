@@ -155,7 +155,8 @@ fn details(unit: &ShadowUnit, text: &mut String) {
         ("not in Flux's inventory", &counts.only_ours, counts.only_ours_count),
     ] {
         for id in ids {
-            text.push_str(&format!("  {what}: {}\n", line(id)));
+            let fate = counts.fate_of(id).map(|fate| format!(": {}", line(&fate))).unwrap_or_default();
+            text.push_str(&format!("  {what}: {}{fate}\n", line(id)));
         }
         let listed = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         if count > listed {
@@ -172,7 +173,7 @@ fn details(unit: &ShadowUnit, text: &mut String) {
 mod tests {
     use driftless_protocol::id::UnitId;
     use driftless_protocol::object::ObjectKey;
-    use driftless_protocol::report::{DriftClass, FieldDrift};
+    use driftless_protocol::report::{DriftClass, FieldDrift, Leftover, LeftoverFate};
 
     use super::*;
 
@@ -219,6 +220,12 @@ mod tests {
             fields: 1,
             only_flux: vec!["default_old__ConfigMap".into()],
             only_flux_count: 3,
+            leftovers: vec![Leftover {
+                id: "default_old__ConfigMap".into(),
+                fate: LeftoverFate::Deleted,
+                why: String::new(),
+            }],
+            would_delete: 1,
             ..ShadowReport::default()
         };
         let mut differs = unit(counts, reason::SHADOW_DIFFERS);
@@ -242,7 +249,7 @@ mod tests {
         for part in [
             "prod: 4 objects differ, 0 are not compared yet",
             "Deployment.apps a/web differs:\n    spec.replicas: Git 3, live 5 [2J (manager kubectl)",
-            "only in Flux's inventory: default_old__ConfigMap\n  only in Flux's inventory: and 2 more",
+            "only in Flux's inventory: default_old__ConfigMap: would be adopted and deleted\n  only in Flux's inventory: and 2 more",
         ] {
             assert!(words.contains(part), "{part}: {words}");
         }

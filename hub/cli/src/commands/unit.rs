@@ -249,7 +249,10 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
         ] {
             if count > 0 {
                 text.push_str(&format!("\n{what} ({count}):\n"));
-                ids.iter().for_each(|id| text.push_str(&format!("  {}\n", line(id))));
+                for id in ids {
+                    let fate = shadow.fate_of(id).map(|fate| format!(": {}", line(&fate))).unwrap_or_default();
+                    text.push_str(&format!("  {}{fate}\n", line(id)));
+                }
             }
         }
     }
