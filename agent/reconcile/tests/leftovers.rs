@@ -142,6 +142,23 @@ fn more_than_the_budget_waits_for_approval_all_or_nothing() {
     w.settle();
     assert_eq!(w.writes(), ["Create ConfigMap default/stays"]);
     assert_eq!(w.report("apps").held_deletes.len(), 25);
+    // Also where they are read a few at a time, and some only later.
+    let mut w = world(false);
+    w.rules.in_flight = 3;
+    w.restart();
+    suspended(&mut w, &all);
+    w.commit(&[handed_over("apps", vec![old("stays")])]);
+    let mut refused = 0;
+    let until = w.now + 60_000;
+    w.run_until(until, &mut |step: &Step| match &step.action {
+        Action::Get { .. } if refused < 12 => {
+            refused += 1;
+            Some(Fault::Refused(503))
+        }
+        _ => None,
+    });
+    assert!(refused == 12 && w.writes() == ["Create ConfigMap default/stays"]);
+    assert_eq!(w.report("apps").held_deletes.len(), 25);
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Engine {
     /// when to look again.
     pub(super) fn adopt_leftovers(&mut self, unit: UnitIx, now: Millis) -> Millis {
         let Some(work) = self.unadopted(unit) else { return Millis::MAX };
-        let (mut next, mut open) = (Millis::MAX, 0);
+        let (mut next, mut unread, mut unreadable) = (Millis::MAX, 0, 0);
         let (mut adopted, mut left, mut judged) = (Vec::new(), Vec::new(), Vec::new());
         for (key, place) in self.leftovers(unit) {
             match place {
@@ -72,23 +72,23 @@ impl Engine {
             }
             if self.kind_of(&key).is_none_or(|kind| kind.served.is_none()) {
                 // Without its kind there is no such object.
-                open += usize::from(!self.discovered_whole);
+                unread += usize::from(!self.discovered_whole);
                 continue;
             }
             match self.extras.get(&key) {
                 None => {
-                    open += 1;
-                    if open <= LIST_LIMIT {
+                    unread += 1;
+                    if unread <= LIST_LIMIT {
                         self.extras.insert(key, Extra::Unread);
                     }
                     continue;
                 }
                 Some(Extra::Unread | Extra::Busy) => {
-                    open += 1;
+                    unread += 1;
                     continue;
                 }
-                Some(Extra::Failed { next: at, .. }) => {
-                    open += 1;
+                Some(Extra::Failed { next: at, lasting, .. }) => {
+                    *if *lasting { &mut unreadable } else { &mut unread } += 1;
                     if *at <= now {
                         self.extras.insert(key, Extra::Unread);
                     } else {
@@ -105,11 +105,15 @@ impl Engine {
             }
             judged.push(key);
         }
+        if unread > 0 {
+            // All at once, so that the budget sees all of them before the first is deleted.
+            return next;
+        }
         for (key, found) in adopted {
             self.extras.remove(&key);
             self.take_in(unit, key, &found, now);
         }
-        if open == 0 {
+        if unreadable == 0 {
             judged.iter().for_each(|key| drop(self.extras.remove(key)));
             self.gone_through(unit, work, left, now);
         }

@@ -17,11 +17,14 @@ use crate::adopt::{self, Fate, Found};
 use crate::input::Millis;
 use crate::inventory::Entry;
 use crate::prune::{self, Standing, Verdict};
+use crate::retry::{self, Class};
 use crate::step::{Action, Outcome, Step};
 use crate::{flux, fold};
 
-/// Pause before a read that failed is made again.
+/// Pause before a read that was refused is made again.
 const AGAIN: Millis = 60_000;
+/// And where the cause goes away by itself.
+const SOON: Millis = 5_000;
 
 /// An object that only Flux's inventory has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +38,14 @@ pub(super) enum Extra {
     /// As it was read.
     Found(Box<Found>),
     /// It could not be read.
-    Failed { why: String, next: Millis },
+    Failed {
+        /// Why, for people.
+        why: String,
+        /// When it is tried again.
+        next: Millis,
+        /// It does not go away by itself.
+        lasting: bool,
+    },
 }
 
 /// How the bundle stands to an object of Flux's inventory that its unit does not declare under this key.
@@ -141,18 +151,25 @@ impl Engine {
 
     /// An object that only Flux's inventory has was read.
     pub(super) fn extra_read(&mut self, key: &ObjectKey, outcome: Outcome<'_>, now: Millis) {
-        let failed = |why: String| Extra::Failed { why, next: now.saturating_add(AGAIN) };
+        let failed = |why: String, lasting: bool| Extra::Failed {
+            why,
+            next: now.saturating_add(if lasting { AGAIN } else { SOON }),
+            lasting,
+        };
         let extra = match outcome {
             Outcome::Object(live) | Outcome::Present(live) => match fold::fold(live, &[], &self.rules) {
                 Some(folded) => {
                     let api_version = live.get("apiVersion").and_then(Value::as_str).unwrap_or("v1").to_owned();
                     Extra::Found(Box::new(Found { owner: adopt::owner(live), api_version, live: folded }))
                 }
-                None => failed("the API server's answer is no object with a UID".to_owned()),
+                None => failed("the API server's answer is no object with a UID".to_owned(), true),
             },
             Outcome::NotFound => Extra::Gone,
-            Outcome::Failed(failure) => failed(failure.message),
-            Outcome::Ok | Outcome::Unknown => failed("the request was cut off".to_owned()),
+            Outcome::Failed(failure) => {
+                let passing = [Class::Throttled, Class::Unavailable, Class::Conflict].contains(&retry::class(&failure));
+                failed(failure.message, !passing)
+            }
+            Outcome::Ok | Outcome::Unknown => failed("the request was cut off".to_owned(), false),
         };
         self.extras.insert(key.clone(), extra);
         self.touch_all();
@@ -232,15 +249,16 @@ impl Engine {
 
     /// What could not be read, so that it is not adopted yet.
     pub(super) fn report_unread(&self, unit: UnitIx, report: &mut UnitReport) {
+        let since = self.unit(unit).map(|slot| slot.started).unwrap_or_default();
         if self.extras.is_empty() || self.unadopted(unit).is_none() {
             return;
         }
         for (key, _) in self.leftovers(unit) {
-            let Some(Extra::Failed { why, next }) = self.extras.get(&key) else { continue };
+            let Some(Extra::Failed { why, .. }) = self.extras.get(&key) else { continue };
             let message =
                 format!("in Flux's inventory, declared by no unit, and not adopted yet: it cannot be read: {why}");
             let (state, reason) = (ObjectState::Pending, "AdoptionUnread".to_owned());
-            report.objects.push(ObjectReport { key, state, reason, message, since: next.saturating_sub(AGAIN) });
+            report.objects.push(ObjectReport { key, state, reason, message, since });
         }
     }
 }
