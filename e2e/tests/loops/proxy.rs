@@ -9,7 +9,7 @@ use driftless_e2e::world::Steps;
 use crate::common::Room;
 
 /// Those that take no long waits, one of each sort.
-const CASES: [&str; 12] = [
+const CASES: [&str; 16] = [
     "429 with Retry-After",
     "503",
     "410 on watches, which are cut",
@@ -22,6 +22,10 @@ const CASES: [&str; 12] = [
     "killed before the record of changes",
     "killed after the first delete",
     "killed after fields are taken over",
+    "killed after a Namespace is made",
+    "killed before a Deployment moves between units",
+    "killed after the Job is made anew",
+    "killed after a delete that takes long",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
