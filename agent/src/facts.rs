@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftless_protocol::bundle::LateKind;
+use driftless_protocol::bundle::{LateKind, TEXT_FORMAT};
 use driftless_protocol::facts::Facts;
 use driftless_reconcile::fill::InputState;
 use driftless_reconcile::input::InputRef;
@@ -53,7 +53,8 @@ impl FactBook {
             return None;
         }
         self.stale = false;
-        let mut facts = Facts { kubernetes_version: self.version.clone(), ..Facts::default() };
+        let mut facts =
+            Facts { kubernetes_version: self.version.clone(), body_format: TEXT_FORMAT, ..Facts::default() };
         for (_, _, versions) in served.kinds() {
             facts.apis.extend(versions.iter().map(|r| format!("{}/{}", r.api_version(), r.kind)));
         }

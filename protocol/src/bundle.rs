@@ -9,7 +9,9 @@
 //! One changed field resends one object, one short unit body and the index. Equal objects of different units and
 //! clusters are one blob. Every blob is canonical JSON and addressed by BLAKE3 over its bytes.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod late;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,11 +23,16 @@ use crate::limits;
 use crate::object::ObjectKey;
 use crate::signing::Verified;
 
+pub use late::{Late, LateInput, LateKind, LateRef, LateText};
+
 /// The format of indexes, and of unit bodies without late inputs.
 pub const FORMAT: u32 = 1;
 /// The format of unit bodies with late inputs: an agent that does not know them refuses the bundle instead of applying
 /// text with holes.
 pub const LATE_FORMAT: u32 = 2;
+/// The format of unit bodies with a [`LateInput::Text`], for the same reason. A hub sends one only to an agent that told it can
+/// read it ([`crate::facts::Facts::body_format`]).
+pub const TEXT_FORMAT: u32 = 3;
 
 /// A blob by address and length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,7 +143,7 @@ pub struct ApprovedDelete {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UnitBody {
-    /// [`LATE_FORMAT`] where there is `late`, else [`FORMAT`].
+    /// [`TEXT_FORMAT`] where an input of `late` is a text, [`LATE_FORMAT`] where there is `late`, else [`FORMAT`].
     pub format: u32,
     /// Which unit.
     pub id: UnitId,
@@ -157,78 +164,6 @@ pub struct UnitBody {
     /// Inputs that only the cluster has. Without it no object has holes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Late>,
-}
-
-/// How the agent finishes a unit whose `substituteFrom` names what only the cluster has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Late {
-    /// Where variables come from, weakest first: a later input wins. At most [`limits::LATE_INPUTS`].
-    pub inputs: Vec<LateInput>,
-    /// Substitution runs although no variable has a value (the strategy says so, or the hub knows of one that has).
-    pub always: bool,
-    /// A variable without value and default is an error.
-    pub strict: bool,
-    /// Labels set on the metadata of every object with holes after substitution: `commonMetadata`, the owner labels, ours.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations set likewise.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// One source of variables.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "from")]
-pub enum LateInput {
-    /// Values the hub knows and none of which is secret: only those that an object with holes asks for.
-    Values {
-        /// By name.
-        values: BTreeMap<String, String>,
-    },
-    /// A ConfigMap or Secret of the cluster, in the namespace of the unit.
-    Object(LateRef),
-}
-
-/// A ConfigMap or Secret that the agent reads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LateRef {
-    /// Which of the two.
-    pub kind: LateKind,
-    /// Its name.
-    pub name: String,
-    /// Skipped when it does not exist; else the unit waits for it.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub optional: bool,
-    /// What the hub knows of where it comes from, for people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub hint: String,
-}
-
-/// What a [`LateRef`] names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum LateKind {
-    /// Its `data`.
-    ConfigMap,
-    /// Its `data`, decoded. No value of it ever leaves the cluster.
-    Secret,
-}
-
-impl LateKind {
-    /// As Kubernetes writes it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "ConfigMap",
-            Self::Secret => "Secret",
-        }
-    }
-}
-
-impl std::fmt::Display for LateKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// One object of a unit.
@@ -704,7 +639,7 @@ fn read_body(unit: &IndexUnit, blob: &BlobRef, bytes: &[u8]) -> Result<UnitBody,
         digest: blob.digest,
         source,
     })?;
-    let format = if body.late.is_some() { LATE_FORMAT } else { FORMAT };
+    let format = Late::format_of(body.late.as_ref());
     if body.format != format {
         return Err(BundleError::Contradiction(format!("unit body format {} is not {format}", body.format)));
     }
@@ -716,8 +651,8 @@ fn read_body(unit: &IndexUnit, blob: &BlobRef, bytes: &[u8]) -> Result<UnitBody,
             open.key, unit.id
         )));
     }
-    if body.late.as_ref().is_some_and(|late| late.inputs.len() > limits::LATE_INPUTS) {
-        return Err(BundleError::Limit(format!("{} has more than {} late inputs", unit.id, limits::LATE_INPUTS)));
+    if let Some(Err(beyond)) = body.late.as_ref().map(Late::check) {
+        return Err(BundleError::Limit(format!("the late inputs of {}: {beyond}", unit.id)));
     }
     if body.id != unit.id {
         return Err(BundleError::Contradiction(format!("the body of {} says it is {}", unit.id, body.id)));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::is_zero_u32;
 use crate::canonical;
 use crate::id::Digest;
 
@@ -26,6 +27,10 @@ pub struct Facts {
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Allow-listed ConfigMaps that are not among them, and why: they do not exist, are too large, may not be read.
     pub not_told: BTreeMap<String, String>,
+    /// The newest format of unit bodies that the agent reads; 0: not said, as agents do that know only
+    /// [`crate::bundle::LATE_FORMAT`], and files that people wrote.
+    #[serde(skip_serializing_if = "is_zero_u32")]
+    pub body_format: u32,
 }
 
 impl Facts {

@@ -8,6 +8,10 @@ pub const BUNDLE_UNITS: usize = 10_000;
 pub const OBJECT_BYTES: u64 = 1_572_864;
 /// Sources of variables of one unit: the agent watches each. Real units have up to five.
 pub const LATE_INPUTS: usize = 64;
+/// How deep units may take values from units above them that take theirs from units above: real trees are three deep.
+pub const LATE_DEPTH: usize = 8;
+/// Bytes of the texts of units above that one unit carries: a Flux object has one to ten kilobytes.
+pub const LATE_TEXT_BYTES: usize = 256 * 1024;
 /// Raw bytes of a whole bundle, as the signed head declares them.
 pub const BUNDLE_RAW_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of a signed head: a few dozen revisions of a hundred bytes.

@@ -280,8 +280,11 @@ impl ShadowReport {
 pub struct InputReport {
     /// Which of the two.
     pub kind: LateKind,
-    /// Its name, in the namespace of the unit.
+    /// Its name, in the namespace of the unit where no other is said.
     pub name: String,
+    /// Another namespace, where it is an input of a unit above.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
     /// Whether it could be read.
     pub status: InputStatus,
     /// Why not, for people.

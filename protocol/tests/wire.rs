@@ -132,8 +132,13 @@ fn newer_messages() -> Vec<(&'static str, AgentToHub)> {
         apis: vec!["apps/v1/Deployment".into(), "v1/Pod".into()],
         config_maps: [("flux-system/settings".to_owned(), [("region".to_owned(), "north".to_owned())].into())].into(),
         not_told: [("flux-system/other".to_owned(), "it does not exist".to_owned())].into(),
+        body_format: 0,
     };
-    vec![("facts", AgentToHub::Facts { n: 11, facts: Box::new(facts) })]
+    let grown = Facts { kubernetes_version: "v1.36.3".into(), body_format: 3, ..Facts::default() };
+    vec![
+        ("facts", AgentToHub::Facts { n: 11, facts: Box::new(facts) }),
+        ("facts-body-format", AgentToHub::Facts { n: 14, facts: Box::new(grown) }),
+    ]
 }
 
 /// What wire version 3 added; written as version 1 for ever.

@@ -3,16 +3,22 @@
 //! Values of Secrets pass through here and are kept nowhere else. Nothing of this module prints one: not in errors, not in
 //! `Debug`, not in what [`Hidden`] lets through to reports.
 
+mod variables;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{Late, LateInput, LateKind};
+use driftless_protocol::bundle::Late;
 use driftless_protocol::limits;
 use driftless_protocol::object::{ObjectKey, group_of};
 use driftless_yaml::{Dialect, Limits, Node, parse_one};
 use serde_json::Value;
 use zeroize::Zeroizing;
+
+use crate::input::InputRef;
+pub use variables::{Reader, refs};
+use variables::{Variables, line_of};
 
 /// Shortest value that is looked for in texts of others: shorter ones stand in every text by chance.
 const SCRUBBED: usize = 4;
@@ -45,34 +51,22 @@ pub enum InputState {
     Failed(String),
 }
 
-struct Variable {
-    value: Zeroizing<String>,
-    secret: bool,
-}
-
 /// Everything it takes to finish the objects of one unit. Dropped, it leaves no value behind.
 pub struct Fill {
     late: Arc<Late>,
-    variables: BTreeMap<String, Variable>,
-    not_text: BTreeMap<String, String>,
+    variables: Variables,
     secrets: String,
 }
 
 impl fmt::Debug for Fill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fill({} variables)", self.variables.len())
+        write!(f, "Fill({} variables)", self.variables.known.len())
     }
 }
 
 impl PartialEq for Fill {
     fn eq(&self, other: &Self) -> bool {
-        let same = |(a, b): ((&String, &Variable), (&String, &Variable))| {
-            a.0 == b.0 && a.1.value == b.1.value && a.1.secret == b.1.secret
-        };
-        self.late == other.late
-            && self.not_text == other.not_text
-            && self.variables.len() == other.variables.len()
-            && self.variables.iter().zip(&other.variables).all(same)
+        self.late == other.late && self.variables == other.variables
     }
 }
 
@@ -96,75 +90,19 @@ impl fmt::Debug for Filled {
 pub struct FillError(pub String);
 
 impl Fill {
-    /// Collects a unit's variables by Flux's rules: later inputs win, line feeds go, a bad name fails the unit. `state` tells
-    /// what is known of each reference; `None` where it has not been read.
+    /// Collects a unit's variables by Flux's rules: later inputs win, line feeds go, a bad name fails the unit. `of`: the unit.
+    /// `state` tells what is known of each reference; `None` where it has not been read.
     ///
     /// # Errors
-    /// The first input that is missing, and what to do.
+    /// The first input that is missing, and what to do; or a text of a unit above that does not come out as it should.
     pub fn new<'s>(
         late: &Arc<Late>,
-        namespace: &str,
-        state: &dyn Fn(LateKind, &str) -> Option<&'s InputState>,
+        of: &Reader,
+        state: &dyn Fn(&InputRef) -> Option<&'s InputState>,
     ) -> Result<Self, FillError> {
-        let mut fill = Self {
-            late: Arc::clone(late),
-            variables: BTreeMap::new(),
-            not_text: BTreeMap::new(),
-            secrets: String::new(),
-        };
-        for input in &late.inputs {
-            let reference = match input {
-                LateInput::Values { values } => {
-                    fill.take(values.iter().map(|(k, v)| (k.as_str(), v.as_str())), false);
-                    continue;
-                }
-                LateInput::Object(reference) => reference,
-            };
-            let shown = format!("{} {namespace}/{}", reference.kind, reference.name);
-            match state(reference.kind, &reference.name) {
-                Some(InputState::Found(data)) => {
-                    let names = data.values.keys().chain(&data.not_text);
-                    if let Err(error) = driftless_subst::check_names(names.map(String::as_str)) {
-                        return Err(FillError(format!(
-                            "{shown} of substituteFrom: key {}; Flux refuses the whole unit",
-                            error.kind
-                        )));
-                    }
-                    let secret = reference.kind == LateKind::Secret;
-                    if secret && !data.values.is_empty() {
-                        let and = if fill.secrets.is_empty() { "" } else { ", " };
-                        fill.secrets.push_str(&format!("{and}{namespace}/{}", reference.name));
-                    }
-                    fill.take(data.values.iter().map(|(k, v)| (k.as_str(), v.as_str())), secret);
-                    for name in &data.not_text {
-                        fill.variables.remove(name);
-                        fill.not_text.insert(name.clone(), shown.clone());
-                    }
-                }
-                Some(InputState::Missing) if reference.optional => {}
-                Some(InputState::Missing) => {
-                    let hint = if reference.hint.is_empty() {
-                        "Git does not produce it for this cluster: create it, or mark it optional".to_owned()
-                    } else {
-                        reference.hint.clone()
-                    };
-                    return Err(FillError(format!("{shown} not found ({hint}); goes on by itself once it is there")));
-                }
-                Some(InputState::Failed(why)) => {
-                    return Err(FillError(format!("{shown} cannot be read: {why}; tried again by itself")));
-                }
-                None => return Err(FillError(format!("{shown} to be read"))),
-            }
-        }
-        Ok(fill)
-    }
-
-    fn take<'a>(&mut self, values: impl Iterator<Item = (&'a str, &'a str)>, secret: bool) {
-        for (name, value) in values {
-            let value = Zeroizing::new(driftless_subst::value_of(value).into_owned());
-            self.not_text.remove(name);
-            self.variables.insert(name.to_owned(), Variable { value, secret });
-        }
+        let variables = Variables::collect(&late.inputs, of, state)?;
+        let secrets: Vec<&str> = variables.secrets.iter().map(String::as_str).collect();
+        Ok(Self { late: Arc::clone(late), secrets: secrets.join(", "), variables })
     }
 
     /// Finishes an object.
@@ -204,33 +142,13 @@ impl Fill {
     /// The object as a node; with `decoy` in the place of every value of a Secret.
     fn node(&self, key: &ObjectKey, text: &[u8], decoy: Option<&str>) -> Result<Node, FillError> {
         let text = std::str::from_utf8(text).map_err(|_| FillError(format!("{key} came from the hub as no text")))?;
-        let lookup = |name: &str| {
-            let variable = self.variables.get(name)?;
-            match decoy {
-                Some(decoy) if variable.secret => Some(decoy),
-                _ => Some(variable.value.as_str()),
-            }
-        };
-        let line_of = |line: u32| {
-            let at = text.lines().nth(usize::try_from(line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
-            at.trim().chars().take(120).collect::<String>()
-        };
         // What stands in a Secret is told to nobody, not even as Git has it.
         let secret = key.kind == "Secret";
-        let place = |line: u32| if secret { format!("line {line}") } else { format!("`{}`", line_of(line)) };
-        let filled = if self.late.always || !self.variables.is_empty() {
-            Zeroizing::new(driftless_subst::substitute(text, &lookup, self.late.strict).map_err(|e| {
-                let mut why = if secret { e.kind.without_text() } else { e.kind.to_string() };
-                if let driftless_subst::ErrorKind::NotSet { name } = &e.kind
-                    && let Some(of) = self.not_text.get(name)
-                {
-                    why = format!("variable `{name}` of {of} is not text");
-                }
-                FillError(format!("substitution in {key} failed: {why} (in {})", place(e.line)))
-            })?)
-        } else {
-            Zeroizing::new(text.to_owned())
-        };
+        let place = |line: u32| if secret { format!("line {line}") } else { format!("`{}`", line_of(text, line)) };
+        let filled = self.variables.fill(text, self.late.always, self.late.strict, decoy).map_err(|e| {
+            let why = self.variables.why(&e, secret);
+            FillError(format!("substitution in {key} failed: {why} (in {})", place(e.line)))
+        })?;
         // The reader's own words may quote what it read: only the place is told, by the line as Git has it.
         let mut node = match parse_one(filled.as_bytes(), Dialect::Yaml11, &Limits::default()) {
             Ok(document) if document.node.as_map().is_some() => document.node,
@@ -251,7 +169,7 @@ impl Fill {
     fn uses_secret(&self, text: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(text) else { return false };
         let uses = driftless_subst::variables(text).unwrap_or_default();
-        uses.iter().any(|u| self.variables.get(&u.name).is_some_and(|v| v.secret))
+        uses.iter().any(|u| self.variables.is_secret(&u.name))
     }
 
     /// What may be told of an object that a value of a Secret went into.
@@ -275,6 +193,7 @@ impl Fill {
         let mut out = text.to_owned();
         let mut secrets: Vec<&str> = self
             .variables
+            .known
             .values()
             .filter(|v| v.secret)
             .map(|v| v.value.as_str())

@@ -5,8 +5,9 @@ mod world;
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{Late, LateInput, LateKind, LateRef};
+use driftless_protocol::id::UnitId;
 use driftless_protocol::report::{InputStatus, Ready, UnitReport, reason};
-use driftless_reconcile::fill::{Fill, InputData, InputState};
+use driftless_reconcile::fill::{Fill, InputData, InputState, Reader};
 use driftless_reconcile::input::InputRef;
 use driftless_reconcile::inventory;
 use driftless_reconcile::retry::{self, Class};
@@ -25,6 +26,10 @@ const CANARY: &str = "k4n4r1-v0gel";
 
 fn reference(kind: LateKind, name: &str, optional: bool) -> LateInput {
     LateInput::Object(LateRef { kind, name: name.into(), optional, hint: String::new() })
+}
+
+fn reader(unit: &str) -> Reader {
+    Reader { unit: UnitId::kustomization("flux-system", unit), account: None }
 }
 
 fn late(inputs: Vec<LateInput>) -> Late {
@@ -290,10 +295,10 @@ fn precedence_defaults_and_whether_anything_runs_are_fluxs() {
     for (what, always, inputs, states, expected) in cases {
         let late = Arc::new(Late { always, ..late(inputs) });
         let states: Vec<(&str, InputState)> = states.iter().map(|(name, values)| (*name, found(values))).collect();
-        let state = |_: LateKind, name: &str| {
-            states.iter().find(|(n, _)| *n == name).map(|(_, s)| s).or(Some(&InputState::Missing))
+        let state = |input: &InputRef| {
+            states.iter().find(|(n, _)| *n == input.name).map(|(_, s)| s).or(Some(&InputState::Missing))
         };
-        let fill = Fill::new(&late, "flux-system", &state).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let fill = Fill::new(&late, &reader("a"), &state).unwrap_or_else(|e| panic!("{what}: {e}"));
         let (key, text) = text("open", "  k: ${v}\n");
         let filled = fill.object(&key, "v1", text.as_bytes());
         match (filled, expected) {
@@ -318,7 +323,7 @@ fn values(name: &str, value: &str) -> LateInput {
 fn the_api_servers_words_about_a_filled_object_are_not_passed_on() {
     let late = Arc::new(late(vec![reference(LateKind::Secret, "s", false)]));
     let state = found(&[("password", CANARY)]);
-    let fill = Fill::new(&late, "flux-system", &|_, _| Some(&state)).expect("its input is there");
+    let fill = Fill::new(&late, &reader("a"), &|_| Some(&state)).expect("its input is there");
     let failure = |status, reason: &str, message: &str| Failure {
         status: Some(status),
         reason: reason.into(),

@@ -82,6 +82,33 @@ const FROM: &str = "  targetNamespace: late
         name: credentials
 ";
 
+/// Takes its variables from the ConfigMap that only the cluster has, and hands one on.
+const ABOVE: &str = "  dependsOn:
+    - name: namespaces
+  postBuild:
+    substituteFrom:
+      - kind: ConfigMap
+        name: settings
+";
+
+const BELOW: &str = "apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata:
+  name: below
+  namespace: flux-system
+spec:
+  interval: 10m
+  path: ./below
+  prune: true
+  targetNamespace: late
+  sourceRef:
+    kind: GitRepository
+    name: flux-system
+  postBuild:
+    substitute:
+      host: web.${region}.example.com
+";
+
 const FACT: &str = "  targetNamespace: late
   dependsOn:
     - name: namespaces
@@ -103,6 +130,9 @@ fn content() -> Content {
         .unit(CLUSTER, "steady", "./steady", "  targetNamespace: late\n  dependsOn:\n    - name: namespaces\n")
         .with("namespaces/namespaces.yaml", NAMESPACES)
         .with("late/objects.yaml", OBJECTS)
+        .unit(CLUSTER, "above", "./above", ABOVE)
+        .with("above/below.yaml", BELOW)
+        .with("below/below.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: below\ndata:\n  host: ${host}\n")
         .with(
             "told/told.yaml",
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: told\ndata:\n  zone: ${zone:=nowhere}\n",
@@ -127,6 +157,7 @@ async fn late_inputs() -> Result<()> {
     let mut steps = Steps::new();
     steps.run("a unit waits for what is not there, and says so", waits(&world)).await;
     steps.run("it is applied with the values once they are there", goes_on(&world)).await;
+    steps.run("a value comes through the unit above", hands_on(&world)).await;
     steps.run("a changed Secret is taken up, and only where it is used", follows(&world)).await;
     steps.run("drift of a filled field is healed and not told", heals(&world)).await;
     steps.run("a restarted agent writes nothing again", restarts(&mut world)).await;
@@ -156,6 +187,12 @@ async fn waits(world: &World) -> Result<()> {
         .await?;
     ensure!(row.ready == Ready::False, "{row:?}");
     world.wait_unit(CLUSTER, "steady", "goes on", |u| u.ready == Ready::True).await?;
+    world
+        .wait_unit(CLUSTER, "below", "waits for the ConfigMap of the unit above", |u| {
+            u.message
+                .contains("unit flux-system/above, which defines this one: ConfigMap flux-system/settings not found")
+        })
+        .await?;
     world
         .cluster(CLUSTER)
         .kubectl(&["-n", "flux-system", "create", "configmap", "settings", "--from-literal=region=north"])
@@ -190,6 +227,35 @@ async fn goes_on(world: &World) -> Result<()> {
     Ok(())
 }
 
+async fn hands_on(world: &World) -> Result<()> {
+    world.wait_field(CLUSTER, "late", "configmap/below", ".data.host", "web.north.example.com").await?;
+    world.wait_unit(CLUSTER, "below", "is ready", |u| u.ready == Ready::True).await?;
+    let told = world.text(&["describe", "below", "--cluster", CLUSTER]).await?;
+    ensure!(told.contains("ConfigMap flux-system/settings  found"), "{told}");
+    // What is no text any more is refused in words that lead to it, and what runs stays.
+    let set = async |region: &str| {
+        let patch = serde_json::json!({"data": {"region": region}}).to_string();
+        let args = ["-n", "flux-system", "patch", "configmap", "settings", "--type=merge", "-p", &patch];
+        world.cluster(CLUSTER).kubectl(&args).await
+    };
+    set("a: b").await?;
+    let row = world
+        .wait_unit(CLUSTER, "below", "refuses it", |u| u.message.contains("spec.postBuild.substitute.host"))
+        .await?;
+    for words in ["above/below.yaml:16", "region of ConfigMap flux-system/settings", "no YAML any more"] {
+        ensure!(row.message.contains(words), "{words}: {}", row.message);
+    }
+    ensure!(row.ready == Ready::False, "{row:?}");
+    ensure!(
+        world.cluster(CLUSTER).field("late", "configmap/below", ".data.host").await? == "web.north.example.com",
+        "nothing was written"
+    );
+    set("north").await?;
+    world.wait_unit(CLUSTER, "below", "is ready again", |u| u.ready == Ready::True).await?;
+    world.wait_unit(CLUSTER, "late", "is ready again", |u| u.ready == Ready::True).await?;
+    Ok(())
+}
+
 async fn follows(world: &World) -> Result<()> {
     let before = world.cluster(CLUSTER).objects().await?;
     let begin = Instant::now();
@@ -199,7 +265,8 @@ async fn follows(world: &World) -> Result<()> {
     println!("            a changed Secret was in its objects after {} ms", begin.elapsed().as_millis());
     world.wait_unit(CLUSTER, "late", "is ready", |u| u.ready == Ready::True).await?;
     let after = world.cluster(CLUSTER).objects().await?;
-    for untouched in ["ConfigMap late/region", "ConfigMap late/plain", "ConfigMap late/steady"] {
+    for untouched in ["ConfigMap late/below", "ConfigMap late/region", "ConfigMap late/plain", "ConfigMap late/steady"]
+    {
         ensure!(before[untouched].version == after[untouched].version, "{untouched} was written for nothing");
     }
     Ok(())
@@ -231,15 +298,17 @@ async fn restarts(world: &mut World) -> Result<()> {
     let patch = "{\"data\":{\"region\":\"south\"}}";
     cluster.kubectl(&["-n", "flux-system", "patch", "configmap", "settings", "--type=merge", "-p", patch]).await?;
     world.wait_field(CLUSTER, "late", "configmap/region", ".data.region", "south").await?;
+    world.wait_field(CLUSTER, "late", "configmap/below", ".data.host", "web.south.example.com").await?;
     let wanted = format!("https://south.example.com/?password={CANARY}-two");
     world.wait_field(CLUSTER, "late", "configmap/both", ".data.url", &wanted).await?;
     world.wait_unit(CLUSTER, "late", "is ready", |u| u.ready == Ready::True).await?;
     let log = world.cluster(CLUSTER).agent_said()?;
     let (_, since) = log.rsplit_once("\"message\":\"leading\"").context("the new agent never led")?;
     let applied: Vec<&str> = since.lines().filter(|line| line.contains("Apply(Apply {")).collect();
-    let needed = |line: &&&str| line.contains("name: \\\"both\\\"") || line.contains("name: \\\"region\\\"");
+    let needed =
+        |line: &&&str| ["both", "region", "below"].iter().any(|name| line.contains(&format!("name: \\\"{name}\\\"")));
     let needless: Vec<&&str> = applied.iter().filter(|line| !needed(line)).collect();
-    ensure!(applied.len() == 2 && needless.is_empty(), "the new agent applied {applied:#?}");
+    ensure!(applied.len() == 3 && needless.is_empty(), "the new agent applied {applied:#?}");
     Ok(())
 }
 

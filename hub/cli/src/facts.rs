@@ -26,7 +26,8 @@ pub fn read(file: &Path) -> Result<Facts, CliError> {
     };
     // A key written wrong must not pass for a fact nobody told.
     let keys: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(&text).map_err(|e| wrong(&e))?;
-    let known = serde_json::to_value(Facts::default()).map_err(|e| wrong(&e))?;
+    // With a format: it is left out where it is not said.
+    let known = serde_json::to_value(Facts { body_format: 1, ..Facts::default() }).map_err(|e| wrong(&e))?;
     let known: BTreeSet<&str> = known.as_object().into_iter().flatten().map(|(k, _)| k.as_str()).collect();
     if let Some(unknown) = keys.keys().find(|k| !known.contains(k.as_str())) {
         let known: Vec<&str> = known.into_iter().collect();

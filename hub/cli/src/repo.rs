@@ -394,7 +394,7 @@ impl ClusterRoot {
     pub fn target(&self) -> Target {
         let mut target = Target::new(self.name.clone());
         target.root = RootSpec::Path(self.path.clone());
-        target.facts.clone_from(&self.facts);
+        target = target.with_facts(self.facts.clone());
         target
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{
-    ApprovedDelete, BlobRef, DriftMode, FORMAT, Index, IndexUnit, LATE_FORMAT, ObjectEntry, SuspendedBy, UnitBody,
-    UnitState, Withheld, raw_total,
+    ApprovedDelete, BlobRef, DriftMode, FORMAT, Index, IndexUnit, Late, ObjectEntry, SuspendedBy, UnitBody, UnitState,
+    Withheld, raw_total,
 };
 use driftless_protocol::canonical::{self, CanonicalError};
 use driftless_protocol::head::SourceRevision;
@@ -95,7 +95,7 @@ pub fn assemble(
             RenderState::Held { why } => UnitState::Held { reason: why.reason() },
             RenderState::Full { objects: rendered_objects, withheld } => {
                 let body = UnitBody {
-                    format: if unit.late.is_some() { LATE_FORMAT } else { FORMAT },
+                    format: Late::format_of(unit.late.as_ref()),
                     id: unit.id.clone(),
                     source: unit.source.clone(),
                     path: unit.path.clone(),

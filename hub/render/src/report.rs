@@ -151,11 +151,17 @@ codes! {
     SubstitutionInputMissing = Error,
     /// `substituteFrom` names an object that only the cluster has: the agent reads it there and fills the values in.
     SubstitutionInputLate = Info,
-    /// What an object is called, or the definition of another unit, needs a value that only the cluster has: it is not sent.
+    /// What an object is called, or the definition of another unit beyond its `postBuild.substitute`, needs a value that only
+    /// the cluster has: it is not sent.
     ///
     /// Give the variable a value in Git, or by a cluster fact; or let the other unit name the Secret in its own
     /// `substituteFrom`.
     HoleRefused = Error,
+    /// The cluster's agent cannot read what this unit needs, or has not told yet that it can: the unit is held, and goes on by
+    /// itself once it has.
+    ///
+    /// Update the agent.
+    AgentTooOld = Error,
     /// Substitution failed: an undefined variable, bad syntax, or a result that is no YAML. The unit is held, as with Flux.
     ///
     /// Define the variable, give it a default (`${NAME:-value}`), or write `$${...}` where no variable is meant.

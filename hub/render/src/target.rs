@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use driftless_protocol::bundle::{LATE_FORMAT, TEXT_FORMAT};
 pub use driftless_protocol::facts::Facts;
 use driftless_protocol::id::{ClusterName, Revision};
 use serde::{Deserialize, Serialize};
@@ -391,6 +392,8 @@ pub struct Target {
     pub facts: Option<Facts>,
     /// ConfigMaps, `namespace/name`, that the cluster is configured to tell: a unit that needs one waits for it.
     pub expected_facts: BTreeSet<String>,
+    /// The newest format of unit bodies that its agent reads: what needs a newer one is held.
+    pub agent_reads: u32,
 }
 
 impl Target {
@@ -403,7 +406,24 @@ impl Target {
             variables: BTreeMap::new(),
             facts: None,
             expected_facts: BTreeSet::new(),
+            agent_reads: TEXT_FORMAT,
         }
+    }
+
+    /// With what the cluster told. Facts that do not say what the agent reads, since people wrote them, are of one as new as
+    /// this program.
+    #[must_use]
+    pub fn with_facts(self, facts: Option<Facts>) -> Self {
+        let agent_reads =
+            facts.as_ref().map(|f| f.body_format).filter(|format| *format > 0).unwrap_or(self.agent_reads);
+        Self { facts, agent_reads, ..self }
+    }
+
+    /// With what the cluster's agent itself told, or has not told yet: one that says nothing reads no more than
+    /// [`LATE_FORMAT`].
+    #[must_use]
+    pub fn told(self, facts: Option<Facts>) -> Self {
+        Self { agent_reads: LATE_FORMAT, ..self }.with_facts(facts)
     }
 }
 

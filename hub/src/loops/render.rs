@@ -240,8 +240,8 @@ pub(crate) fn target_of(shared: &Shared, cluster: &Cluster) -> (Option<String>, 
 /// Whether nothing that a cluster's render rests on has changed, or nothing can be rendered. The revisions it stands for
 /// are then the new ones.
 fn unchanged(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster, facts: Option<&Facts>) -> bool {
-    let (source, mut target) = target_of(shared, cluster);
-    target.facts = facts.cloned();
+    let (source, target) = target_of(shared, cluster);
+    let target = target.told(facts.cloned());
     let Some(found) = source.as_ref().and_then(|s| snapshot.sources.get(s)) else { return true };
     // Not fetched yet: the source's status says why.
     let Ok((root, tree)) = &found.tree else { return true };
@@ -265,8 +265,8 @@ fn unchanged(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster, facts: Opt
 }
 
 fn render(shared: &Shared, snapshot: &Snapshot, cluster: &Cluster, facts: Option<&Facts>) {
-    let (source, mut target) = target_of(shared, cluster);
-    target.facts = facts.cloned();
+    let (source, target) = target_of(shared, cluster);
+    let target = target.told(facts.cloned());
     let Some(found) = source.as_ref().and_then(|s| snapshot.sources.get(s)) else { return };
     let Ok((root, tree)) = &found.tree else { return };
     let started = Instant::now();
@@ -317,7 +317,7 @@ fn inputs_of(
         .collect();
     // Of the facts only what rendering looks at: a new kind or version renders nothing anew.
     let facts = target.facts.as_ref().map(|f| (&f.config_maps, f.not_told.keys().collect::<Vec<_>>()));
-    let given = (&target.cluster, &target.root, &target.variables, facts, &target.expected_facts);
+    let given = (&target.cluster, &target.root, &target.variables, facts, &target.expected_facts, target.agent_reads);
     let text = format!("{:?}", (given, root, tree, others));
     Digest::of(text.as_bytes())
 }

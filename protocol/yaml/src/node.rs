@@ -328,6 +328,16 @@ impl Node {
         }
     }
 
+    /// The text of a scalar that the API server takes where it wants a text: one of kind [`Kind::Str`], or a timestamp, which
+    /// JSON has no other form for.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Scalar(s) if matches!(s.kind, Kind::Str | Kind::Timestamp) => Some(&s.text),
+            _ => None,
+        }
+    }
+
     /// The text of any scalar but null.
     #[must_use]
     pub fn scalar_text(&self) -> Option<&str> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{BlobRef, Blobs, LateInput, ServiceAccount, UnitBody};
+use driftless_protocol::bundle::{BlobRef, Blobs, UnitBody};
 use driftless_protocol::id::Digest;
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{InputReport, InputStatus};
@@ -13,7 +13,7 @@ use super::Engine;
 use super::autoscale::{autoscaler_kinds, scale_target};
 use super::state::{Full, Ix, LateUnit, Open, UnitIx, Want};
 use crate::edit;
-use crate::fill::{Fill, Hidden, InputState};
+use crate::fill::{self, Fill, Hidden, InputState, Reader};
 use crate::input::{GroupKind, InputRef, Millis};
 use crate::mark::Mark;
 use crate::step::Edit;
@@ -63,18 +63,10 @@ impl Engine {
     /// What a unit's body says of late inputs.
     pub(super) fn late_of(body: &UnitBody) -> Option<LateUnit> {
         let late = body.late.as_ref()?;
-        let account: Option<ServiceAccount> = body.spec.service_account.clone();
-        let refs = late.inputs.iter().filter_map(|input| match input {
-            LateInput::Object(reference) => Some(InputRef {
-                account: account.clone(),
-                kind: reference.kind,
-                namespace: body.id.namespace.clone(),
-                name: reference.name.clone(),
-            }),
-            LateInput::Values { .. } => None,
-        });
+        let of = Reader { unit: body.id.clone(), account: body.spec.service_account.clone() };
         let fill = Err("its inputs to be read".into());
-        Some(LateUnit { refs: refs.collect(), late: Arc::new(late.clone()), fill, partly: None })
+        let refs = fill::refs(&late.inputs, &of);
+        Some(LateUnit { refs, of, late: Arc::new(late.clone()), fill, partly: None })
     }
 
     /// Fills the objects of a unit with what is known of its inputs; whether any became other than it was. `fresh`: nobody else
@@ -84,12 +76,7 @@ impl Engine {
         let Some((late, ixs)) = slot.full().and_then(|full| Some((full.late.as_ref()?, full.objects.clone()))) else {
             return false;
         };
-        let namespace = slot.id.namespace.clone();
-        let state = |kind, name: &str| {
-            let input = late.refs.iter().find(|input| input.kind == kind && input.name == name)?;
-            self.inputs.get(input)
-        };
-        let fill = Fill::new(&late.late, &namespace, &state);
+        let fill = Fill::new(&late.late, &late.of, &|input| self.inputs.get(input));
         let fill: Result<Arc<Fill>, Arc<str>> = fill.map(Arc::new).map_err(|e| e.0.into());
         let mut first_error: Option<Arc<str>> = None;
         let mut changed = false;
@@ -214,7 +201,10 @@ impl Engine {
                     Some(InputState::Missing) => (InputStatus::Missing, String::new()),
                     Some(InputState::Failed(why)) => (InputStatus::Failed, why.clone()),
                 };
-                InputReport { kind: input.kind, name: input.name.clone(), status, message }
+                // Those of a unit above may be elsewhere.
+                let elsewhere = input.namespace != late.of.unit.namespace;
+                let namespace = if elsewhere { input.namespace.clone() } else { String::new() };
+                InputReport { kind: input.kind, name: input.name.clone(), namespace, status, message }
             })
             .collect()
     }

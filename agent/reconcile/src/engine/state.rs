@@ -11,7 +11,7 @@ use driftless_protocol::report::{EventKind, FieldDrift, HeldDelete, PauseEnd, Re
 use serde_json::Value;
 
 use crate::contest::Contests;
-use crate::fill::Fill;
+use crate::fill::{Fill, Reader};
 use crate::fold::Folded;
 use crate::health::Asked;
 use crate::ignore::Fate;
@@ -139,6 +139,7 @@ pub(super) enum Open {
 #[derive(Debug)]
 pub(super) struct LateUnit {
     pub(super) late: Arc<Late>,
+    pub(super) of: Reader,
     pub(super) refs: Vec<InputRef>,
     /// What fills its objects; else why they cannot be filled.
     pub(super) fill: Result<Arc<Fill>, Arc<str>>,

@@ -169,7 +169,7 @@ impl Made {
                     });
                 }
                 let body = UnitBody {
-                    format: if unit.late.is_some() { LATE_FORMAT } else { FORMAT },
+                    format: Late::format_of(unit.late.as_ref()),
                     id: unit.id.clone(),
                     source: "flux-system/flux-system".into(),
                     path: "./x".into(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use driftless_protocol::bundle::LateInput;
-use driftless_protocol::id::{ClusterName, Revision};
+use driftless_protocol::id::{ClusterName, Revision, UnitId};
 use driftless_render::flux::{RenderState, RenderedCluster, RenderedUnit, render_cluster};
 use driftless_render::kustomize::{self, Options, Order};
 use driftless_render::report::Severity;
@@ -69,7 +69,7 @@ fn cluster(args: &Build, name: &str, output: Output) -> Result<ExitCode, CliErro
         target.root = RootSpec::Path(path.clone());
     }
     if let Some(file) = &args.facts {
-        target.facts = Some(facts::read(file)?);
+        target = target.with_facts(Some(facts::read(file)?));
     }
     let mut sources = SourceSet::new(source);
     for text in &args.sources {
@@ -166,16 +166,24 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
 
 /// What a unit's holes are filled from: `Secret cluster-secrets`.
 fn references(unit: &RenderedUnit) -> Vec<String> {
-    let inputs = unit.late.iter().flat_map(|late| &late.inputs);
-    inputs
-        .filter_map(|input| match input {
-            LateInput::Object(reference) => {
-                let optional = if reference.optional { " (optional)" } else { "" };
-                Some(format!("{} {}/{}{optional}", reference.kind, unit.id.namespace, reference.name))
+    fn collect(inputs: &[LateInput], of: &UnitId, above: bool, out: &mut Vec<String>) {
+        for input in inputs {
+            match input {
+                LateInput::Object(reference) => {
+                    let optional = if reference.optional { " (optional)" } else { "" };
+                    let by = if above { format!(" by way of unit {of}") } else { String::new() };
+                    out.push(format!("{} {}/{}{optional}{by}", reference.kind, of.namespace, reference.name));
+                }
+                LateInput::Text(text) => collect(&text.inputs, &text.by, true, out),
+                LateInput::Values { .. } => {}
             }
-            LateInput::Values { .. } => None,
-        })
-        .collect()
+        }
+    }
+    let mut out = Vec::new();
+    if let Some(late) = &unit.late {
+        collect(&late.inputs, &unit.id, false, &mut out);
+    }
+    out
 }
 
 /// The root of the build on disk, and the folder asked for as a path inside it.

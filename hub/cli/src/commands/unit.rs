@@ -346,6 +346,7 @@ fn inputs_text(namespace: &str, inputs: &[InputReport]) -> String {
             InputStatus::Failed => "UNREADABLE",
         };
         let why = if input.message.is_empty() { String::new() } else { format!(": {}", line(&input.message)) };
+        let namespace = if input.namespace.is_empty() { namespace } else { &line(&input.namespace) };
         text.push_str(&format!("{label:<12} {} {namespace}/{}  {status}{why}\n", input.kind, line(&input.name)));
     }
     text
@@ -392,6 +393,7 @@ mod tests {
         let input = |kind, name: &str, status, message: &str| InputReport {
             kind,
             name: name.into(),
+            namespace: String::new(),
             status,
             message: message.into(),
         };

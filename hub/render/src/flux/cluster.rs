@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use driftless_protocol::bundle::{
-    DeletionPolicy, DriftMode, LateInput, LateKind, LateRef, ServiceAccount, UnitSpec, Validation,
+    DeletionPolicy, DriftMode, LateInput, LateKind, LateRef, LateText, ServiceAccount, TEXT_FORMAT, UnitSpec,
+    Validation,
 };
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::UnitId;
@@ -17,9 +18,10 @@ use driftless_yaml::Node;
 
 use super::artifact::Artifact;
 use super::cache::Builds;
+use super::child::OpenChild;
 use super::fields::Note;
 use super::generator::{self, Generator};
-use super::place::Place;
+use super::place::{Place, Step};
 use super::reads::RecordingTree;
 use super::root;
 use super::spec::{self, Kustomization};
@@ -40,6 +42,19 @@ pub(super) struct Definition {
     pub(super) place: Place,
     pub(super) parent: Option<UnitId>,
     pub(super) depth: usize,
+    /// What gives those values of its `postBuild.substitute` that only the cluster has.
+    pub(super) text: Option<Box<LateText>>,
+}
+
+impl Definition {
+    /// The unit it defines.
+    fn read(&self, id: &UnitId, notes: &mut Vec<Note>) -> Result<Kustomization, Note> {
+        let mut unit = spec::read(&self.node, &self.place, id.clone(), notes)?;
+        if let Some(post_build) = &mut unit.post_build {
+            post_build.text.clone_from(&self.text);
+        }
+        Ok(unit)
+    }
 }
 
 /// A unit after its build.
@@ -182,7 +197,7 @@ impl Walk<'_> {
     /// that may, or everything.
     fn loss(&self, id: &UnitId) -> u8 {
         let Some(definition) = self.waiting.get(id) else { return 0 };
-        let Ok(unit) = spec::read(&definition.node, &definition.place, id.clone(), &mut Vec::new()) else { return 0 };
+        let Ok(unit) = definition.read(id, &mut Vec::new()) else { return 0 };
         if self.source(&unit, true).is_err() {
             return 3;
         }
@@ -191,7 +206,7 @@ impl Walk<'_> {
             Ok(Some((variables, _))) => {
                 let objects = variables.late.iter().filter_map(|input| match input {
                     LateInput::Object(reference) => Some(reference),
-                    LateInput::Values { .. } => None,
+                    LateInput::Values { .. } | LateInput::Text(_) => None,
                 });
                 // Who makes it is known, and it is not plain; a Secret is rarely in plain in Git; any other may come.
                 let loss = |reference: &LateRef| match reference.kind {
@@ -208,7 +223,7 @@ impl Walk<'_> {
     /// Renders a unit. `Err` when something it needs may still come.
     pub(super) fn attempt(&mut self, id: &UnitId, definition: &Definition, settled: bool) -> Result<Worked, ()> {
         let mut notes = Vec::new();
-        let unit = spec::read(&definition.node, &definition.place, id.clone(), &mut notes);
+        let unit = definition.read(id, &mut notes);
         let mut worked = self.unresolved(id, definition);
         let problem =
             |note: Note| Problem { code: note.code, message: note.message, at: Some(note.at), unit: Some(id.clone()) };
@@ -395,17 +410,25 @@ impl Walk<'_> {
             }
         }
         for (child, node, place, open) in defined {
+            let mut text = None;
             let unread = match open {
-                Some(why) => Some((Code::HoleRefused, why)),
-                None if substituted => None,
-                None => {
+                Some(OpenChild::Held(why)) => Some((Code::HoleRefused, why)),
+                Some(OpenChild::Text(found)) if substituted => {
+                    let unread = (self.target.agent_reads < TEXT_FORMAT).then(|| too_old(&child, &id, &found));
+                    text = Some(placed(found, &place));
+                    unread
+                }
+                _ if substituted => None,
+                _ => {
                     let message = format!(
                         "unit {child} is defined by unit {id}, which is held: its definition may have values that are not known"
                     );
                     Some((Code::ParentHeld, message))
                 }
             };
-            self.define(&id, &mut worked, child, node, place, depth, unread);
+            let parent = Some(id.clone());
+            let definition = Definition { node, place, parent, depth: depth + 1, text };
+            self.define(&id, &mut worked, child, definition, unread);
         }
         if suspended && !worked.children.is_empty() {
             let message = format!(
@@ -450,17 +473,15 @@ impl Walk<'_> {
         notes
     }
 
-    #[allow(clippy::too_many_arguments)] // one call, and no two of them belong together
     fn define(
         &mut self,
         parent: &UnitId,
         worked: &mut Worked,
         child: UnitId,
-        node: Node,
-        place: Place,
-        depth: usize,
+        definition: Definition,
         unread: Option<(Code, String)>,
     ) {
+        let place = definition.place.clone();
         let first = self.found.units.get(&child).map(|w| (&w.defined_at, &w.parent));
         let first = first.or_else(|| self.waiting.get(&child).map(|d| (&d.place.at, &d.parent)));
         if let Some((at, by)) = first {
@@ -479,7 +500,7 @@ impl Walk<'_> {
         let hold = |code, message: String| Problem::new(code, &child, Some(place.at.clone()), message);
         let held = if let Some((code, why)) = unread {
             Some(hold(code, why))
-        } else if depth + 1 >= DEPTH {
+        } else if definition.depth >= DEPTH {
             Some(hold(
                 Code::UnitCycle,
                 format!("unit {child} is defined {DEPTH} units deep; Kustomizations may define each other in a circle"),
@@ -489,7 +510,6 @@ impl Walk<'_> {
         } else {
             None
         };
-        let definition = Definition { node, place, parent: Some(parent.clone()), depth: depth + 1 };
         if held.is_some() {
             let mut unit = self.unresolved(&child, &definition);
             unit.held = held;
@@ -505,6 +525,27 @@ impl Kustomization {
     pub(crate) fn suspended(&self) -> bool {
         self.suspend && !self.spec.take_over
     }
+}
+
+/// A text with the places of its values.
+fn placed(mut text: Box<LateText>, place: &Place) -> Box<LateText> {
+    for (name, at) in &mut text.open {
+        let path = ["spec", "postBuild", "substitute", name].map(Step::Key);
+        *at = place.field(&path).to_string();
+    }
+    text
+}
+
+/// Why a unit with a text is held for an agent that does not know them.
+fn too_old(child: &UnitId, parent: &UnitId, text: &LateText) -> (Code, String) {
+    let names: Vec<&str> = text.open.keys().map(String::as_str).collect();
+    let message = format!(
+        "unit {child} takes {} of its spec.postBuild.substitute from what only the cluster has, through unit {parent}; the \
+         agent of this cluster cannot fill that in, or has not told yet that it can: update the agent (or give the variables \
+         values in Git or by a cluster fact); it goes on by itself then",
+        names.join(", ")
+    );
+    (Code::AgentTooOld, message)
 }
 
 /// What a unit that could not be read is given: nothing is done with it while it is held.

@@ -1,6 +1,6 @@
 //! Reading the fields of a Flux object, each with its type, its place, and none overlooked.
 
-use driftless_yaml::{Kind, Map, Node, Seq};
+use driftless_yaml::{Map, Node, Seq};
 
 use super::place::{Place, Step};
 use crate::report::Code;
@@ -87,8 +87,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn text(&self, key: &'a str) -> Result<Option<&'a str>, Note> {
         match self.get(key) {
             None => Ok(None),
-            Some(Node::Scalar(s)) if matches!(s.kind, Kind::Str | Kind::Timestamp) => Ok(Some(&s.text)),
-            Some(_) => Err(self.wrong(key, "text (put it in quotes)")),
+            Some(node) => node.as_text().map(Some).ok_or_else(|| self.wrong(key, "text (put it in quotes)")),
         }
     }
 
@@ -157,17 +156,20 @@ impl<'a> Fields<'a> {
             .collect()
     }
 
-    /// A map of texts, in the order written.
+    /// A map of texts, in the order written; a null is an empty text.
     pub(crate) fn text_map(&self, key: &'a str) -> Result<Vec<(String, String)>, Note> {
+        self.texts_of_map(key, true)
+    }
+
+    /// A map of texts, in the order written. Without `nulls` a null is refused too, as the API server does.
+    pub(crate) fn texts_of_map(&self, key: &'a str, nulls: bool) -> Result<Vec<(String, String)>, Note> {
         let fields = self.map(key)?;
         let Some(map) = fields.map else { return Ok(Vec::new()) };
         map.iter()
-            .map(|entry| match &entry.value {
-                Node::Scalar(s) if matches!(s.kind, Kind::Str | Kind::Timestamp) => {
-                    Ok((entry.key.to_string(), s.text.to_string()))
-                }
-                Node::Scalar(s) if s.kind == Kind::Null => Ok((entry.key.to_string(), String::new())),
-                _ => Err(Note {
+            .map(|entry| match entry.value.as_text() {
+                Some(text) => Ok((entry.key.to_string(), text.to_owned())),
+                None if entry.value.is_null() && nulls => Ok((entry.key.to_string(), String::new())),
+                None => Err(Note {
                     code: Code::InvalidSpec,
                     at: fields.place_of(&entry.key),
                     message: format!("{} is not text; put it in quotes", fields.name(&entry.key)),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use driftless_protocol::bundle::ServiceAccount;
+use driftless_protocol::bundle::{LateInput, ServiceAccount};
 use driftless_protocol::id::{UnitId, UnitKind};
 use driftless_protocol::limits;
 use driftless_protocol::object::ObjectKey;
@@ -72,7 +72,22 @@ pub(crate) fn finish(mut found: Found) -> RenderedCluster {
         }
         out.units.push(rendered.0);
     }
+    let accounts: BTreeMap<UnitId, ServiceAccount> =
+        out.units.iter().filter_map(|unit| Some((unit.id.clone(), unit.spec.service_account.clone()?))).collect();
+    for late in out.units.iter_mut().filter_map(|unit| unit.late.as_mut()) {
+        read_as(&mut late.inputs, &accounts);
+    }
     out
+}
+
+/// Fills in whose rights the inputs of units above are read with: known once all units are.
+fn read_as(inputs: &mut [LateInput], accounts: &BTreeMap<UnitId, ServiceAccount>) {
+    for input in inputs {
+        if let LateInput::Text(text) = input {
+            text.account = accounts.get(&text.by).cloned();
+            read_as(&mut text.inputs, accounts);
+        }
+    }
 }
 
 /// The sources that objects handed through refer to, and the sources those are made of: kind and `namespace/name`.

@@ -6,6 +6,7 @@
 mod artifact;
 mod basis;
 mod cache;
+mod child;
 mod cluster;
 mod copy;
 mod diff;

@@ -11,6 +11,7 @@ use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use driftless_yaml::{Entry, Kind, Limits, Map, Node, Scalar, Seq};
 
+use super::child::OpenChild;
 use super::fields::Note;
 use super::rendered::{ReadSet, RenderedObject, Seen, SeenEntry, WithheldObject};
 use super::unit::{Item, UnitOutput};
@@ -176,7 +177,17 @@ impl Out {
                 self.texts(&[&id.namespace, &id.name]);
                 self.node(node);
                 self.place(at);
-                self.maybe(open.as_deref(), Self::text);
+                match open {
+                    None => self.byte(0),
+                    Some(OpenChild::Held(why)) => {
+                        self.byte(1);
+                        self.text(why);
+                    }
+                    Some(OpenChild::Text(text)) => {
+                        self.byte(2);
+                        self.json(text);
+                    }
+                }
             }
             Item::Source { kind, id, node, at, object, open } => {
                 self.byte(3);
@@ -371,7 +382,13 @@ impl<'a> In<'a> {
             }),
             2 => {
                 let id = UnitId::kustomization(self.owned()?, self.owned()?);
-                Item::Child { id, node: self.node(0)?, at: self.place()?, open: self.maybe(Self::owned)? }
+                let (node, at) = (self.node(0)?, self.place()?);
+                let open = match self.byte()? {
+                    0 => None,
+                    1 => Some(OpenChild::Held(self.owned()?)),
+                    _ => Some(OpenChild::Text(self.json()?)),
+                };
+                Item::Child { id, node, at, open }
             }
             _ => Item::Source {
                 kind: self.owned()?,
@@ -442,7 +459,7 @@ impl<'a> In<'a> {
 
 #[cfg(test)]
 mod tests {
-    use driftless_protocol::bundle::{Late, ObjectOptions};
+    use driftless_protocol::bundle::{Late, LateText, ObjectOptions};
 
     use super::*;
 
@@ -492,7 +509,22 @@ mod tests {
                     id: UnitId::kustomization("n", "u"),
                     node: node.clone(),
                     at: at.clone(),
-                    open: Some("o".to_owned()),
+                    open: Some(OpenChild::Held("o".to_owned())),
+                },
+                Item::Child {
+                    id: UnitId::kustomization("n", "t"),
+                    node: node.clone(),
+                    at: at.clone(),
+                    open: Some(OpenChild::Text(Box::new(LateText {
+                        text: "t".to_owned(),
+                        open: [("o".to_owned(), String::new())].into(),
+                        rest: Digest::of(b"r"),
+                        by: UnitId::kustomization("n", "u"),
+                        account: None,
+                        inputs: Vec::new(),
+                        always: true,
+                        strict: true,
+                    }))),
                 },
                 Item::Source {
                     kind: "GitRepository".into(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use driftless_cel::Question;
 use driftless_protocol::bundle::{
-    DeletionPolicy, DriftMode, HealthExpr, ReadyExpr, ServiceAccount, UnitSpec, Validation,
+    DeletionPolicy, DriftMode, HealthExpr, LateText, ReadyExpr, ServiceAccount, UnitSpec, Validation,
 };
 use driftless_protocol::id::UnitId;
 use driftless_protocol::marks;
@@ -52,6 +52,8 @@ pub(crate) struct PostBuild {
     pub(crate) substitute: Vec<(String, String)>,
     pub(crate) from: Vec<Reference>,
     pub(crate) always: bool,
+    /// Values of `substitute` that the build of the unit above fills in, in the cluster.
+    pub(crate) text: Option<Box<LateText>>,
     pub(crate) at: Location,
 }
 
@@ -399,7 +401,8 @@ fn post_build(spec: &Fields<'_>, notes: &mut Vec<Note>) -> Result<Option<PostBui
             return Err(fields.note(Code::InvalidSpec, "substituteStrategy", message));
         }
     };
-    Ok(Some(PostBuild { substitute: fields.text_map("substitute")?, from, always, at: spec.at("postBuild") }))
+    let substitute = fields.texts_of_map("substitute", false)?;
+    Ok(Some(PostBuild { substitute, from, always, text: None, at: spec.at("postBuild") }))
 }
 
 fn overlay(spec: &Fields<'_>, notes: &mut Vec<Note>) -> Result<Overlay, Note> {

@@ -44,7 +44,7 @@ impl Walk<'_> {
         for fill in [Fill::All, Fill::SyncOnly] {
             (self.root_tree, self.filled) = Filled::over(&root, searched, folder, fill);
             let (id, node, place) = root::synthesised(&root, folder);
-            let mut definition = Definition { node, place, parent: None, depth: 0 };
+            let mut definition = Definition { node, place, parent: None, depth: 0, text: None };
             let mut current = id;
             for _ in 0..ROOT_ROUNDS {
                 // What the round before took the root's source for may not hold any more.
@@ -57,7 +57,7 @@ impl Walk<'_> {
                     _ if ignore.is_some() && ignore != self.root_ignore => self.root_ignore = ignore,
                     Some((id, node, at)) if id != current || node != definition.node => {
                         let place = Place::new(at, self.root_tree.clone(), self.builds.memo());
-                        definition = Definition { node, place, parent: None, depth: 0 };
+                        definition = Definition { node, place, parent: None, depth: 0, text: None };
                         if let Some(source) = source_of(&definition.node, &id) {
                             self.root_ids.insert(source);
                         }
@@ -77,7 +77,7 @@ impl Walk<'_> {
         }
         // The definition changed with every build of it: patches on the root's own Kustomization that add up.
         let (id, node, place) = root::synthesised(&root, folder);
-        let definition = Definition { node, place, parent: None, depth: 0 };
+        let definition = Definition { node, place, parent: None, depth: 0, text: None };
         let mut worked = self.unresolved(&id, &definition);
         let message = format!(
             "the root's own Kustomization in {folder:?} changes each time it is built; look at the patches on it"

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftless_protocol::bundle::{LateInput, LateKind, LateRef};
+use driftless_protocol::bundle::{LateInput, LateKind, LateRef, LateText};
 use driftless_yaml::{Dialect, Limits, Node, parse_one};
 
 use super::fields::Note;
@@ -19,8 +19,19 @@ pub(crate) struct Variables {
     pub(crate) certain: BTreeMap<String, String>,
     /// Every source, weakest first, when the cluster has a say in it; else none.
     pub(crate) late: Vec<LateInput>,
+    /// The only variables that the cluster may give a value; `None`: any.
+    pub(crate) only: Option<BTreeSet<String>>,
     /// Substitution runs whatever the cluster has: by the strategy, or since some variable has a value.
     pub(crate) runs: bool,
+}
+
+impl Variables {
+    /// Whether only the cluster can tell the value of a variable.
+    pub(crate) fn leaves_open(&self, name: &str) -> bool {
+        !self.late.is_empty()
+            && !self.certain.contains_key(name)
+            && self.only.as_ref().is_none_or(|only| only.contains(name))
+    }
 }
 
 /// Whether a unit's variables are known.
@@ -40,6 +51,7 @@ enum Source {
     /// In plain in Git, but a Secret: in a list that travels it stands by name.
     KnownSecret(BTreeMap<String, String>, LateRef),
     Late(LateRef),
+    Text(Box<LateText>),
 }
 
 /// Merges a unit's variables: those of the hub's configuration, then every reference in order, then the inline ones.
@@ -102,15 +114,31 @@ pub(crate) fn resolve(
         sources.push(Source::Late(late(hint)));
     }
     sources.push(Source::Known(post_build.substitute.iter().cloned().collect()));
+    if let Some(text) = &post_build.text {
+        let names: Vec<String> = text.open.keys().map(|name| format!("${{{name}}}")).collect();
+        let message = format!(
+            "{} of spec.postBuild.substitute: unit {} above takes them from the cluster, so the agent fills them in",
+            names.join(", "),
+            text.by
+        );
+        notes.push(Note { code: Code::SubstitutionInputLate, at: post_build.at.clone(), message });
+        sources.push(Source::Text(text.clone()));
+    }
     for source in &mut sources {
-        let (Source::Known(values) | Source::KnownSecret(values, _)) = source else { continue };
-        if let Some(name) = values.keys().find(|name| !driftless_subst::is_valid_name(name)) {
+        let bad = |name: &&String| !driftless_subst::is_valid_name(name);
+        let name = match source {
+            Source::Known(values) | Source::KnownSecret(values, _) => values.keys().find(bad),
+            Source::Text(text) => text.open.keys().find(bad),
+            Source::Late(_) => None,
+        };
+        if let Some(name) = name {
             let message = format!(
                 "variable {name:?} is no name for a variable (a letter or _ first, then letters, digits, _); Flux refuses the whole unit"
             );
             let at = post_build.at.clone();
             return Resolution::Unavailable(Note { code: Code::SubstitutionFailed, at, message });
         }
+        let (Source::Known(values) | Source::KnownSecret(values, _)) = source else { continue };
         for value in values.values_mut() {
             if let std::borrow::Cow::Owned(changed) = driftless_subst::value_of(value) {
                 *value = changed;
@@ -122,7 +150,14 @@ pub(crate) fn resolve(
 
 fn merged(sources: Vec<Source>, always: bool) -> Variables {
     let mut out = Variables { runs: always, ..Variables::default() };
-    let any_late = sources.iter().any(|source| matches!(source, Source::Late(_)));
+    let any_object = sources.iter().any(|source| matches!(source, Source::Late(_)));
+    let texts = sources.iter().filter_map(|source| match source {
+        Source::Text(text) => Some(text.open.keys().cloned()),
+        _ => None,
+    });
+    let given: BTreeSet<String> = texts.flatten().collect();
+    let any_late = any_object || !given.is_empty();
+    out.only = (!any_object).then_some(given);
     for source in sources {
         match source {
             Source::Late(reference) => {
@@ -136,6 +171,11 @@ fn merged(sources: Vec<Source>, always: bool) -> Variables {
                     out.late.push(LateInput::Values { values: values.clone() });
                 }
                 out.certain.extend(values);
+            }
+            Source::Text(text) => {
+                out.runs = true;
+                out.certain.retain(|name, _| !text.open.contains_key(name));
+                out.late.push(LateInput::Text(text));
             }
             Source::KnownSecret(values, reference) => {
                 out.runs |= !values.is_empty();
@@ -222,7 +262,7 @@ fn attempt(
             // Whether Flux ever looks at it depends on the cluster.
             Err(_) => BTreeSet::new(),
         };
-        let holes: Vec<String> = uses.iter().filter(|name| !variables.certain.contains_key(*name)).cloned().collect();
+        let holes: Vec<String> = uses.iter().filter(|name| variables.leaves_open(name)).cloned().collect();
         let same_either_way = || driftless_subst::substitute(&text, &|_| None, false).is_ok_and(|out| out == text);
         if !holes.is_empty() || (!variables.runs && !same_either_way()) {
             return Ok(Attempt::Open { text, holes, uses });
@@ -249,6 +289,21 @@ fn attempt(
     }
 }
 
+/// A value with its variables filled in; `None` where only the cluster can do so.
+pub(crate) fn known(
+    node: &Node,
+    variables: &Variables,
+    strict: bool,
+    at: &Location,
+    asked: &mut BTreeSet<String>,
+) -> Result<Option<Node>, Note> {
+    Ok(match attempt(node, variables, strict, at, asked)? {
+        Attempt::Same => Some(node.clone()),
+        Attempt::Done(done) => Some(done),
+        Attempt::Open { .. } => None,
+    })
+}
+
 /// What names an object, substituted on its own.
 fn head(
     node: &Node,
@@ -270,12 +325,7 @@ fn head(
         }
     }
     head.insert("metadata", Node::Map(metadata));
-    let head = Node::Map(head);
-    Ok(match attempt(&head, variables, strict, at, asked)? {
-        Attempt::Same => Some(head),
-        Attempt::Done(head) => Some(head),
-        Attempt::Open { .. } => None,
-    })
+    known(&Node::Map(head), variables, strict, at, asked)
 }
 
 fn name_of(node: &Node) -> String {

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use driftless_protocol::bundle::{Late, LateInput};
+use driftless_protocol::bundle::Late;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::{ObjectKey, group_of};
 use driftless_protocol::{limits, marks};
 use driftless_yaml::Node;
 
+use super::child::{self, Above, OpenChild};
 use super::encrypted;
 use super::fields::Note;
 use super::ignore::{Rules, Visible};
@@ -77,9 +78,10 @@ pub(crate) enum Item {
     Object(RenderedObject),
     /// Not sent.
     Withheld(WithheldObject),
-    /// A Kustomization: a unit of its own. `open`: why it cannot be read, when it has holes.
-    Child { id: UnitId, node: Node, at: Location, open: Option<String> },
-    /// A source object; its bytes are sent only when a handed-through object refers to it. `open` as above.
+    /// A Kustomization: a unit of its own. `open`: what becomes of it, when it has holes.
+    Child { id: UnitId, node: Node, at: Location, open: Option<OpenChild> },
+    /// A source object; its bytes are sent only when a handed-through object refers to it. `open`: why it cannot be read,
+    /// when it has holes.
     Source { kind: String, id: String, node: Node, at: Location, object: Box<Item>, open: Option<String> },
 }
 
@@ -253,11 +255,10 @@ fn finish(inputs: &UnitInputs<'_>, built: Built, folder: &str, output: &mut Unit
         }
     }
     output.late = inputs.variables.and_then(|variables| late(inputs, variables, &asked));
-    if let Some(count) = output.late.as_ref().map(|l| l.inputs.len()).filter(|count| *count > limits::LATE_INPUTS) {
+    if let Some(Err(beyond)) = output.late.as_ref().map(Late::check) {
         let message = format!(
-            "unit {} has {count} sources of variables where the cluster has a say; at most {} are read; name fewer in substituteFrom",
-            unit.id,
-            limits::LATE_INPUTS
+            "where the cluster has a say in the variables of unit {}, it has {beyond}; name fewer in substituteFrom",
+            unit.id
         );
         output.failed.get_or_insert(Note { code: Code::TooMany, at: unit.path_at.clone(), message });
     }
@@ -270,17 +271,9 @@ fn late(inputs: &UnitInputs<'_>, variables: &Variables, asked: &BTreeSet<String>
         return None;
     }
     let unit = inputs.kustomization;
-    let kept = variables.late.iter().filter_map(|input| match input {
-        LateInput::Object(_) => Some(input.clone()),
-        LateInput::Values { values } => {
-            let values: BTreeMap<_, _> =
-                values.iter().filter(|(k, _)| asked.contains(*k)).map(|(k, v)| (k.clone(), v.clone())).collect();
-            (!values.is_empty()).then_some(LateInput::Values { values })
-        }
-    });
     let text = |(k, v): (&str, &str)| (k.to_owned(), v.to_owned());
     Some(Late {
-        inputs: kept.collect(),
+        inputs: child::asked_for(&variables.late, asked),
         always: variables.runs,
         strict: inputs.strict,
         labels: labels(unit, &unit.id.label().to_string()).map(text).collect(),
@@ -413,18 +406,18 @@ fn open_item(
     asked: &mut BTreeSet<String>,
 ) -> Result<Option<Item>, Note> {
     let unit = inputs.kustomization;
-    let Open { text, holes, uses, head, node } = open;
-    output.open.extend(holes.iter().cloned());
-    let shown: Vec<String> = holes.iter().map(|name| format!("${{{name}}}")).collect();
+    output.open.extend(open.holes.iter().cloned());
+    let shown: Vec<String> = open.holes.iter().map(|name| format!("${{{name}}}")).collect();
     let shown = shown.join(", ");
-    let child = |key: &ObjectKey| key.group == spec::GROUP && key.kind == "Kustomization";
-    let Some(head) = head else {
+    let is_child = |key: &ObjectKey| key.group == spec::GROUP && key.kind == "Kustomization";
+    let Some(head) = open.head.clone() else {
+        let node = open.node;
         let key = key_of(&node).ok_or_else(|| Note {
             code: Code::Nameless,
             at: at.clone(),
             message: format!("an object of unit {} has no apiVersion, kind or name; add what is missing", unit.id),
         })?;
-        output.unknown_child |= child(&key);
+        output.unknown_child |= is_child(&key);
         let message = format!(
             "its apiVersion, kind, name or namespace needs {shown}, which only the cluster has: what an object is called must be \
              known before it is sent; give the variable a value in Git (postBuild.substitute, a ConfigMap in Git) or by a cluster fact"
@@ -435,15 +428,16 @@ fn open_item(
         let message = format!("an object of unit {} has no apiVersion, kind or name; add what is missing", unit.id);
         return Err(Note { code: Code::Nameless, at: at.clone(), message });
     };
-    if child(&key) {
+    if is_child(&key) {
         let id = UnitId::kustomization(namespace_or_default(&key), key.name);
-        let message = format!(
-            "Kustomization {id} needs {shown}, which only the cluster has, in its own definition, so that the hub cannot build it; \
-             give the variable a value in Git (postBuild.substitute, a ConfigMap in Git) or by a cluster fact, or let {id} \
-             name the Secret in its own postBuild.substituteFrom"
-        );
-        return Ok(Some(Item::Child { id, node, at: at.clone(), open: Some(message) }));
+        // Only where there are variables is anything left open.
+        let none = Variables::default();
+        let variables = inputs.variables.unwrap_or(&none);
+        let above = Above { id: &unit.id, variables, strict: inputs.strict };
+        let (node, open) = child::read(&id, open, &above, at, &mut output.variables)?;
+        return Ok(Some(Item::Child { id, node, at: at.clone(), open: Some(open) }));
     }
+    let Open { text, holes, uses, node, .. } = open;
     if is_flux_component(&node, &key) && key.kind != "Namespace" {
         return Ok(None);
     }

@@ -156,9 +156,11 @@ fn parsed(unit: &RenderedUnit, object: &RenderedObject) -> Value {
 
 /// Variables with values that no input of the cluster can replace: those after the last such input.
 fn known_variables(late: &Late) -> BTreeMap<&str, &str> {
-    let last = late.inputs.iter().rev().map_while(|input| match input {
+    // A text changes nothing of other variables than it gives, and those have no value here.
+    let inputs = late.inputs.iter().rev().filter(|input| !matches!(input, LateInput::Text(_)));
+    let last = inputs.map_while(|input| match input {
         LateInput::Values { values } => Some(values),
-        LateInput::Object(_) => None,
+        LateInput::Object(_) | LateInput::Text(_) => None,
     });
     let mut out = BTreeMap::new();
     for values in last {

@@ -351,6 +351,10 @@ fn option_values(unit: &RenderedUnit) -> BTreeMap<String, Value> {
                 let optional = if of.optional { "optional" } else { "required" };
                 out.insert(format!("variables of {} {}", of.kind, of.name), optional.into());
             }
+            LateInput::Text(text) => {
+                let by = format!("filled in by way of unit {}", text.by);
+                out.extend(text.open.keys().map(|name| (format!("variable {name}"), Value::from(by.as_str()))));
+            }
         }
     }
     out.insert("source".into(), unit.source.clone().into());

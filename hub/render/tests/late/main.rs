@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod texts;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -68,15 +70,26 @@ fn shown(unit: &RenderedUnit) -> String {
         RenderState::Suspended => writeln!(out, "suspended").unwrap(),
     }
     if let Some(late) = &unit.late {
-        for input in &late.inputs {
-            match input {
-                LateInput::Values { values } => writeln!(out, "values {values:?}").unwrap(),
-                LateInput::Object(r) => {
-                    writeln!(out, "{} {}{}", r.kind, r.name, if r.optional { " optional" } else { "" }).unwrap();
-                }
+        out.push_str(&shown_inputs(&late.inputs));
+        writeln!(out, "always {}", late.always).unwrap();
+    }
+    out
+}
+
+fn shown_inputs(inputs: &[LateInput]) -> String {
+    let mut out = String::new();
+    for input in inputs {
+        match input {
+            LateInput::Values { values } => writeln!(out, "values {values:?}").unwrap(),
+            LateInput::Object(r) => {
+                writeln!(out, "{} {}{}", r.kind, r.name, if r.optional { " optional" } else { "" }).unwrap();
+            }
+            LateInput::Text(t) => {
+                let open: Vec<&str> = t.open.keys().map(String::as_str).collect();
+                let inputs = shown_inputs(&t.inputs).replace('\n', ", ");
+                writeln!(out, "text of {} for {}: {inputs}always {}", t.by.name, open.join(" "), t.always).unwrap();
             }
         }
-        writeln!(out, "always {}", late.always).unwrap();
     }
     out
 }
@@ -282,23 +295,6 @@ fn a_config_map_with_holes_is_itself_a_late_input_of_others() {
         ("apps/web/a.yaml", &config("default", "a", "k: '${host}'")),
     ]);
     assert_eq!(shown(web(&rendered)), "a: holes host\nConfigMap made\nalways false\n");
-}
-
-#[test]
-fn a_kustomization_with_holes_is_held_and_others_are_not() {
-    let rendered = render(&[
-        ("clusters/c/all.yaml", &unit("all", SECRET)),
-        ("apps/all/web.yaml", &unit("web", "{substitute: {a: '${password}'}}")),
-        ("apps/all/other.yaml", &unit("other", "{substitute: {a: b}}")),
-        ("apps/web/a.yaml", &config("default", "a", "k: v")),
-        ("apps/other/b.yaml", &config("default", "b", "k: '${a}'")),
-    ]);
-    let why = web(&rendered).held().unwrap();
-    assert_eq!(why.code.as_str(), "HoleRefused");
-    assert!(why.message.contains("needs ${password}, which only the cluster has, in its own definition"), "{why}");
-    let other = rendered.unit(&UnitId::kustomization("flux-system", "other")).unwrap();
-    assert_eq!(shown(other), "b: plain\n");
-    assert!(!rendered.whole, "what it may define is not known");
 }
 
 #[test]
