@@ -112,7 +112,11 @@ impl Out {
                     out.byte(0);
                     out.list(data.iter(), |out, (k, v)| out.texts(&[k, v]));
                 }
-                Known::Encrypted => out.byte(1),
+                Known::Encrypted(None) => out.byte(1),
+                Known::Encrypted(Some(keys)) => {
+                    out.byte(3);
+                    out.list(keys.iter(), |out, key| out.text(key));
+                }
                 Known::Elsewhere(how) => {
                     out.byte(2);
                     out.text(how);
@@ -329,7 +333,8 @@ impl<'a> In<'a> {
                 let (secret, key, at) = (i.flag()?, i.key()?, i.place()?);
                 let known = match i.byte()? {
                     0 => Known::Plain(i.list::<_, BTreeMap<_, _>>(|i| Some((i.owned()?, i.owned()?)))?),
-                    1 => Known::Encrypted,
+                    1 => Known::Encrypted(None),
+                    3 => Known::Encrypted(Some(i.list::<_, BTreeSet<_>>(|i| i.owned())?)),
                     _ => Known::Elsewhere(i.owned()?.into()),
                 };
                 Some((secret, key, known, at))
@@ -538,7 +543,8 @@ mod tests {
             notes: vec![Note { code: Code::BuildWarning, at: at.clone(), message: "w".into() }],
             produced: vec![
                 (true, key.clone(), Known::Plain([("a".to_owned(), "b".to_owned())].into()), at.clone()),
-                (false, key.clone(), Known::Encrypted, at.clone()),
+                (false, key.clone(), Known::Encrypted(None), at.clone()),
+                (true, key.clone(), Known::Encrypted(Some(["a".to_owned()].into())), at.clone()),
                 (false, key, Known::Elsewhere("there".into()), at.clone()),
             ],
             references: vec![("k".into(), "i".into())],

@@ -50,7 +50,8 @@ enum Source {
     Known(BTreeMap<String, String>),
     /// In plain in Git, but a Secret: in a list that travels it stands by name.
     KnownSecret(BTreeMap<String, String>, LateRef),
-    Late(LateRef),
+    /// With the only keys it may have, where Git tells them.
+    Late(LateRef, Option<BTreeSet<String>>),
     Text(Box<LateText>),
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn resolve(
             None => (String::new(), "Git does not produce it for this cluster".to_owned()),
             Some(p) => {
                 let hint = match &p.known {
-                    Known::Encrypted => format!("Git holds it encrypted in {}", p.at.file),
+                    Known::Encrypted(_) => format!("Git holds it encrypted in {}", p.at.file),
                     Known::Elsewhere(how) => format!("{how} ({})", p.at.file),
                     Known::Plain(_) => String::new(),
                 };
@@ -111,7 +112,11 @@ pub(crate) fn resolve(
         let skipped = if reference.optional { "; where it does not exist the unit goes without it" } else { "" };
         let message = format!("{kind} {name} of substituteFrom is read in the cluster by the agent: {why}{skipped}");
         notes.push(Note { code: Code::SubstitutionInputLate, at: reference.at.clone(), message });
-        sources.push(Source::Late(late(hint)));
+        let keys = match produced.map(|p| &p.known) {
+            Some(Known::Encrypted(keys)) => keys.clone(),
+            _ => None,
+        };
+        sources.push(Source::Late(late(hint), keys));
     }
     sources.push(Source::Known(post_build.substitute.iter().cloned().collect()));
     if let Some(text) = &post_build.text {
@@ -129,7 +134,7 @@ pub(crate) fn resolve(
         let name = match source {
             Source::Known(values) | Source::KnownSecret(values, _) => values.keys().find(bad),
             Source::Text(text) => text.open.keys().find(bad),
-            Source::Late(_) => None,
+            Source::Late(..) => None,
         };
         if let Some(name) = name {
             let message = format!(
@@ -150,7 +155,7 @@ pub(crate) fn resolve(
 
 fn merged(sources: Vec<Source>, always: bool) -> Variables {
     let mut out = Variables { runs: always, ..Variables::default() };
-    let any_object = sources.iter().any(|source| matches!(source, Source::Late(_)));
+    let any_object = sources.iter().any(|source| matches!(source, Source::Late(..)));
     let texts = sources.iter().filter_map(|source| match source {
         Source::Text(text) => Some(text.open.keys().cloned()),
         _ => None,
@@ -160,9 +165,9 @@ fn merged(sources: Vec<Source>, always: bool) -> Variables {
     out.only = (!any_object).then_some(given);
     for source in sources {
         match source {
-            Source::Late(reference) => {
-                // Whatever was known so far may be overridden.
-                out.certain.clear();
+            Source::Late(reference, keys) => {
+                // What was known so far may be overridden: by any key, unless Git tells which there are.
+                out.certain.retain(|name, _| keys.as_ref().is_some_and(|keys| !keys.contains(name)));
                 out.late.push(LateInput::Object(reference));
             }
             Source::Known(values) => {

@@ -333,7 +333,7 @@ fn item(
         _ => None,
     } {
         let known = match data_of(&node, secret) {
-            _ if is_encrypted => Known::Encrypted,
+            _ if is_encrypted => Known::Encrypted(super::variables::keys_of(&node)),
             Some(data) => Known::Plain(data),
             None => Known::Elsewhere("a value of it is not text".into()),
         };

@@ -1,7 +1,7 @@
 //! ConfigMaps and Secrets a cluster's tree produces: what `substituteFrom` is answered from.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use driftless_protocol::id::UnitId;
@@ -14,8 +14,8 @@ use crate::target::Location;
 pub(crate) enum Known {
     /// Its data.
     Plain(BTreeMap<String, String>),
-    /// Git holds it encrypted.
-    Encrypted,
+    /// Git holds it encrypted; its keys, where they stand there in plain.
+    Encrypted(Option<BTreeSet<String>>),
     /// Git holds something that makes it in the cluster (an ExternalSecret, a SealedSecret), or its unit is held.
     Elsewhere(Cow<'static, str>),
 }
@@ -47,6 +47,14 @@ impl Inputs {
         let all = self.by_key.get(&(secret, namespace.to_owned(), name.to_owned()))?;
         all.values().find(|p| matches!(p.known, Known::Plain(_))).or_else(|| all.values().next())
     }
+}
+
+/// The keys of an encrypted ConfigMap or Secret. SOPS encrypts values and leaves keys as they are; of one that is generated from
+/// an encrypted file they are not known.
+pub(crate) fn keys_of(node: &Node) -> Option<BTreeSet<String>> {
+    node.at(&["sops"])?;
+    let maps = ["data", "stringData"].map(|of| node.at(&[of]).and_then(Node::as_map));
+    Some(maps.into_iter().flatten().flatten().map(|entry| entry.key.to_string()).collect())
 }
 
 /// The data of a ConfigMap or Secret, as text. `None` when a value is not text.

@@ -385,3 +385,31 @@ fn a_generated_name_has_the_hash_of_the_content_with_holes() {
     let expected = format!("{name}: holes password\nSecret s\nalways false\n");
     check(SECRET, &[("apps/web/kustomization.yaml", generator)], &expected);
 }
+
+/// SOPS leaves keys as they are, so it is known which variables an encrypted Secret cannot override.
+#[test]
+fn what_an_encrypted_secret_has_no_key_for_stays_known() {
+    let secret = |key: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: secrets, namespace: flux-system}}\nstringData:\n  \
+             {key}: ENC[AES256_GCM,data:abc=,iv:abc=,tag:abc=,type:str]\nsops: {{mac: x, version: 3.8.1, lastmodified: '2024-01-01T00:00:00Z'}}\n"
+        )
+    };
+    let from = "{substituteFrom: [{kind: ConfigMap, name: settings}, {kind: Secret, name: secrets}]}";
+    for (key, expected) in [
+        ("DOMAIN", "info-eu1: plain\nhost: holes DOMAIN\nvalues {\"CLUSTER\": \"eu1\"}\nSecret secrets\nalways true\n"),
+        (
+            "CLUSTER",
+            "host: holes CLUSTER, DOMAIN\n- info-${CLUSTER}: HoleRefused\nvalues {\"CLUSTER\": \"eu1\"}\nSecret secrets\nalways true\n",
+        ),
+    ] {
+        let rendered = render(&[
+            ("clusters/c/settings.yaml", &config("flux-system", "settings", "CLUSTER: eu1")),
+            ("clusters/c/secret.yaml", &secret(key)),
+            ("clusters/c/web.yaml", &unit("web", from)),
+            ("apps/web/1.yaml", &config("default", "'info-${CLUSTER}'", "k: v")),
+            ("apps/web/2.yaml", &config("default", "host", "k: '${CLUSTER}.${DOMAIN}'")),
+        ]);
+        assert_eq!(shown(web(&rendered)), expected, "{key}");
+    }
+}
