@@ -598,6 +598,8 @@ impl Driver {
         self.report.problems.extend(self.pauses.problem().cloned());
         self.report.pauses = self.engine.pause_reports();
         self.report.inventory = self.engine.inventory_len() as u64;
+        // Told after the reports that were made just now: `next_report`.
+        self.report.units_at = self.report.generation;
         if self.told.as_ref() != Some(&self.report) {
             self.told = Some(self.report.clone());
             self.cluster = Some(ClusterReport { observed_at: now, ..self.report.clone() });
@@ -636,9 +638,6 @@ fn next_report(
     gone: &mut BTreeSet<UnitId>,
     all_known: &mut bool,
 ) -> Option<ToHub> {
-    if let Some(report) = cluster.take() {
-        return Some(ToHub::Cluster(report));
-    }
     if let Some(facts) = facts.take() {
         return Some(ToHub::Facts(facts));
     }
@@ -647,6 +646,10 @@ fn next_report(
     }
     if let Some(unit) = gone.pop_first() {
         return Some(ToHub::UnitGone(unit));
+    }
+    // After them: it says of which generation they speak. The link always reads, so it does not wait long.
+    if let Some(report) = cluster.take() {
+        return Some(ToHub::Cluster(report));
     }
     (!std::mem::replace(all_known, true)).then_some(ToHub::UnitsKnown)
 }

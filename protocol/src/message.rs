@@ -7,11 +7,14 @@ use crate::session::Ratchet;
 use crate::signing::Signed;
 
 /// The newest wire version this code speaks.
-pub const WIRE_VERSION: u8 = 3;
+pub const WIRE_VERSION: u8 = 4;
 /// The first version with [`AgentToHub::Facts`].
 pub const FACTS_SINCE: u8 = 2;
 /// The first version in which a hub may ask ([`crate::ask`]).
 pub const ASK_SINCE: u8 = 3;
+/// The wire version since which a hub reads [`crate::report::ClusterReport::units_at`], so that a unit report is not repeated
+/// for a new generation that changes nothing of it.
+pub const UNITS_AT_SINCE: u8 = 4;
 
 /// From agent to hub.
 #[derive(Clone, Debug, PartialEq)]

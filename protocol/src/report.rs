@@ -23,6 +23,10 @@ pub struct ClusterReport {
     pub generation: Option<Generation>,
     /// The digest of that bundle's index.
     pub index: Option<Digest>,
+    /// The generation that every unit report speaks of, whatever generation it names itself: each that says anything else
+    /// than before was sent before this one. `None`: not (yet) in this session, or the agent repeats unit reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub units_at: Option<Generation>,
     /// Version of the agent program.
     pub agent_version: String,
     /// The pod that leads.
@@ -107,7 +111,7 @@ pub struct UnitReport {
     pub reason: String,
     /// For people: what happened, to what, and what to do.
     pub message: String,
-    /// The generation this speaks of.
+    /// The generation this speaks of; a later one where [`ClusterReport::units_at`] says so.
     pub generation: Option<Generation>,
     /// The unit body wanted by that generation (`None`: held or suspended).
     pub desired: Option<Digest>,

@@ -119,9 +119,15 @@ fn grown_messages() -> Vec<(&'static str, AgentToHub)> {
     });
     let unusable = PauseReport { name: "shop/x".into(), problem: Some("ignored".into()), ..PauseReport::default() };
     let cluster = ClusterReport { pauses: vec![unusable, pause], ..ClusterReport::default() };
+    let at = ClusterReport {
+        generation: Some(generation()),
+        units_at: Some(Generation { sequence: 299, ..generation() }),
+        ..ClusterReport::default()
+    };
     vec![
         ("unit-reports-paused", AgentToHub::UnitReports { n: 12, reports: vec![unit] }),
         ("cluster-report-paused", AgentToHub::ClusterReport { n: 13, report: Box::new(cluster) }),
+        ("cluster-report-units-at", AgentToHub::ClusterReport { n: 15, report: Box::new(at) }),
     ]
 }
 

@@ -10,7 +10,7 @@ use driftless_store::{Act, Cluster, Head, Intent, IntentRecord, StoreError};
 
 use crate::clock;
 use crate::shared::Shared;
-use crate::view::deletes;
+use crate::view::{attribute, deletes};
 
 /// Takes back the approvals that have come to their end. Answers those intents that stay.
 pub(crate) async fn end(
@@ -28,7 +28,10 @@ pub(crate) async fn end(
         let Some(head) = heads.get(&cluster.id) else { continue };
         let index = shared.store.blobs(vec![head.index]).await?.pop();
         let Some(index) = index.and_then(|(_, bytes)| canonical::from_slice::<Index>(&bytes).ok()) else { continue };
-        let stored = shared.store.unit_reports(Some(cluster.id)).await?;
+        let mut stored = shared.store.unit_reports(Some(cluster.id)).await?;
+        let agents = shared.store.cluster_reports().await?;
+        let units_at = agents.iter().find(|agent| agent.cluster == cluster.id).and_then(|agent| agent.report.units_at);
+        stored.iter_mut().for_each(|stored| attribute::generation(&mut stored.report, units_at));
         let reports: Vec<_> = stored.iter().map(|stored| &stored.report).collect();
         let ended = deletes::ended(&index.approved_deletes, head.generation, &reports);
         for ApprovedDelete { key, uid } in ended {

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::content::{Content, ContentError, intents_for};
 use crate::loops::approvals;
 use crate::shared::Shared;
+use crate::view::attribute;
 
 /// Looks again by itself: heads expire, and nothing depends on having been woken.
 const EVERY: Duration = Duration::from_secs(30);
@@ -288,14 +289,25 @@ pub(crate) fn is_canary(cluster: &Cluster) -> bool {
 
 async fn health(shared: &Shared, cluster: ClusterId, head: Option<&Head>) -> Result<Health, StoreError> {
     let Some(head) = head else { return Ok(Health::Unknown) };
-    let bytes = shared.store.blobs(vec![head.index]).await?.pop().map(|(_, bytes)| bytes).unwrap_or_default();
-    let Ok(index) = canonical::from_slice::<Index>(&bytes) else { return Ok(Health::Unknown) };
+    let Some(index) = index_of(shared, head.index).await? else { return Ok(Health::Unknown) };
+    // Bodies that the head before did not have are judged by what is said of them from now on: a report of an older
+    // generation may speak of the same body, and of a cluster that has had another since.
+    let before = shared.store.heads_of(cluster).await?.into_iter().find(|before| before.generation < head.generation);
+    let before = match before {
+        Some(before) if before.index != head.index => index_of(shared, before.index).await?,
+        _ => None,
+    };
+    let had = |id: &UnitId, state: &UnitState| {
+        before.as_ref().is_none_or(|index| index.units.iter().any(|unit| unit.id == *id && unit.state == *state))
+    };
     let expected: BTreeMap<UnitId, Expected> = index
         .units
         .into_iter()
         .map(|unit| {
+            let had = had(&unit.id, &unit.state);
             let expected = match unit.state {
-                UnitState::Full { body } => Expected::Body(body.digest),
+                UnitState::Full { body } if had => Expected::Body(body.digest),
+                UnitState::Full { body } => Expected::BodySince(body.digest, head.generation),
                 UnitState::Held { reason } => Expected::Held(reason.message),
                 UnitState::Suspended { .. } => Expected::Suspended,
             };
@@ -307,6 +319,13 @@ async fn health(shared: &Shared, cluster: ClusterId, head: Option<&Head>) -> Res
     if agents.iter().any(|agent| agent.cluster == cluster && agent.report.shadow) {
         return Ok(Health::Healthy);
     }
-    let reports = shared.store.unit_reports(Some(cluster)).await?;
+    let units_at = agents.iter().find(|agent| agent.cluster == cluster).and_then(|agent| agent.report.units_at);
+    let mut reports = shared.store.unit_reports(Some(cluster)).await?;
+    reports.iter_mut().for_each(|stored| attribute::generation(&mut stored.report, units_at));
     Ok(judge(&expected, &reports.into_iter().map(|r| (r.report.unit.clone(), r.report)).collect()))
+}
+
+async fn index_of(shared: &Shared, digest: Digest) -> Result<Option<Index>, StoreError> {
+    let bytes = shared.store.blobs(vec![digest]).await?.pop().map(|(_, bytes)| bytes).unwrap_or_default();
+    Ok(canonical::from_slice::<Index>(&bytes).ok())
 }

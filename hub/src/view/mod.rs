@@ -1,5 +1,6 @@
 //! What operators see: one consistent look at store, renders, rollout and sessions.
 
+pub(crate) mod attribute;
 mod chain;
 pub(crate) mod deletes;
 pub(crate) mod detail;
@@ -14,6 +15,7 @@ pub(crate) mod why;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{ClusterId, ClusterName, UnitId};
 use driftless_rollout::{Plan, Verdict};
 use driftless_store::{
@@ -47,13 +49,29 @@ impl<'a> Fleet<'a> {
         let now = clock::millis();
         let clusters: Vec<Cluster> =
             store.clusters().await?.into_iter().filter(|c| c.state == ClusterState::Active).collect();
+        let agents: BTreeMap<ClusterId, StoredClusterReport> =
+            store.cluster_reports().await?.into_iter().map(|r| (r.cluster, r)).collect();
+        let renders = shared.renders();
         let mut heads = BTreeMap::new();
+        // The revisions of the generation that all unit reports of a cluster speak of.
+        let mut at: BTreeMap<ClusterId, Vec<SourceRevision>> = BTreeMap::new();
         for head in store.heads().await? {
+            if agents.get(&head.cluster).is_some_and(|agent| agent.report.units_at == Some(head.generation)) {
+                at.insert(head.cluster, head.revisions.clone());
+            }
             heads.entry(head.cluster).or_insert(head); // newest first
         }
         let mut units: BTreeMap<ClusterId, Vec<StoredUnitReport>> = BTreeMap::new();
-        for report in store.unit_reports(None).await? {
-            units.entry(report.cluster).or_default().push(report);
+        for mut stored in store.unit_reports(None).await? {
+            let (cluster, report) = (stored.cluster, &mut stored.report);
+            attribute::generation(report, agents.get(&cluster).and_then(|agent| agent.report.units_at));
+            let source =
+                renders.get(&cluster).and_then(|render| render.units.get(&report.unit)).map(|view| &view.source);
+            let revisions = at.get(&cluster).map(Vec::as_slice).unwrap_or_default();
+            if let Some(found) = revisions.iter().find(|r| Some(&r.source) == source) {
+                attribute::revision(report, &found.revision.to_string());
+            }
+            units.entry(cluster).or_default().push(stored);
         }
         let tokens = store.tokens().await?;
         let pending =
@@ -65,9 +83,9 @@ impl<'a> Fleet<'a> {
             intents: store.intents().await?,
             pending,
             heads,
-            agents: store.cluster_reports().await?.into_iter().map(|r| (r.cluster, r)).collect(),
+            agents,
             units,
-            renders: shared.renders(),
+            renders,
             plan: shared.plan(),
         })
     }

@@ -13,7 +13,7 @@ use crate::loops::rollout::is_canary;
 use crate::loops::sources::READY;
 use crate::rendered::{ClusterRender, UnitView, ViewState};
 use crate::shared::VERSION;
-use crate::view::Fleet;
+use crate::view::{Fleet, attribute};
 
 pub(crate) fn status(fleet: &Fleet<'_>) -> FleetStatus {
     FleetStatus {
@@ -268,11 +268,8 @@ fn unit_row(cluster: &ClusterName, id: &UnitId, facts: &UnitFacts<'_>) -> UnitRo
 fn at_newest(row: &mut UnitRow, facts: &UnitFacts<'_>, report: &UnitReport) {
     let Some(newest) = &facts.revision else { return };
     // The agent's words name the revision at which it last wrote something.
-    if let Some(applied) = &report.applied_revision
-        && let Some(rest) =
-            report.message.strip_prefix("Applied revision: ").and_then(|m| m.strip_prefix(applied.as_str()))
-    {
-        row.message = format!("Applied revision: {newest}{rest}");
+    if let Some(message) = attribute::at_revision(report, newest) {
+        row.message = message;
     }
     row.revision = Some(newest.clone());
 }

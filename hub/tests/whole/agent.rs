@@ -151,6 +151,7 @@ impl Agent {
             failing: BTreeSet::new(),
             index: None,
             bodies: BTreeMap::new(),
+            told: BTreeMap::new(),
             origin: Instant::now(),
             sessions: driftless_hub::clock::millis(),
         };
@@ -179,6 +180,8 @@ struct Run {
     index: Option<Arc<Index>>,
     /// Applied body by unit.
     bodies: BTreeMap<UnitId, Digest>,
+    /// Reports as given last, without their time and generation.
+    told: BTreeMap<UnitId, UnitReport>,
     origin: Instant,
     sessions: u64,
 }
@@ -390,11 +393,18 @@ impl Run {
                 }
                 UnitState::Suspended { .. } => report.suspended = true,
             }
-            self.input(Input::Unit(Box::new(report)));
+            // Nothing is repeated because of a new generation.
+            let mut timeless = report.clone();
+            (timeless.generation, timeless.last_applied, timeless.observed_at) = (None, None, 0);
+            if self.told.get(&unit.id) != Some(&timeless) {
+                self.told.insert(unit.id.clone(), timeless);
+                self.input(Input::Unit(Box::new(report)));
+            }
         }
         self.input(Input::UnitsKnown);
         let whole = ClusterReport {
             generation,
+            units_at: generation,
             agent_version: "test".into(),
             kubernetes_version: "v1.36.0".into(),
             ..ClusterReport::default()

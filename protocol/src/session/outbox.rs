@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::facts::Facts;
-use crate::id::UnitId;
+use crate::id::{Generation, UnitId};
 use crate::limits::BUNDLE_UNITS;
-use crate::message::{AgentToHub, FACTS_SINCE};
+use crate::message::{AgentToHub, FACTS_SINCE, UNITS_AT_SINCE};
 use crate::report::{ClusterReport, UnitReport};
 use crate::wire::limits;
 
@@ -19,6 +19,10 @@ const SMALL_BYTES: usize = 2 * 1024;
 pub(super) struct Outbox {
     cluster: Option<Box<ClusterReport>>,
     cluster_due: bool,
+    /// What the hub of this session was told of [`ClusterReport::units_at`].
+    units_at: Option<Generation>,
+    /// Whether it reads that. One that does not is sent every unit report anew.
+    reads_units_at: bool,
     units: BTreeMap<UnitId, Entry>,
     bytes: usize,
     /// Units whose newest state was not sent in this session.
@@ -47,6 +51,10 @@ impl Outbox {
     pub(super) fn cluster(&mut self, mut report: Box<ClusterReport>) {
         report.fit(limits::CLUSTER_REPORT_BYTES);
         if self.cluster.as_ref() != Some(&report) {
+            if !self.reads_units_at {
+                let old = self.units.iter().filter(|(_, entry)| entry.report.generation < report.units_at);
+                self.due.extend(old.map(|(unit, _)| unit.clone()));
+            }
             self.cluster = Some(report);
             self.cluster_due = true;
         }
@@ -97,6 +105,8 @@ impl Outbox {
     pub(super) fn connected(&mut self, reports_taken: u64, wire: u8) {
         self.n = self.n.max(reports_taken);
         self.facts_taken = wire >= FACTS_SINCE;
+        self.reads_units_at = wire >= UNITS_AT_SINCE;
+        self.units_at = None;
         self.facts_due = self.facts.is_some();
         self.cluster_due = self.cluster.is_some();
         self.due = self.units.keys().cloned().collect();
@@ -128,9 +138,7 @@ impl Outbox {
             return None;
         }
         if self.cluster_due {
-            self.cluster_due = false;
-            let report = self.cluster.clone()?;
-            return Some(AgentToHub::ClusterReport { n: self.number(), report });
+            return self.cluster_message();
         }
         // Early: what the hub renders may wait for it.
         if self.facts_due
@@ -151,6 +159,10 @@ impl Outbox {
         if !reports.is_empty() {
             return Some(AgentToHub::UnitReports { n: self.number(), reports });
         }
+        // All that units have to say is on its way: it holds for the newest generation.
+        if self.reads_units_at && self.cluster.as_ref().is_some_and(|report| report.units_at != self.units_at) {
+            return self.cluster_message();
+        }
         if self.known && !self.snapshot_sent {
             self.snapshot_sent = true;
             return Some(AgentToHub::SnapshotComplete { n: self.number() });
@@ -158,7 +170,21 @@ impl Outbox {
         None
     }
 
+    fn cluster_message(&mut self) -> Option<AgentToHub> {
+        self.cluster_due = false;
+        let mut report = self.cluster.clone()?;
+        if !self.due.is_empty() || !self.gone.is_empty() {
+            report.units_at = self.units_at;
+        }
+        self.units_at = report.units_at;
+        if !self.reads_units_at {
+            report.units_at = None;
+        }
+        Some(AgentToHub::ClusterReport { n: self.number(), report })
+    }
+
     fn batch(&mut self) -> Vec<UnitReport> {
+        let at = self.cluster.as_ref().and_then(|report| report.units_at);
         let (mut reports, mut bytes) = (Vec::new(), 0);
         while let Some(unit) = self.due.first() {
             if let Some(entry) = self.units.get(unit) {
@@ -168,7 +194,9 @@ impl Outbox {
                     break;
                 }
                 bytes += entry.bytes;
-                reports.push((*entry.report).clone());
+                let mut report = (*entry.report).clone();
+                report.generation = report.generation.max(at);
+                reports.push(report);
             }
             self.due.pop_first();
         }

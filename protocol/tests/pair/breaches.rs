@@ -30,7 +30,7 @@ fn the_hub_rejects_who_is_not_who_it_says() {
 #[test]
 fn versions_skew_without_harm() {
     let now = Now { unix_ms: START * 1000, mono_ms: 0 };
-    for (wire_max, expected) in [(0, None), (1, Some(1)), (2, Some(2)), (3, Some(3)), (7, Some(3))] {
+    for (wire_max, expected) in [(0, None), (1, Some(1)), (2, Some(2)), (3, Some(3)), (4, Some(4)), (7, Some(4))] {
         let mut hub = hub::Session::new(now, hub_setup());
         let AgentToHub::Hello(mut hello) = first_message() else { panic!("not a hello") };
         hello.wire_max = wire_max;

@@ -6,6 +6,7 @@ mod chance;
 #[path = "../common/mod.rs"]
 mod common;
 mod offers;
+mod quiet;
 mod refusals;
 mod state;
 

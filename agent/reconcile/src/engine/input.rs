@@ -146,6 +146,10 @@ impl Engine {
                 });
                 rejudged.extend(again.copied());
             }
+            let mut state = state;
+            if let (State::Full(full), Some(State::Full(old)), true) = (&mut state, kept_states.get(&unit), same) {
+                full.came.clone_from(&old.came);
+            }
             let Some(slot) = self.units.get_mut(unit as usize) else { continue };
             if !same {
                 slot.started = now;
@@ -264,6 +268,7 @@ impl Engine {
         }
         Full {
             body: digest,
+            came: revision.clone(),
             asked,
             ready,
             definition: body.definition.clone(),

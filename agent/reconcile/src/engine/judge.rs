@@ -143,6 +143,9 @@ impl Engine {
             Ready::Unknown => "Unknown",
         };
         let revision = full.and_then(|full| full.revision.clone());
+        // What was applied is at every later revision that changes nothing of it.
+        let is_applied = full.is_some_and(|full| slot.applied == Some(full.body));
+        let applied = if is_applied { revision.clone() } else { slot.applied_revision.clone() };
         json!({
             "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
             "kind": slot.id.kind.as_str(),
@@ -150,7 +153,7 @@ impl Engine {
             "spec": part("spec"),
             "status": {
                 "observedGeneration": observed,
-                "lastAppliedRevision": slot.applied_revision.clone().unwrap_or_default(),
+                "lastAppliedRevision": applied.unwrap_or_default(),
                 "lastAttemptedRevision": revision.unwrap_or_default(),
                 "conditions": [{
                     "type": "Ready", "status": ready, "reason": slot.status.reason, "message": slot.status.message,
@@ -177,7 +180,7 @@ impl Engine {
         let looks = self.looks_verdict(unit);
         let Some(slot) = self.unit_mut(unit) else { return Status::default() };
         let State::Full(full) = &slot.state else { return Status::default() };
-        let revision = full.revision.clone();
+        let revision = full.came.clone();
         let shown_revision = revision.clone().unwrap_or_else(|| "unknown revision".to_owned());
         let waiting = |on: String| Some(Waiting { on, since: now });
         let status = |ready, reason, message, waiting| Status { ready, reason, message, waiting };

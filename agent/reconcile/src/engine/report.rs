@@ -26,7 +26,8 @@ impl Engine {
             self.gather(unit);
             let Some(report) = self.report_of(unit, now) else { continue };
             let mut timeless = report.clone();
-            timeless.observed_at = 0;
+            // Neither the time nor a new generation is a change of the unit.
+            (timeless.observed_at, timeless.generation) = (0, None);
             let bytes = serde_json::to_vec(&timeless).unwrap_or_default();
             let mark = Mark::of_bytes(&self.rules.hash_key, &bytes);
             if let Some(slot) = self.unit_mut(unit)

@@ -271,6 +271,9 @@ pub(super) struct Full {
     pub(super) body: Digest,
     pub(super) spec: UnitSpec,
     pub(super) revision: Option<String>,
+    /// The revision with which this body came: what people are told, so that a commit that changes nothing of a unit changes
+    /// nothing of what is said about it.
+    pub(super) came: Option<String>,
     /// In apply order.
     pub(super) objects: Vec<Ix>,
     pub(super) withheld: Vec<(ObjectKey, Reason)>,
