@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// One pool for its two threads, small caches, and what is free goes back to the system at once: the agent is measured by
+/// One pool for its one thread, small caches, and what is free goes back to the system at once: the agent is measured by
 /// what it takes while idle. Hub and CLI leave jemalloc as it is, which costs memory for a moment and saves much time.
 const ALLOCATOR: &str = "narenas:1,dirty_decay_ms:0,muzzy_decay_ms:0,tcache_max:1024,tcache_nslots_small_max:16";
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use driftless_protocol::bundle::ServiceAccount;
 use driftless_reconcile::input::Millis;
 use driftless_reconcile::rules::Rules;
+use kube::config::Kubeconfig;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -303,10 +304,26 @@ async fn kube_config(args: &Args) -> Result<kube::Config, AgentError> {
         return kube::Config::incluster().map_err(|e| config_error("the pod's service account", e));
     };
     let what = format!("the kubeconfig {}", file.display());
-    let kubeconfig = kube::config::Kubeconfig::read_from(file).map_err(|e| config_error(&what, e))?;
+    let kubeconfig = match self_contained(file) {
+        Some(kubeconfig) => kubeconfig,
+        None => Kubeconfig::read_from(file).map_err(|e| config_error(&what, e))?,
+    };
     kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
         .await
         .map_err(|e| config_error(&what, e))
+}
+
+/// A kubeconfig that is JSON and names no other file. In a pod there is none at all, and no YAML is read before the first
+/// unit with late inputs: the reader's part of the program, once it was run, stays in memory for good.
+fn self_contained(file: &std::path::Path) -> Option<Kubeconfig> {
+    let kubeconfig: Kubeconfig = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    let clusters = kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
+    let users = kubeconfig.auth_infos.iter().filter_map(|named| named.auth_info.as_ref());
+    let files = clusters
+        .map(|cluster| &cluster.certificate_authority)
+        .chain(users.clone().flat_map(|user| [&user.client_certificate, &user.client_key, &user.token_file]));
+    let names_files = files.flatten().next().is_some() || users.clone().any(|user| user.exec.is_some());
+    (!names_files).then_some(kubeconfig)
 }
 
 fn config_error(what: &str, source: impl std::error::Error + Send + Sync + 'static) -> AgentError {

@@ -8,8 +8,9 @@ use driftless_agent::cli::Args;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// A server that handles few requests at a time needs few threads; two keep a slow decode from delaying the lease.
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+/// One thread: what there is to do comes event by event, and to hand each from thread to thread costs as much as the work
+/// itself, and memory. What takes long (a whole bundle, see `ledger`) runs on a thread of its own and delays no lease.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args = Args::parse();
     if let Err(message) = args.start_logging() {

@@ -11,11 +11,19 @@ use driftless_protocol::marks;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, WARNING};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use kube::client::Body;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tower::{BoxError, ServiceBuilder};
 
+/// How long a connection that nobody uses is kept; the renewal of the lease keeps one.
+const IDLE: Duration = Duration::from_secs(5);
+/// What is read at once: two records of TLS. The head of an answer must fit.
+const READ_BYTES: usize = 32 * 1024;
 /// Largest answer read: the API server's object limit is 1.5 MiB, a page of records a little more.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
@@ -290,10 +298,30 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// Connects with kube's retry switched off: one apply could otherwise hang for minutes, and our own rules decide.
+/// Connects without kube's retry: one apply could otherwise hang for minutes, and our own rules decide. And without keeping
+/// what a burst needed: kube keeps all of its connections, each with a buffer that has grown to hundreds of KiB.
 pub fn connect(mut config: kube::Config) -> Result<kube::Client, kube::Error> {
     config.default_retry = false;
-    kube::Client::try_from(config)
+    if config.proxy_url.is_some() {
+        return kube::Client::try_from(config);
+    }
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector()?);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
+    let client = legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .http1_read_buf_exact_size(READ_BYTES)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(kube::client::ClientBuilder::new(service, config.default_namespace).build())
 }
 
 impl Api {

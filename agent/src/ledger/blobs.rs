@@ -20,10 +20,19 @@ const LIVE_PERCENT: u64 = 50;
 /// See the module.
 #[derive(Default)]
 pub struct BlobMap {
-    /// Sorted by digest.
-    places: Vec<(Digest, Place)>,
+    /// Sorted.
+    places: Vec<(Short, Place)>,
     chunks: Vec<Arc<Chunk>>,
     at_hand: Mutex<VecDeque<(u32, Arc<[u8]>)>>,
+}
+
+/// The first half of a digest: enough to tell blobs apart, and whoever uses one hashes it again. Thousands are kept.
+pub(super) type Short = [u8; 16];
+
+/// See [`Short`].
+pub(super) fn short(digest: &Digest) -> Short {
+    let (first, _) = digest.as_bytes().split_at(size_of::<Short>());
+    first.try_into().unwrap_or_default()
 }
 
 /// Where a blob is.
@@ -86,8 +95,9 @@ impl BlobMap {
     /// Adds blobs, in this order. One that is there already is passed over.
     pub(super) fn add(&mut self, blobs: impl IntoIterator<Item = Blob>) {
         let mut raw: Vec<u8> = Vec::new();
-        let mut fresh: BTreeMap<Digest, Place> = BTreeMap::new();
+        let mut fresh: BTreeMap<Short, Place> = BTreeMap::new();
         for (digest, bytes) in blobs {
+            let digest = short(&digest);
             if self.place(&digest).is_some() || fresh.contains_key(&digest) {
                 continue;
             }
@@ -111,7 +121,8 @@ impl BlobMap {
     #[must_use]
     pub(super) fn next(&self, fetched: &BTreeMap<Digest, Arc<[u8]>>, order: &[Digest]) -> Self {
         let mut alive = vec![0u64; self.chunks.len()];
-        let kept: Vec<(Digest, Place)> = order.iter().filter_map(|d| Some((*d, self.place(d)?))).collect();
+        let kept = order.iter().map(short).filter_map(|d| Some((d, self.place(&d)?)));
+        let kept: Vec<(Short, Place)> = kept.collect();
         for (_, place) in &kept {
             if let Some(sum) = alive.get_mut(place.chunk as usize) {
                 *sum += u64::from(place.len);
@@ -141,7 +152,7 @@ impl BlobMap {
         next
     }
 
-    fn place(&self, digest: &Digest) -> Option<Place> {
+    fn place(&self, digest: &Short) -> Option<Place> {
         let at = self.places.binary_search_by_key(digest, |(digest, _)| *digest).ok()?;
         self.places.get(at).map(|(_, place)| *place)
     }
@@ -162,14 +173,14 @@ impl BlobMap {
 
 impl Blobs for BlobMap {
     fn get(&self, digest: &Digest) -> Option<Arc<[u8]>> {
-        let place = self.place(digest)?;
+        let place = self.place(&short(digest))?;
         let chunk = self.chunk(place.chunk)?;
         let from = place.from as usize;
         chunk.get(from..from + place.len as usize).map(Arc::from)
     }
 
     fn has(&self, digest: &Digest) -> bool {
-        self.place(digest).is_some()
+        self.place(&short(digest)).is_some()
     }
 }
 

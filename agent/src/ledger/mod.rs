@@ -31,6 +31,7 @@ use driftless_protocol::wire::transfer::Blob;
 use driftless_protocol::{limits, marks};
 
 pub use self::blobs::BlobMap;
+use self::blobs::{Short, short};
 use self::packs::{NewPack, Pack};
 use self::state::{Kept, PackRef, Ratcheted, State, StateObject};
 pub use self::trust::TrustRecord;
@@ -161,7 +162,7 @@ pub struct Ledger {
     owner: Owner,
     state: StateObject,
     /// Packs at hand, by name.
-    packs: BTreeMap<String, Pack>,
+    packs: Arc<BTreeMap<String, Pack>>,
     trust: TrustRecord,
     stored: Option<Arc<Stored>>,
     problem: Option<String>,
@@ -191,7 +192,7 @@ impl Ledger {
             }
             _ => state.state.cluster = Some(owner.cluster),
         }
-        let mut ledger = Self { api, owner, state, packs: BTreeMap::new(), trust, stored: None, problem: None };
+        let mut ledger = Self { api, owner, state, packs: Arc::default(), trust, stored: None, problem: None };
         if let Some(current) = ledger.state.state.current.clone() {
             match ledger.open(&current).await {
                 Ok(stored) => ledger.stored = Some(Arc::new(stored)),
@@ -250,28 +251,12 @@ impl Ledger {
         fetched: Vec<Blob>,
         now_unix_ms: u64,
     ) -> Result<Arc<Stored>, LedgerError> {
-        let fetched: BTreeMap<Digest, Arc<[u8]>> = fetched.into_iter().collect();
         let before = self.stored.as_ref().map(|stored| Arc::clone(&stored.blobs)).unwrap_or_default();
-        let both = Both { fetched: &fetched, stored: &before };
-        let bundle = Bundle::open(head.clone(), &both)?;
-        let order = order(&bundle);
-        let live: BTreeSet<Digest> = order.iter().copied().collect();
-
-        let reused = self.reusable(&live);
-        let covered: BTreeSet<Digest> = reused
-            .iter()
-            .filter_map(|name| self.packs.get(name))
-            .flat_map(|p| p.digests.iter().map(|(d, _)| *d))
-            .collect();
-        let fresh: Vec<Blob> = order
-            .iter()
-            .filter(|d| !covered.contains(d))
-            .filter_map(|d| both.get(d).map(|bytes| (*d, bytes)))
-            .collect();
-        let new = packs::pack(&fresh)?;
-        drop(fresh);
-        let blobs = before.next(&fetched, &order);
-        drop(fetched);
+        let packs = Arc::clone(&self.packs);
+        let references: Vec<PackRef> = self.state.state.packs().cloned().collect();
+        let statement = head.clone();
+        let Prepared { bundle, reused, new, blobs } =
+            aside(move || prepare(statement, fetched, &before, &packs, &references)).await??;
         let keep_previous = self.check_size(&reused, &new)?;
 
         self.state.state.pending = new.iter().map(|p| p.name.clone()).collect();
@@ -284,7 +269,7 @@ impl Ledger {
         for pack in new {
             let uid = packs::create(&self.api, &pack).await?;
             references.push(PackRef { name: pack.name.clone(), uid, bytes: pack.body.len() as u64 });
-            self.packs.insert(pack.name, Pack { digests: pack.digests });
+            Arc::make_mut(&mut self.packs).insert(pack.name, Pack { digests: pack.digests });
         }
         references.sort_by(|a, b| a.name.cmp(&b.name));
         references.dedup_by(|a, b| a.name == b.name);
@@ -323,22 +308,6 @@ impl Ledger {
         Ok(stored)
     }
 
-    /// The packs a new generation goes on with: what is mostly alive, and not too many of them. The rest is written anew.
-    fn reusable(&self, live: &BTreeSet<Digest>) -> Vec<String> {
-        let mut packs: BTreeMap<&str, u64> = BTreeMap::new();
-        for reference in self.state.state.packs() {
-            if self.packs.get(&reference.name).is_some_and(|p| p.live_percent(live) >= LIVE_PERCENT) {
-                packs.insert(&reference.name, reference.bytes);
-            }
-        }
-        let mut packs: Vec<(&str, u64)> = packs.into_iter().collect();
-        if packs.len() > MOST_PACKS {
-            packs.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-            packs.truncate(MOST_PACKS / 2);
-        }
-        packs.into_iter().map(|(name, _)| name.to_owned()).collect()
-    }
-
     /// Whether the previous generation fits beside the new one; an error when not even the new one fits.
     fn check_size(&self, reused: &[String], new: &[NewPack]) -> Result<bool, LedgerError> {
         let state = &self.state.state;
@@ -362,13 +331,16 @@ impl Ledger {
         let mut blobs = BlobMap::default();
         for reference in &kept.packs {
             let (pack, found) = packs::load(&self.api, reference).await?;
-            self.packs.insert(reference.name.clone(), pack);
+            Arc::make_mut(&mut self.packs).insert(reference.name.clone(), pack);
             blobs.add(found);
         }
-        let bundle = Bundle::open(head, &blobs)?;
-        // Packs hold what is dead, too.
-        let blobs = blobs.next(&BTreeMap::new(), &order(&bundle));
-        Ok(Stored { bundle: bundle.without_bodies(), blobs: Arc::new(blobs) })
+        aside(move || {
+            let bundle = Bundle::open(head, &blobs)?;
+            // Packs hold what is dead, too.
+            let blobs = blobs.next(&BTreeMap::new(), &order(&bundle));
+            Ok(Stored { bundle: bundle.without_bodies(), blobs: Arc::new(blobs) })
+        })
+        .await?
     }
 
     /// A stored head is believed when the keys of a trust document it could have been offered under signed it: the signer
@@ -402,7 +374,7 @@ impl Ledger {
         doomed.extend(state.pending.iter().filter(|name| !kept.contains(*name)).cloned());
         for name in doomed {
             packs::delete(&self.api, &name).await?;
-            self.packs.remove(&name);
+            Arc::make_mut(&mut self.packs).remove(&name);
         }
         if !self.state.state.pending.is_empty() {
             self.state.state.pending.clear();
@@ -410,6 +382,65 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// A new generation, ready to be written.
+struct Prepared {
+    bundle: Bundle,
+    /// Packs it goes on with, by name.
+    reused: Vec<String>,
+    new: Vec<NewPack>,
+    blobs: BlobMap,
+}
+
+/// Opens a bundle, cuts into packs what the stored ones do not hold, and packs its blobs for memory: a second of work for
+/// a large cluster.
+fn prepare(
+    head: Verified<Head>,
+    fetched: Vec<Blob>,
+    before: &BlobMap,
+    packs: &BTreeMap<String, Pack>,
+    references: &[PackRef],
+) -> Result<Prepared, LedgerError> {
+    let fetched: BTreeMap<Digest, Arc<[u8]>> = fetched.into_iter().collect();
+    let both = Both { fetched: &fetched, stored: before };
+    let bundle = Bundle::open(head, &both)?;
+    let order = order(&bundle);
+    let live: BTreeSet<Short> = order.iter().map(short).collect();
+    let reused = reusable(packs, references, &live);
+    let covered: BTreeSet<Short> =
+        reused.iter().filter_map(|name| packs.get(name)).flat_map(|p| p.digests.iter().map(|(d, _)| *d)).collect();
+    let fresh: Vec<Blob> = order
+        .iter()
+        .filter(|d| !covered.contains(&short(d)))
+        .filter_map(|d| both.get(d).map(|bytes| (*d, bytes)))
+        .collect();
+    let new = packs::pack(&fresh)?;
+    drop(fresh);
+    let blobs = before.next(&fetched, &order);
+    Ok(Prepared { bundle, reused, new, blobs })
+}
+
+/// The packs a new generation goes on with: what is mostly alive, and not too many of them. The rest is written anew.
+fn reusable(packs: &BTreeMap<String, Pack>, references: &[PackRef], live: &BTreeSet<Short>) -> Vec<String> {
+    let mut alive: BTreeMap<&str, u64> = BTreeMap::new();
+    for reference in references {
+        if packs.get(&reference.name).is_some_and(|p| p.live_percent(live) >= LIVE_PERCENT) {
+            alive.insert(&reference.name, reference.bytes);
+        }
+    }
+    let mut alive: Vec<(&str, u64)> = alive.into_iter().collect();
+    if alive.len() > MOST_PACKS {
+        alive.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        alive.truncate(MOST_PACKS / 2);
+    }
+    alive.into_iter().map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Work that takes long, on a thread of its own, so that the lease is renewed meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LedgerError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| LedgerError::Bundle(format!("the work on it ended early: {error}")))
 }
 
 /// Every blob of a bundle once: index, then each body with its objects, so that what is alike lies together.

@@ -9,6 +9,7 @@ use driftless_protocol::wire::limits::TRANSFER_RAW_BYTES;
 use driftless_protocol::wire::transfer::{self, Blob, TransferHeader};
 use serde_json::{Value, json};
 
+use super::blobs::{Short, short};
 use super::state::PackRef;
 use super::{LedgerError, api_error, namespace};
 use crate::cluster::api::{Actor, Api, secrets};
@@ -26,20 +27,20 @@ const HEADER: usize = 12;
 /// Marks Secrets that are packs.
 const RECORD_LABEL: &str = "driftless.dev/record";
 
-/// What a pack at hand holds: digest and length of each blob.
+/// What a pack at hand holds: the beginning of the digest, and the length, of each blob.
 #[derive(Clone, Debug)]
 pub(super) struct Pack {
-    pub(super) digests: Box<[(Digest, u32)]>,
+    pub(super) digests: Box<[(Short, u32)]>,
 }
 
 impl Pack {
     fn of(blobs: &[Blob]) -> Self {
-        Self { digests: blobs.iter().map(|(digest, bytes)| (*digest, bytes.len() as u32)).collect() }
+        Self { digests: blobs.iter().map(|(digest, bytes)| (short(digest), bytes.len() as u32)).collect() }
     }
 
     /// How much of it is among `live`.
-    pub(super) fn live_percent(&self, live: &BTreeSet<Digest>) -> u64 {
-        let sum = |counts: &dyn Fn(&Digest) -> bool| -> u64 {
+    pub(super) fn live_percent(&self, live: &BTreeSet<Short>) -> u64 {
+        let sum = |counts: &dyn Fn(&Short) -> bool| -> u64 {
             self.digests.iter().filter(|(digest, _)| counts(digest)).map(|(_, len)| u64::from(*len)).sum()
         };
         let (total, alive) = (sum(&|_| true), sum(&|digest| live.contains(digest)));
@@ -52,7 +53,7 @@ impl Pack {
 pub(super) struct NewPack {
     pub(super) name: String,
     pub(super) body: Vec<u8>,
-    pub(super) digests: Box<[(Digest, u32)]>,
+    pub(super) digests: Box<[(Short, u32)]>,
 }
 
 /// The name of the pack with these bytes.

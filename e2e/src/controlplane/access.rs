@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use serde_json::json;
 
 use crate::certs::Identity;
 
@@ -76,24 +77,28 @@ impl Access {
 
     /// A whole kubeconfig, self-contained.
     pub fn kubeconfig(&self) -> String {
-        // Names are quoted as JSON strings, which YAML reads the same; the rest is base64 and a URL.
-        let name = serde_json::Value::from(self.cluster.as_str());
+        let name = self.cluster.as_str();
         let encode = |pem: &str| STANDARD.encode(pem);
         let user = match &self.credentials {
-            Credentials::Certificate(identity) => format!(
-                "    client-certificate-data: {}\n    client-key-data: {}\n",
-                encode(&identity.certificate),
-                encode(&identity.key)
-            ),
-            Credentials::Token(token) => format!("    token: {}\n", serde_json::Value::from(token.as_str())),
+            Credentials::Certificate(identity) => json!({
+                "client-certificate-data": encode(&identity.certificate),
+                "client-key-data": encode(&identity.key),
+            }),
+            Credentials::Token(token) => json!({ "token": token }),
         };
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: {name}\nclusters:\n- name: {name}\n  cluster:\n    server: \
-             {}\n    certificate-authority-data: {}\nusers:\n- name: {name}\n  user:\n{user}contexts:\n- name: \
-             {name}\n  context:\n    cluster: {name}\n    user: {name}\n",
-            self.server,
-            encode(&self.authority)
-        )
+        // JSON, which every reader of YAML takes.
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": name,
+            "clusters": [{ "name": name, "cluster": {
+                "server": self.server,
+                "certificate-authority-data": encode(&self.authority),
+            } }],
+            "users": [{ "name": name, "user": user }],
+            "contexts": [{ "name": name, "context": { "cluster": name, "user": name } }],
+        });
+        format!("{config:#}\n")
     }
 
     /// A kube configuration with the library's own retries off: a test must see every refusal.
