@@ -279,11 +279,11 @@ impl Driver {
                     news = false;
                 }
                 Some(seen) = self.seen.recv() => {
-                    self.observe(seen);
+                    news = self.observe(seen);
                     // Bursts are folded together: planning once for many events.
                     for _ in 0..SEEN_DEPTH {
                         let Ok(seen) = self.seen.try_recv() else { break };
-                        self.observe(seen);
+                        news |= self.observe(seen);
                     }
                 }
                 Some(seen) = self.inputs_seen.recv() => self.take_input(seen),
@@ -403,7 +403,8 @@ impl Driver {
         }
     }
 
-    fn observe(&mut self, seen: Seen) {
+    /// Whether a report may tell of it.
+    fn observe(&mut self, seen: Seen) -> bool {
         let now = self.now();
         let stored = self.stored.clone();
         let blobs = blobs(stored.as_deref());
@@ -415,11 +416,14 @@ impl Driver {
                 if resource.kind == "Namespace" && resource.group.is_empty() {
                     self.board.namespace(object.name());
                 }
-                if self.engine.has_seen(&key_of(&object, &resource), object.uid(), object.version()) {
-                    return;
+                let (key, uid, version) = (key_of(&object, &resource), object.uid(), object.version());
+                if self.engine.has_seen(&key, uid, version) || self.engine.passes_by(&key, uid, version, object.text())
+                {
+                    return false;
                 }
-                if let Some(object) = object.value(&resource) {
-                    self.engine.observe(Observation::Object(&object), blobs, now);
+                if let Some(value) = object.value(&resource) {
+                    self.engine.observe(Observation::Object(&value), blobs, now);
+                    self.engine.keep_text(object.text());
                 }
             }
             Seen::ListEnds(r) => {
@@ -445,6 +449,7 @@ impl Driver {
                 self.engine.observe(Observation::Blind(&kind, &message), blobs, now);
             }
         }
+        true
     }
 
     fn take_bundle(&mut self, stored: Arc<Stored>) {

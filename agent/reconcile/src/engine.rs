@@ -22,6 +22,7 @@ mod recheck;
 mod recreate;
 mod report;
 mod run;
+mod settle;
 mod shadow;
 mod state;
 
@@ -155,6 +156,12 @@ pub struct Engine {
     /// Counts lists: what was touched after a list began is not gone for its absence there.
     serial: u64,
     next_step: u64,
+    /// What was observed last, when that was noise.
+    noisy: Option<Ix>,
+    /// Records made since they were packed.
+    stirred: u32,
+    /// When they are to be packed.
+    settles: Option<Millis>,
 }
 
 impl Engine {
@@ -216,6 +223,9 @@ impl Engine {
             went_back: false,
             serial: 1,
             next_step: 1,
+            noisy: None,
+            stirred: 0,
+            settles: None,
         }
     }
 
@@ -231,7 +241,7 @@ impl Engine {
                 obj.elsewhere = false;
                 // Nothing tells of what carries no mark that is watched.
                 obj.recheck |= self.rules.shadow;
-                if let Some(trouble) = &mut obj.trouble {
+                if let Some(trouble) = obj.rare.there().and_then(|rare| rare.trouble.as_mut()) {
                     trouble.next = now;
                 }
             }
@@ -249,7 +259,7 @@ impl Engine {
         let timer = self.timers.first().map(|(at, _)| *at);
         let write = (!self.writing && self.inventory.is_dirty(&self.frozen) && self.can_write())
             .then(|| self.unwritten_since.unwrap_or(0).saturating_add(run::WRITE_DELAY).max(self.write_after));
-        [timer, write, self.budget_due, self.pauses.next_end()].into_iter().flatten().min()
+        [timer, write, self.budget_due, self.pauses.next_end(), self.settles].into_iter().flatten().min()
     }
 
     /// The watches that are needed now: kinds that the cluster serves and the bundle or the inventory names, and

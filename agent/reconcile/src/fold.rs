@@ -12,6 +12,7 @@ use crate::health::{self, Health};
 use crate::mark::{Mark, Uid, Version};
 use crate::ownership::{self, FieldSet};
 use crate::rules::Rules;
+use crate::still::Still;
 
 /// Control marks somebody else than us put on the live object, as label or annotation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Folded {
     pub replicas: Option<i64>,
     /// What most objects have nothing of.
     pub notes: Option<Box<Notes>>,
+    /// Of the text it came as, once noise came: see `still`.
+    pub(crate) still: Option<Still>,
 }
 
 /// What is to be said of few objects.
@@ -131,6 +134,7 @@ pub fn fold(live: &Value, asked: &[health::Asked], rules: &Rules) -> Option<Fold
         replicas_elsewhere,
         replicas: live.pointer("/spec/replicas").and_then(Value::as_i64),
         notes: (notes != Notes::default()).then(|| Box::new(notes)),
+        still: None,
     })
 }
 

@@ -188,6 +188,22 @@ impl Inventory {
         }
     }
 
+    /// Makes every entry anew, under the key and of the unit that are kept elsewhere: see `engine::settle`.
+    pub(crate) fn settle(
+        &mut self,
+        key: impl Fn(&ObjectKey) -> Option<Arc<ObjectKey>>,
+        unit: impl Fn(&UnitId) -> Option<Arc<UnitId>>,
+    ) {
+        let renewed = |(old, kept): (Arc<ObjectKey>, Box<Kept>)| {
+            let mut new = Box::new(Kept::clone(&kept));
+            if let Some(unit) = unit(&new.entry.unit) {
+                new.entry.unit = unit;
+            }
+            (key(&old).unwrap_or(old), new)
+        };
+        self.entries = std::mem::take(&mut self.entries).into_iter().map(renewed).collect();
+    }
+
     /// Removes an entry: the object is gone, or no longer ours.
     pub fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
         let kept = self.entries.remove(key)?;

@@ -58,6 +58,7 @@ pub mod refusal;
 pub mod retry;
 pub mod rules;
 pub mod step;
+mod still;
 pub mod time;
 pub mod walk;
 pub mod why;

@@ -24,6 +24,8 @@ enum Event {
     Edit { object: usize, manager: usize },
     /// Somebody adds a field.
     Add { object: usize, manager: usize },
+    /// A controller writes status.
+    Noise { object: usize, value: u8 },
     /// Somebody deletes an object.
     Delete { object: usize },
     /// The agent dies and starts again.
@@ -71,6 +73,7 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(units, whole)| Event::Commit { units, whole }),
         2 => (0..POOL, 0..MANAGERS.len()).prop_map(|(object, manager)| Event::Edit { object, manager }),
         2 => (0..POOL, 0..MANAGERS.len()).prop_map(|(object, manager)| Event::Add { object, manager }),
+        3 => (0..POOL, 0u8..3).prop_map(|(object, value)| Event::Noise { object, value }),
         1 => (0..POOL).prop_map(|object| Event::Delete { object }),
         2 => Just(Event::Restart),
         6 => (1u32..40, any::<u64>(), prop_oneof![Just(0u8), Just(20), Just(60)])
@@ -180,6 +183,11 @@ proptest! {
                 Event::Add { object, manager } => {
                     let path = if manager == 0 { "metadata|annotations|added-by-hand" } else { "metadata|annotations|added" };
                     w.cluster.update(&pool_key(object), MANAGERS[manager], &[(path, Some(json!("1")))]);
+                }
+                Event::Noise { object, value } => {
+                    let (key, value) = (pool_key(object), Some(json!(value)));
+                    w.cluster.update_through(&key, "some-controller", "status", &[("status|seen", value)]);
+                    w.deliver();
                 }
                 Event::Delete { object } => {
                     if object != 0 {

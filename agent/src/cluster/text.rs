@@ -65,6 +65,12 @@ impl ObjectText {
         self.metadata.resource_version.as_deref().unwrap_or_default()
     }
 
+    /// As it came.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.text.get()
+    }
+
     /// The whole object. Items of typed lists come without `apiVersion` and `kind`: the resource knows them. `None`: it is
     /// nested deeper than anything the API server would take.
     #[must_use]

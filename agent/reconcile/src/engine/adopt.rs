@@ -213,7 +213,7 @@ impl Engine {
                 self.found_by_lists(ix);
                 continue;
             }
-            let Some(obj) = self.obj(ix).filter(|obj| obj.busy.is_none()) else { continue };
+            let Some(obj) = self.obj(ix).filter(|obj| !obj.busy) else { continue };
             let Some(entry) = self.inventory.get(&obj.key) else { continue };
             if self.kind_of(&obj.key).is_none_or(|kind| kind.served.is_none()) {
                 continue;
@@ -225,7 +225,7 @@ impl Engine {
             let step = self.step(Action::Get { key: (*obj.key).clone(), api_version });
             self.flights.insert(step.id, Flight::Adopted { ix });
             if let Some(obj) = self.obj_mut(ix) {
-                obj.busy = Some(step.id);
+                obj.busy = true;
             }
             // Until it is answered.
             self.rereads.entry(ix).or_default().next = Millis::MAX;
@@ -258,8 +258,8 @@ impl Engine {
                 let Some(folded) = self.fold(ix, live) else { return };
                 let Some(obj) = self.obj_mut(ix) else { return };
                 let unknown = matches!(obj.live, Live::Unknown);
-                if unknown || obj.trouble.as_ref().is_some_and(|trouble| trouble.class == Class::Conflict) {
-                    obj.trouble = None;
+                if unknown || obj.rare.trouble.as_ref().is_some_and(|trouble| trouble.class == Class::Conflict) {
+                    obj.rare.clear(|rare| rare.trouble = None);
                 }
                 let owned =
                     self.obj(ix).and_then(|obj| self.inventory.get(&obj.key)).and_then(|entry| entry.uid.clone());
@@ -278,7 +278,7 @@ impl Engine {
             Outcome::NotFound => {
                 if let Some(obj) = self.obj_mut(ix) {
                     obj.live = Live::Absent;
-                    obj.trouble = None;
+                    obj.rare.clear(|rare| rare.trouble = None);
                 }
                 if sent {
                     self.pruned(ix, now);
@@ -289,7 +289,7 @@ impl Engine {
                 self.failed(ix, Mark::NONE, other, now);
                 let at = self
                     .obj(ix)
-                    .and_then(|obj| obj.trouble.as_ref())
+                    .and_then(|obj| obj.rare.trouble.as_ref())
                     .map_or(now.saturating_add(LATE), |trouble| trouble.next);
                 self.reread(ix, at);
             }

@@ -199,7 +199,7 @@ impl Engine {
                 }
                 Progress::Failed => {
                     tally.failed += 1;
-                    if let Some(trouble) = &obj.trouble {
+                    if let Some(trouble) = &obj.rare.trouble {
                         let (_, message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
                         tally.errors.push(format!("{}: {message}", obj.key));
                     } else if let Some(why) = self.claimed(*ix) {
@@ -301,12 +301,12 @@ impl Engine {
             }
             Need::Apply(..) | Need::DryRun | Need::Read => {
                 let shown = shown();
-                if obj.busy.is_some() {
+                if obj.busy {
                     let why = format!("the API server's answer for {shown}");
                     let due = self.dry_run_due(ix);
                     return (if due { Progress::Unvalidated(why) } else { Progress::Started(why) }, None);
                 }
-                if let Some(trouble) = &obj.trouble {
+                if let Some(trouble) = &obj.rare.trouble {
                     let (_, why) = retry::explain(trouble.class, &trouble.failure, &obj.key);
                     let (lasting, next) = (trouble.lasting(), trouble.next);
                     let progress =
@@ -346,7 +346,7 @@ impl Engine {
     /// Its dry run passed.
     pub(super) fn dry_run_passed(&self, ix: Ix) -> bool {
         let Some(obj) = self.obj(ix) else { return false };
-        obj.want.as_ref().is_some_and(|want| obj.probed.as_deref().is_some_and(|(_, mark)| *mark == want.mark))
+        obj.want.as_ref().is_some_and(|want| obj.rare.probed.as_deref().is_some_and(|(_, mark)| *mark == want.mark))
     }
 
     /// Its unit is being validated, and it has not passed.
@@ -403,7 +403,7 @@ impl Engine {
             return;
         }
         let Some(obj) = self.obj_mut(ix) else { return };
-        if !obj.queued && obj.busy.is_none() {
+        if !obj.queued && !obj.busy {
             obj.queued = true;
             self.queue.push_back(ix);
             self.work_begins(ix);

@@ -71,7 +71,7 @@ impl Engine {
             }
         }
         let (mut drop, mut adopt) = (Vec::new(), Vec::new());
-        for (pointer, fate) in obj.ignored.iter().flat_map(|ignored| ignored.iter()) {
+        for (pointer, fate) in obj.rare.ignored.iter().flat_map(|ignored| ignored.iter()) {
             match fate {
                 Fate::Drop => drop.push(pointer.clone()),
                 Fate::Adopt(value) => adopt.push((pointer.clone(), value.clone())),

@@ -52,7 +52,7 @@ impl Engine {
         let mut again = Vec::new();
         for (ix, obj) in (0..).zip(&mut self.objects) {
             let Some(obj) = obj else { continue };
-            if let Some(trouble) = &mut obj.trouble
+            if let Some(trouble) = obj.rare.there().and_then(|rare| rare.trouble.as_mut())
                 && trouble.next > now
                 && which(&obj.key, trouble.class)
             {

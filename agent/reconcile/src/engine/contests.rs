@@ -15,7 +15,7 @@ impl Engine {
         for kept in all {
             let Some(&ix) = self.by_key.get(&kept.object) else { continue };
             if let Some(obj) = self.obj_mut(ix) {
-                obj.contests.get_or_insert_with(Box::default).take_back(kept);
+                obj.rare.made().contests.get_or_insert_with(Box::default).take_back(kept);
                 self.contested.insert(ix);
                 self.touch_object(ix);
             }
@@ -25,7 +25,7 @@ impl Engine {
     /// The contests as they are to be written down, in the order of their objects; at most [`kept::MOST`].
     #[must_use]
     pub fn contests(&self) -> Vec<Kept> {
-        let of = |ix: &Ix| self.obj(*ix).and_then(|obj| Some((obj.contests.as_ref()?, &*obj.key)));
+        let of = |ix: &Ix| self.obj(*ix).and_then(|obj| Some((obj.rare.contests.as_ref()?, &*obj.key)));
         let mut all: Vec<Kept> =
             self.contested.iter().filter_map(of).flat_map(|(contests, key)| contests.kept(key)).collect();
         all.sort_by(|a, b| (&a.object, &a.path).cmp(&(&b.object, &b.path)));
@@ -36,7 +36,7 @@ impl Engine {
     /// Fields of an object were healed, and the object changed by it.
     pub(super) fn count_flips(&mut self, ix: Ix, unit: UnitIx, fields: &[FieldDrift], now: Millis) {
         let Some(obj) = self.obj_mut(ix) else { return };
-        let contests = obj.contests.get_or_insert_with(Box::default);
+        let contests = obj.rare.made().contests.get_or_insert_with(Box::default);
         for field in contests.healed(fields, now) {
             let Some(obj) = self.obj(ix) else { return };
             let pace = match contest::is_guarded(&obj.key) || contest::is_guarded_path(&field.path) {
@@ -54,12 +54,12 @@ impl Engine {
     /// Ends contests that are over. Answers when the next one may be.
     pub(super) fn end_contests(&mut self, ix: Ix, unit: UnitIx, now: Millis) -> Option<Millis> {
         let obj = self.obj_mut(ix)?;
-        let contests = obj.contests.as_mut()?;
+        let contests = obj.rare.there()?.contests.as_mut()?;
         let ended = contests.expire(now);
         let next = contests.next_end();
         let none = contests.contested().next().is_none();
         if contests.is_empty() {
-            obj.contests = None;
+            obj.rare.clear(|rare| rare.contests = None);
         }
         if none {
             self.contested.remove(&ix);

@@ -79,8 +79,7 @@ impl Engine {
         };
         let over_cap = cap.cap_reached().filter(|_| approved + anew > 0);
         // Those on their way stay among the deletes, so that what must go after them waits.
-        self.deletes
-            .retain(|ix| self.objects.get(*ix as usize).and_then(Option::as_ref).is_some_and(|obj| obj.busy.is_some()));
+        self.deletes.retain(|ix| self.objects.get(*ix as usize).and_then(Option::as_ref).is_some_and(|obj| obj.busy));
         for ix in go {
             match (self.is_approved(ix), &over_cap) {
                 (true, Some(why)) => self.hold(ix, why.clone()),
@@ -157,7 +156,7 @@ impl Engine {
 
     fn verdict_while(&self, ix: Ix, paused: Option<&Pause>) -> Option<(Verdict, bool)> {
         let obj = self.obj(ix)?;
-        if obj.busy.is_some() || obj.want.is_some() || obj.delete_sent {
+        if obj.busy || obj.want.is_some() || obj.delete_sent {
             return None;
         }
         let entry = self.inventory.get(&obj.key)?;
@@ -209,7 +208,7 @@ impl Engine {
                 continue;
             }
             let go = matches!(self.verdict(*ix), Some((Verdict::Delete, _)));
-            let deleting = obj.busy.is_some() && obj.want.is_none();
+            let deleting = obj.busy && obj.want.is_none();
             if !go && !deleting {
                 continue;
             }
@@ -230,7 +229,7 @@ impl Engine {
                 return;
             }
             let Some(obj) = self.obj(ix) else { continue };
-            if let Some(trouble) = &obj.trouble
+            if let Some(trouble) = &obj.rare.trouble
                 && trouble.next > now
             {
                 self.timers.insert((trouble.next, unit));
@@ -254,7 +253,7 @@ impl Engine {
             let step = self.step(Action::Delete(delete));
             self.flights.insert(step.id, Flight::Delete { ix });
             if let Some(obj) = self.obj_mut(ix) {
-                obj.busy = Some(step.id);
+                obj.busy = true;
             }
             let approved = self.is_approved(ix);
             self.inventory.count_delete(approved, now);
@@ -292,7 +291,7 @@ impl Engine {
     /// Its delete was accepted, and it may take its time.
     fn being_deleted(&mut self, ix: Ix, now: Millis) {
         let Some(obj) = self.obj_mut(ix) else { return };
-        obj.trouble = None;
+        obj.rare.clear(|rare| rare.trouble = None);
         obj.delete_sent = true;
         obj.since = now;
         let gone = matches!(obj.live, Live::Absent);
@@ -342,7 +341,7 @@ impl Engine {
             }
             self.touch(unit);
         }
-        if self.obj(ix).is_some_and(|obj| obj.busy.is_none()) {
+        if self.obj(ix).is_some_and(|obj| !obj.busy) {
             self.forget_object(ix);
         }
         // The last of a unit that left takes its record along.

@@ -366,7 +366,7 @@ impl Engine {
             .by_key
             .iter()
             .filter(|(key, ix)| {
-                let idle = self.obj(**ix).is_none_or(|obj| obj.want.is_none() && obj.busy.is_none());
+                let idle = self.obj(**ix).is_none_or(|obj| obj.want.is_none() && !obj.busy);
                 idle && self.inventory.get(key).is_none()
             })
             .map(|(_, ix)| *ix)
@@ -441,8 +441,8 @@ impl Engine {
         self.discovered_whole = complete;
         self.replace_cluster_scoped();
         for obj in self.objects.iter_mut().flatten() {
-            if obj.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NotServed) {
-                obj.trouble = None;
+            if obj.rare.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NotServed) {
+                obj.rare.clear(|rare| rare.trouble = None);
             }
         }
         self.touch_all();
@@ -537,6 +537,7 @@ impl Engine {
         let listed = self.kinds.get(&GroupKind::of(key)).is_some_and(|kind| kind.listed);
         let live = if listed { Live::Absent } else { Live::Unknown };
         let obj = Obj::new(Arc::clone(key), live, now);
+        self.stirred(now);
         let ix = match self.free.pop() {
             Some(ix) => {
                 if let Some(slot) = self.objects.get_mut(ix as usize) {

@@ -68,16 +68,16 @@ impl Engine {
             Live::Present(folded) => Some(Some(folded)),
         };
         let of = obj.live.folded().map(|live| (live.owned, live.added, want.mark));
-        let drift = obj.drift.as_ref().filter(|drift| Some(drift.of) == of).map(|drift| DriftView {
+        let drift = obj.rare.drift.as_ref().filter(|drift| Some(drift.of) == of).map(|drift| DriftView {
             fields: drift.to_heal().count(),
             added: drift.to_heal().any(|field| field.desired.is_none()),
             unclaimed: drift.to_heal().all(|field| field.manager.is_none() && field.live.is_some()),
             left: drift.fields.iter().any(|field| field.mode.is_some()),
         });
-        let damping = match (&obj.contests, &obj.live) {
+        let damping = match (&obj.rare.contests, &obj.live) {
             (None, _) => 0,
             (Some(contests), Live::Absent) => contests.damping(&obj.key, &[super::report::gone(obj)]),
-            (Some(contests), _) => contests.damping(&obj.key, obj.drift.iter().flat_map(|drift| drift.to_heal())),
+            (Some(contests), _) => contests.damping(&obj.key, obj.rare.drift.iter().flat_map(|drift| drift.to_heal())),
         };
         let view = View {
             desired: want.mark,
@@ -88,16 +88,16 @@ impl Engine {
             mode: self.mode(want.unit),
             spec: &full.spec,
             unit_healthy: slot.status.ready == Ready::True && slot.healthy,
-            last_heal: obj.healed,
+            last_heal: obj.rare.healed,
             damping,
-            looked: of.is_some() && obj.looked.as_deref().copied() == of,
+            looked: of.is_some() && obj.rare.looked.as_deref().copied() == of,
             recheck: obj.recheck,
             adopt: obj.adopt,
-            drifts_since: obj.drift.as_ref().map_or(obj.since, |drift| drift.since),
+            drifts_since: obj.rare.drift.as_ref().map_or(obj.since, |drift| drift.since),
             heals_again: slot.heals_again(full.spec.heals_per_hour, now),
             apply: want.apply(),
             elsewhere: obj.elsewhere,
-            probed: obj.probed.as_deref().copied() == of.map(|(owned, _, desired)| (owned, desired)),
+            probed: obj.rare.probed.as_deref().copied() == of.map(|(owned, _, desired)| (owned, desired)),
             take_over: full.spec.take_over,
             anew: self.made_anew(obj).is_some(),
         };
@@ -132,7 +132,7 @@ impl Engine {
             return None;
         }
         let owner = self.unit(want.unit).map(|slot| slot.id.to_string()).unwrap_or_default();
-        let state = match (&namespace.trouble, &namespace.live) {
+        let state = match (&namespace.rare.trouble, &namespace.live) {
             (Some(trouble), _) => format!("could not be applied: {}", trouble.failure.message),
             (None, Live::Present(_)) => "is being deleted".to_owned(),
             _ => "is not there yet".to_owned(),
@@ -143,7 +143,7 @@ impl Engine {
     /// Marks for tests and reports: what an object amounts to now, without queueing anything.
     pub(super) fn drift_of(obj: &Obj) -> Option<&super::state::Drift> {
         let of = (obj.live.folded()?.owned, obj.live.folded()?.added, obj.want.as_ref()?.mark);
-        obj.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())
+        obj.rare.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())
     }
 }
 

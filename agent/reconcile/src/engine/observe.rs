@@ -7,14 +7,15 @@ use driftless_protocol::object::ObjectKey;
 use serde_json::Value;
 
 use super::autoscale::{autoscaler_kinds, scale_target};
-use super::state::{Drift, Ix, Live, Want};
+use super::state::{Drift, Ix, Live, Obj, Want};
 use super::{Engine, namespace_kind};
 use crate::drift::{self, Baseline};
 use crate::input::{GroupKind, KindName, Millis, Observation};
 use crate::inventory::Entry;
 use crate::mark::{Mark, Version};
 use crate::step::Edit;
-use crate::{flux, fold, ignore};
+use crate::still::Glance;
+use crate::{flux, fold, health, ignore};
 
 /// How a state of an object stands to what is known of it.
 enum Passed {
@@ -23,6 +24,11 @@ enum Passed {
     Newer,
     /// Older, in a list that should be newer: the store went back.
     WentBack,
+}
+
+/// Objects of this kind tell more than how they are themselves.
+fn tells_more(kind: &GroupKind) -> bool {
+    *kind == flux::kind() || autoscaler_kinds().contains(kind) || *kind == namespace_kind()
 }
 
 impl Engine {
@@ -109,7 +115,7 @@ impl Engine {
     /// An object that was there is not any more.
     fn vanished(&mut self, ix: Ix, now: Millis) {
         let Some(obj) = self.obj_mut(ix) else { return };
-        obj.drift = None;
+        obj.rare.clear(|rare| rare.drift = None);
         obj.since = now;
         obj.health_since = now;
         let namespace = obj.key.kind == "Namespace" && obj.key.group.is_empty();
@@ -208,11 +214,54 @@ impl Engine {
     /// nothing: the caller need not read it whole. Mostly the echo of our own writes.
     #[must_use]
     pub fn has_seen(&self, key: &ObjectKey, uid: &str, version: &str) -> bool {
-        let kind = GroupKind::of(key);
-        // These tell more than how they are themselves.
-        let telling = kind == flux::kind() || autoscaler_kinds().contains(&kind) || kind == namespace_kind();
-        let ix = self.by_key.get(key).filter(|_| !telling);
+        let ix = self.by_key.get(key).filter(|_| !tells_more(&GroupKind::of(key)));
         ix.is_some_and(|ix| matches!(self.passed(*ix, uid, version), Passed::Before))
+    }
+
+    /// Takes in the text of an object if it says nothing that matters and was not known: then it need not be read whole, nor
+    /// [observed](Engine::observe). Mostly a controller wrote status. `false`: it is to be observed, and after that
+    /// [kept](Engine::keep_text).
+    pub fn passes_by(&mut self, key: &ObjectKey, uid: &str, version: &str, text: &str) -> bool {
+        self.noisy = None;
+        if self.rules.shadow || tells_more(&GroupKind::of(key)) {
+            return false;
+        }
+        let Some(ix) = self.by_key.get(key).copied() else { return false };
+        let Some(Obj { want: Some(want), live: Live::Present(known), .. }) = self.obj(ix) else { return false };
+        let Some(still) = known.still else { return false };
+        // What is judged or kept by more than the mark covers is always read whole.
+        let asked = self.unit(want.unit).and_then(|slot| slot.full()).map(|full| &*full.asked).unwrap_or_default();
+        let asked = asked.iter().any(|asked| asked.kind().kind == key.kind && asked.kind().group == key.group);
+        if asked || want.open.is_some() || !want.ignore().is_empty() || known.deleting {
+            return false;
+        }
+        if !matches!(self.passed(ix, uid, version), Passed::Newer) {
+            return false;
+        }
+        let Some(glance) = Glance::at(text, &self.rules.hash_key) else { return false };
+        if glance.still() != Some(still) {
+            return false;
+        }
+        let Some(verdict) = glance.to_judge().map(|live| health::judge(&live, &[])) else { return false };
+        if verdict.health != known.health || verdict.message.as_deref() != known.health_message() {
+            return false;
+        }
+        let serial = self.serial;
+        let Some(obj) = self.obj_mut(ix) else { return false };
+        let Live::Present(known) = &mut obj.live else { return false };
+        known.version = version.into();
+        obj.seen = serial;
+        true
+    }
+
+    /// The text of what was observed just now, by which the next like it [passes by](Engine::passes_by). Kept of objects that
+    /// have noise only: the others have no second event.
+    pub fn keep_text(&mut self, text: &str) {
+        let Some(ix) = self.noisy.take() else { return };
+        let still = Glance::at(text, &self.rules.hash_key).and_then(|glance| glance.still());
+        if let Some(Obj { live: Live::Present(known), .. }) = self.obj_mut(ix) {
+            known.still = still;
+        }
     }
 
     /// Folds a live object, judged as the unit that declares it says.
@@ -237,7 +286,10 @@ impl Engine {
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.seen = serial;
         let pointers = obj.want.as_ref().map(Want::ignore).unwrap_or_default();
-        obj.ignored = (!pointers.is_empty()).then(|| Box::new(ignore::fates(live, pointers)));
+        match pointers {
+            [] => obj.rare.clear(|rare| rare.ignored = None),
+            pointers => obj.rare.made().ignored = Some(ignore::fates(live, pointers)),
+        }
         let same = match &obj.live {
             Live::Present(known) => {
                 if known.health != folded.health {
@@ -262,10 +314,11 @@ impl Engine {
         obj.live = Live::Present(folded);
         if same {
             // Noise: what may be deleted later is deleted at this version, nothing else depends on it.
+            self.noisy = Some(ix);
             return;
         }
         self.compare(ix, live, blobs, now);
-        match self.obj(ix).filter(|obj| obj.busy.is_some()).and_then(|obj| obj.work_of) {
+        match self.obj(ix).filter(|obj| obj.busy).and_then(|obj| obj.work_of) {
             // Our own write, most likely, ahead of its answer, which has the unit looked at.
             Some(unit) => self.touch_soon(unit, now),
             None => self.touch_object(ix),
@@ -281,9 +334,9 @@ impl Engine {
         let Some(name) = self.obj(ix).map(|obj| obj.key.name.clone()) else { return };
         for obj in self.objects.iter_mut().flatten() {
             if obj.key.namespace == name
-                && obj.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NamespaceMissing)
+                && obj.rare.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NamespaceMissing)
             {
-                obj.trouble = None;
+                obj.rare.clear(|rare| rare.trouble = None);
             }
         }
         self.touch_all();
@@ -305,7 +358,7 @@ impl Engine {
             // Other content was applied last: the apply that is due settles everything.
             Some(_) => {
                 if let Some(obj) = self.obj_mut(ix) {
-                    obj.drift = None;
+                    obj.rare.clear(|rare| rare.drift = None);
                 }
                 return;
             }
@@ -316,11 +369,11 @@ impl Engine {
         let marked = !observe.is_empty() || !warn.is_empty();
         if known.is_some_and(|b| b.owned == folded.owned) && folded.added == Mark::NONE && !marked {
             if let Some(obj) = self.obj_mut(ix) {
-                obj.drift = None;
+                obj.rare.clear(|rare| rare.drift = None);
             }
             return;
         }
-        if obj.drift.as_ref().is_some_and(|drift| drift.of == of) {
+        if obj.rare.drift.as_ref().is_some_and(|drift| drift.of == of) {
             return;
         }
         let Some(declared) = self.declared(ix, want, &self.edits(ix), blobs) else { return };
@@ -335,7 +388,7 @@ impl Engine {
             self.adopt(ix, &declared, live, fields.is_empty(), now);
             return;
         }
-        let since = obj.drift.as_ref().filter(|d| !d.fields.is_empty()).map_or(now, |d| d.since);
+        let since = obj.rare.drift.as_ref().filter(|d| !d.fields.is_empty()).map_or(now, |d| d.since);
         let left = observe
             .iter()
             .chain(warn)
@@ -343,7 +396,7 @@ impl Engine {
             .filter(|(pointer, live)| fields.iter().any(|field| drift::is_left_by(field, pointer, live.as_ref())))
             .collect();
         if let Some(obj) = self.obj_mut(ix) {
-            obj.drift = Some(Box::new(Drift { of, fields, left, since }));
+            obj.rare.made().drift = Some(Box::new(Drift { of, fields, left, since }));
             obj.since = now;
         }
     }

@@ -20,7 +20,7 @@ impl Engine {
     /// Whether an object waits to be deleted and made anew: refused so, and its unit or the object itself says `force`.
     pub(super) fn to_recreate(&self, ix: Ix) -> bool {
         let Some(obj) = self.obj(ix) else { return false };
-        let (Some(want), Some(trouble)) = (&obj.want, &obj.trouble) else { return false };
+        let (Some(want), Some(trouble)) = (&obj.want, &obj.rare.trouble) else { return false };
         let refused = trouble.class == Class::Immutable && trouble.mark == want.mark;
         let unit = self.unit(want.unit).and_then(|slot| slot.full()).is_some_and(|full| full.spec.force);
         let forced = unit || want.options.as_ref().is_some_and(|options| options.force);
@@ -32,14 +32,14 @@ impl Engine {
         let mut immutable = std::mem::take(&mut self.immutable);
         immutable.retain(|ix| {
             let Some(obj) = self.obj(*ix) else { return false };
-            obj.trouble.as_ref().is_some_and(|trouble| trouble.class == Class::Immutable) || obj.delete_sent
+            obj.rare.trouble.as_ref().is_some_and(|trouble| trouble.class == Class::Immutable) || obj.delete_sent
         });
         self.immutable = immutable;
         self.recreate.clear();
         let candidates: Vec<Ix> = self.immutable.iter().copied().filter(|ix| self.to_recreate(*ix)).collect();
         for ix in candidates {
             let Some(obj) = self.obj(ix) else { continue };
-            let (Some(live), Some(trouble)) = (obj.live.folded(), &obj.trouble) else { continue };
+            let (Some(live), Some(trouble)) = (obj.live.folded(), &obj.rare.trouble) else { continue };
             if obj.delete_sent || live.deleting {
                 continue;
             }
@@ -69,7 +69,7 @@ impl Engine {
                 return;
             }
             let Some(obj) = self.obj(ix) else { continue };
-            if obj.busy.is_some() || obj.delete_sent || !self.is_approved(ix) || self.paused(ix).is_some() {
+            if obj.busy || obj.delete_sent || !self.is_approved(ix) || self.paused(ix).is_some() {
                 continue;
             }
             // Stored first: the next process must not take what it finds for what a backup brought back.
@@ -96,7 +96,7 @@ impl Engine {
             let step = self.step(Action::Delete(delete));
             self.flights.insert(step.id, Flight::Delete { ix });
             if let Some(obj) = self.obj_mut(ix) {
-                obj.busy = Some(step.id);
+                obj.busy = true;
             }
             self.inventory.count_delete(true, now);
             self.unwritten(now);
@@ -107,7 +107,7 @@ impl Engine {
     /// The delete of a declared object was accepted, or it was gone already.
     pub(super) fn recreation_begins(&mut self, ix: Ix, now: Millis) {
         let Some(obj) = self.obj_mut(ix) else { return };
-        obj.trouble = None;
+        obj.rare.clear(|rare| rare.trouble = None);
         obj.since = now;
         obj.delete_sent = !matches!(obj.live, super::state::Live::Absent);
         let key = Arc::clone(&obj.key);

@@ -174,7 +174,7 @@ impl Engine {
             say(ObjectState::Failed, "FluxOwns", why, obj.since);
             return;
         }
-        if let Some(trouble) = obj.trouble.as_ref().filter(|trouble| trouble.lasting()) {
+        if let Some(trouble) = obj.rare.trouble.as_ref().filter(|trouble| trouble.lasting()) {
             report.counts.failed += 1;
             let (reason, mut message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
             if self.to_recreate(ix) {
@@ -186,7 +186,7 @@ impl Engine {
             say(ObjectState::Failed, reason, message, trouble.since);
             return;
         }
-        for field in obj.contests.iter().flat_map(|contests| contests.contested()) {
+        for field in obj.rare.contests.iter().flat_map(|contests| contests.contested()) {
             report.contests.push(Contest {
                 key: (*obj.key).clone(),
                 path: field.path.clone(),
@@ -298,7 +298,7 @@ impl Engine {
             let (key, state) = ((*obj.key).clone(), ObjectState::Pending);
             report.objects.push(ObjectReport { key, state, reason: reason.to_owned(), message, since });
         };
-        if let Some(trouble) = &obj.trouble {
+        if let Some(trouble) = &obj.rare.trouble {
             let (reason, message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
             let what = if matches!(obj.live, Live::Unknown) { "read" } else { "deleted" };
             say(reason, format!("it left Git and could not be {what}: {message}"), trouble.since);

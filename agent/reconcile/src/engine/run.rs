@@ -104,6 +104,7 @@ impl Engine {
     /// [`Engine::next_deadline`].
     pub fn poll(&mut self, now: Millis) -> Vec<Step> {
         self.end_pauses(now);
+        self.settle_in_quiet(now);
         while let Some((at, unit)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -167,7 +168,7 @@ impl Engine {
             let step = self.step(action);
             self.flights.insert(step.id, flight);
             if let Some(obj) = self.obj_mut(ix) {
-                obj.busy = Some(step.id);
+                obj.busy = true;
             }
             steps.push(step);
         }
@@ -176,7 +177,7 @@ impl Engine {
     /// The request an object needs now, if it may be made.
     fn prepare(&self, ix: Ix, now: Millis) -> Option<(Action, Flight)> {
         let obj = self.obj(ix)?;
-        if obj.busy.is_some() || self.unstored.contains(&ix) || obj.trouble.as_ref().is_some_and(|t| t.next > now) {
+        if obj.busy || self.unstored.contains(&ix) || obj.rare.trouble.as_ref().is_some_and(|t| t.next > now) {
             return None;
         }
         let need = self.need(ix, now);
@@ -234,7 +235,7 @@ impl Engine {
                     }
                     _ => self.detail(ix, purpose),
                 };
-                let noticed = obj.drift.as_ref().map_or(obj.since, |drift| drift.since);
+                let noticed = obj.rare.drift.as_ref().map_or(obj.since, |drift| drift.since);
                 let before = obj.live.folded().map(|live| live.version.clone());
                 let fields = match (purpose, &obj.live) {
                     (Purpose::Heal, Live::Absent) => vec![super::report::gone(obj)],
@@ -352,7 +353,7 @@ impl Engine {
             | Flight::Read { ix }
             | Flight::Adopted { ix } => {
                 if let Some(obj) = self.obj_mut(ix) {
-                    obj.busy = None;
+                    obj.busy = false;
                 }
                 match flight {
                     Flight::Apply { sent, purpose, unit, detail, noticed, before, fields, .. } => match outcome {
@@ -449,12 +450,12 @@ impl Engine {
         };
         let adopt = purpose == Purpose::Create && ownership::has_tools(answer, &self.rules);
         let Some(obj) = self.obj_mut(ix) else { return };
-        obj.trouble = None;
+        obj.rare.clear(|rare| rare.trouble = None);
         obj.adopt = adopt;
         let changed = before.as_ref() != Some(&folded.version);
         if purpose == Purpose::Heal {
             // Also when it changed nothing: then the difference is one the server makes, and the new baseline holds it.
-            obj.healed = Some(now);
+            obj.rare.made().healed = Some(now);
         }
         if purpose == Purpose::Heal && changed {
             self.count_flips(ix, unit, &fields, now);
@@ -497,7 +498,7 @@ impl Engine {
             .is_some_and(|live| live.uid == folded.uid && folded.version.older_than(&live.version));
         if !newer_known {
             if let Some(obj) = self.obj_mut(ix) {
-                obj.drift = None;
+                obj.rare.clear(|rare| rare.drift = None);
                 obj.since = now;
             }
             self.absorb(ix, folded, answer, blobs, now);
@@ -520,7 +521,7 @@ impl Engine {
             return;
         }
         obj.elsewhere = true;
-        obj.trouble = None;
+        obj.rare.clear(|rare| rare.trouble = None);
         obj.since = now;
         let key = Arc::clone(&obj.key);
         if self.inventory.get(&key).is_some_and(|entry| entry.uid.is_none()) {
@@ -540,18 +541,20 @@ impl Engine {
                 self.absorb(ix, folded, live, blobs, now);
                 self.compare(ix, live, blobs, now);
                 if let Some(obj) = self.obj_mut(ix) {
-                    obj.trouble = None;
-                    obj.looked = match (&obj.live, &obj.want) {
-                        (Live::Present(folded), Some(want)) => Some(Box::new((folded.owned, folded.added, want.mark))),
-                        _ => None,
-                    };
+                    obj.rare.clear(|rare| {
+                        rare.trouble = None;
+                        rare.looked = None;
+                    });
+                    if let (Live::Present(folded), Some(want)) = (&obj.live, &obj.want) {
+                        obj.rare.made().looked = Some(Box::new((folded.owned, folded.added, want.mark)));
+                    }
                 }
             }
             // The watch has not told yet.
             Outcome::NotFound => {
                 if let Some(obj) = self.obj_mut(ix) {
                     obj.live = Live::Absent;
-                    obj.drift = None;
+                    obj.rare.clear(|rare| rare.drift = None);
                     obj.since = now;
                 }
                 if self.rules.shadow {
@@ -574,9 +577,9 @@ impl Engine {
         let folded = self.fold(ix, answer);
         let mark = sent.mark;
         let Some(obj) = self.obj_mut(ix) else { return };
-        obj.trouble = None;
+        obj.rare.clear(|rare| rare.trouble = None);
         let owned = obj.live.folded().map(|live| live.owned);
-        obj.probed = Some(Box::new((owned.unwrap_or(Mark::NONE), mark)));
+        obj.rare.made().probed = Some(Box::new((owned.unwrap_or(Mark::NONE), mark)));
         let unchanged = folded.as_ref().is_some_and(|would| Some(would.owned) == owned);
         let (true, true, Some(owned)) = (unchanged, obj.want.is_some(), owned) else { return };
         // The server would change nothing: the difference is its own way to write it.
@@ -587,7 +590,7 @@ impl Engine {
         self.inventory.put(&key, Entry { baseline: Some(baseline), ..entry });
         self.unwritten(now);
         if let Some(obj) = self.obj_mut(ix) {
-            obj.drift = None;
+            obj.rare.clear(|rare| rare.drift = None);
             obj.since = now;
         }
     }
@@ -628,16 +631,16 @@ impl Engine {
             self.deletes_dirty = true;
         }
         let Some(obj) = self.obj_mut(ix) else { return };
-        let before = obj.trouble.as_ref().filter(|t| t.mark == mark);
+        let before = obj.rare.trouble.as_ref().filter(|t| t.mark == mark);
         let tries = before.map_or(1, |t| t.tries.saturating_add(1));
         let since = before.map_or(now, |t| t.since);
         let next = retry::next(class, failure.retry_after, tries, retry_interval, u64::from(ix) * 131, now);
         // New content came while the old was refused: it is tried at once.
         if obj.want.as_ref().is_some_and(|want| want.mark != mark) {
-            obj.trouble = None;
+            obj.rare.clear(|rare| rare.trouble = None);
             return;
         }
-        obj.trouble = Some(Box::new(Trouble { class, failure, tries, next, since, mark }));
+        obj.rare.made().trouble = Some(Box::new(Trouble { class, failure, tries, next, since, mark }));
         obj.since = since;
         if class == Class::Conflict {
             self.reread_after_delete(ix, now);

@@ -56,7 +56,7 @@ impl Engine {
         if let Some(alone) = alone {
             return Need::Alone(alone);
         }
-        let known = obj.compared.as_ref().filter(|compared| compared.mark == want.mark);
+        let known = obj.rare.compared.as_ref().filter(|compared| compared.mark == want.mark);
         match &obj.live {
             Live::Unknown if obj.recheck => Need::Read,
             Live::Unknown => Need::Listing,
@@ -65,7 +65,7 @@ impl Engine {
             Live::Absent => Need::Read,
             Live::Present(live) => {
                 let of = (live.owned, live.added, want.mark);
-                match obj.drift.as_ref().filter(|drift| drift.of == of) {
+                match obj.rare.drift.as_ref().filter(|drift| drift.of == of) {
                     None => Need::Read,
                     Some(drift) if drift.fields.is_empty() => Need::Nothing,
                     Some(drift)
@@ -96,7 +96,7 @@ impl Engine {
                 continue;
             }
             let Some(obj) = self.obj(ix) else { continue };
-            if let Some(trouble) = obj.trouble.as_ref().filter(|trouble| trouble.next > now) {
+            if let Some(trouble) = obj.rare.trouble.as_ref().filter(|trouble| trouble.next > now) {
                 wake = wake.min(trouble.next);
                 continue;
             }
@@ -175,7 +175,7 @@ impl Engine {
                 continue;
             }
             let need = self.need(*ix, now);
-            if let Some(trouble) = obj.trouble.as_ref().filter(|_| matches!(need, Need::Read | Need::DryRun)) {
+            if let Some(trouble) = obj.rare.trouble.as_ref().filter(|_| matches!(need, Need::Read | Need::DryRun)) {
                 match (need, trouble.lasting()) {
                     (Need::DryRun, true) => out.report.refused += 1,
                     _ => out.open(&obj.key, &retry::explain(trouble.class, &trouble.failure, &obj.key).1),
@@ -247,7 +247,7 @@ impl Engine {
         let Some(mut declared) = self.declared(ix, want, &self.edits(ix), blobs) else { return };
         without_mark(&mut declared);
         let hidden = self.hidden(&obj.key, want, blobs);
-        let known = obj.compared.as_ref().filter(|compared| compared.mark == want.mark);
+        let known = obj.rare.compared.as_ref().filter(|compared| compared.mark == want.mark);
         let context = drift::Context {
             overlay: known.and_then(|known| known.overlay.as_deref()),
             autoscaled: self.autoscaled(&obj.key),
@@ -259,9 +259,9 @@ impl Engine {
             rules: &self.rules,
         };
         let fields = drift::diff(&obj.key, &declared, live, &context);
-        let since = obj.drift.as_ref().filter(|d| !d.fields.is_empty()).map_or(now, |d| d.since);
+        let since = obj.rare.drift.as_ref().filter(|d| !d.fields.is_empty()).map_or(now, |d| d.since);
         if let Some(obj) = self.obj_mut(ix) {
-            obj.drift = Some(Box::new(Drift { of, fields, left: Vec::new(), since }));
+            obj.rare.made().drift = Some(Box::new(Drift { of, fields, left: Vec::new(), since }));
             obj.since = since;
         }
     }
@@ -273,9 +273,10 @@ impl Engine {
         without_mark(&mut declared);
         let overlay = Overlay::between(&declared, answer, sent.secret, &self.rules);
         if let Some(obj) = self.obj_mut(ix) {
-            obj.trouble = None;
-            obj.drift = None;
-            obj.compared =
+            let rare = obj.rare.made();
+            rare.trouble = None;
+            rare.drift = None;
+            rare.compared =
                 Some(Box::new(Compared { mark: sent.mark, absent: false, overlay: Some(Box::new(overlay)) }));
         }
     }
@@ -284,14 +285,15 @@ impl Engine {
     pub(super) fn absent_shadow(&mut self, ix: Ix) {
         let Some(obj) = self.obj_mut(ix) else { return };
         if let Some(mark) = obj.want.as_ref().map(|want| want.mark) {
-            let overlay = obj.compared.take().filter(|known| known.mark == mark).and_then(|known| known.overlay);
-            obj.compared = Some(Box::new(Compared { mark, absent: true, overlay }));
+            let overlay =
+                obj.rare.made().compared.take().filter(|known| known.mark == mark).and_then(|known| known.overlay);
+            obj.rare.made().compared = Some(Box::new(Compared { mark, absent: true, overlay }));
         }
     }
 
     /// Its kind was listed anew without it: the list shows only what carries Flux's label, so it is read again.
     pub(super) fn unlisted_shadow(&mut self, ix: Ix) {
-        if let Some(compared) = self.obj_mut(ix).and_then(|obj| obj.compared.as_mut()) {
+        if let Some(compared) = self.obj_mut(ix).and_then(|obj| obj.rare.there()?.compared.as_mut()) {
             compared.absent = false;
         }
     }
@@ -317,7 +319,7 @@ impl Engine {
                 continue;
             }
             let need = self.need(*ix, now);
-            if let Some(trouble) = obj.trouble.as_ref().filter(|_| matches!(need, Need::Read | Need::DryRun)) {
+            if let Some(trouble) = obj.rare.trouble.as_ref().filter(|_| matches!(need, Need::Read | Need::DryRun)) {
                 let (code, message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
                 if trouble.lasting() {
                     report.counts.failed += 1;

@@ -1,6 +1,7 @@
 //! What the engine remembers: one record per object, one per unit, one per kind.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use driftless_cel::{CelError, Question};
@@ -35,41 +36,102 @@ pub(super) struct Obj {
     pub(super) live: Live,
     /// The list or answer that last spoke of it: see `Engine::serial`.
     pub(super) seen: u64,
-    /// Why the live object is not in sync with its baseline; `None` when it is.
-    pub(super) drift: Option<Box<Drift>>,
-    /// The last request failed.
-    pub(super) trouble: Option<Box<Trouble>>,
+    /// What few objects have anything of.
+    pub(super) rare: Rare,
     /// A request about it is in flight.
-    pub(super) busy: Option<StepId>,
+    pub(super) busy: bool,
     /// It stands in the run queue.
     pub(super) queued: bool,
     /// The unit whose work it counts as, while queued or busy.
     pub(super) work_of: Option<UnitIx>,
     /// A delete was accepted; waiting until it is gone.
     pub(super) delete_sent: bool,
-    /// When it was healed last.
-    pub(super) healed: Option<Millis>,
-    /// Who else wants its fields otherwise; most objects have nothing.
-    pub(super) contests: Option<Box<Contests>>,
-    /// A dry run has looked at this state: (owned, desired).
-    pub(super) probed: Option<Box<(Mark, Mark)>>,
-    /// It was read for a comparison in this state: live ownership, live additions, declared content.
-    pub(super) looked: Option<Box<(Mark, Mark, Mark)>>,
-    /// What becomes of its ignored fields when it is sent, by the live object.
-    #[allow(clippy::box_collection)] // one word where nothing is left to others, which is nearly always
-    pub(super) ignored: Option<Box<Vec<(String, Fate)>>>,
     /// Read it again whatever is known of it: nothing else would tell.
     pub(super) recheck: bool,
     /// It was there when it was made ours, with fields of other tools: they become ours too.
     pub(super) adopt: bool,
-    /// What shadow mode knows of it.
-    pub(super) compared: Option<Box<super::shadow::Compared>>,
     /// It is there without our mark: found when it was about to be created as `IfNotPresent`.
     pub(super) elsewhere: bool,
     /// When its health last changed.
     pub(super) health_since: Millis,
     /// When what is reported of it last changed.
     pub(super) since: Millis,
+}
+
+/// What few objects have anything of: one word in the others. Read as if it were always there.
+#[derive(Debug, Default)]
+pub(super) struct Rare(Option<Box<Seldom>>);
+
+/// See [`Rare`].
+#[derive(Debug, Default)]
+pub(super) struct Seldom {
+    /// Why the live object is not in sync with its baseline; `None` when it is.
+    pub(super) drift: Option<Box<Drift>>,
+    /// The last request failed.
+    pub(super) trouble: Option<Box<Trouble>>,
+    /// When it was healed last.
+    pub(super) healed: Option<Millis>,
+    /// Who else wants its fields otherwise.
+    pub(super) contests: Option<Box<Contests>>,
+    /// A dry run has looked at this state: (owned, desired).
+    pub(super) probed: Option<Box<(Mark, Mark)>>,
+    /// It was read for a comparison in this state: live ownership, live additions, declared content.
+    pub(super) looked: Option<Box<(Mark, Mark, Mark)>>,
+    /// What becomes of its ignored fields when it is sent, by the live object; nothing where none are left to others.
+    pub(super) ignored: Option<Vec<(String, Fate)>>,
+    /// What shadow mode knows of it.
+    pub(super) compared: Option<Box<super::shadow::Compared>>,
+}
+
+static NOTHING: Seldom = Seldom {
+    drift: None,
+    trouble: None,
+    healed: None,
+    contests: None,
+    probed: None,
+    looked: None,
+    ignored: None,
+    compared: None,
+};
+
+impl Deref for Rare {
+    type Target = Seldom;
+
+    fn deref(&self) -> &Seldom {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl Rare {
+    /// To add to it.
+    pub(super) fn made(&mut self) -> &mut Seldom {
+        self.0.get_or_insert_default()
+    }
+
+    /// To change what is there.
+    pub(super) fn there(&mut self) -> Option<&mut Seldom> {
+        self.0.as_deref_mut()
+    }
+
+    /// To take something away; its place goes with the last.
+    pub(super) fn clear(&mut self, clear: impl FnOnce(&mut Seldom)) {
+        let Some(seldom) = &mut self.0 else { return };
+        clear(seldom);
+        let Seldom { drift, trouble, healed, contests, probed, looked, ignored, compared } = &**seldom;
+        let there = [
+            drift.is_some(),
+            trouble.is_some(),
+            healed.is_some(),
+            contests.is_some(),
+            probed.is_some(),
+            looked.is_some(),
+            ignored.is_some(),
+            compared.is_some(),
+        ];
+        if !there.contains(&true) {
+            self.0 = None;
+        }
+    }
 }
 
 /// What a full unit declares of an object.
@@ -426,20 +488,13 @@ impl Obj {
             want: None,
             live,
             seen: 0,
-            drift: None,
-            trouble: None,
-            busy: None,
+            rare: Rare::default(),
+            busy: false,
             queued: false,
             work_of: None,
             delete_sent: false,
-            healed: None,
-            contests: None,
-            probed: None,
-            looked: None,
-            ignored: None,
             recheck: false,
             adopt: false,
-            compared: None,
             elsewhere: false,
             health_since: now,
             since: now,
@@ -448,12 +503,14 @@ impl Obj {
 
     /// Its declared content is new: what was found with the old one says nothing.
     pub(super) fn renewed(&mut self, now: Millis) {
-        self.trouble = None;
-        self.drift = None;
-        self.probed = None;
+        self.rare.clear(|rare| {
+            rare.trouble = None;
+            rare.drift = None;
+            rare.probed = None;
+            // What is left to others is known by the live object only, which is not kept.
+            rare.ignored = None;
+        });
         self.elsewhere = false;
-        // What is left to others is known by the live object only, which is not kept.
-        self.ignored = None;
         self.recheck |= self.want.as_ref().is_some_and(|want| !want.ignore().is_empty());
         self.since = now;
     }

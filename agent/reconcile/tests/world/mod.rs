@@ -250,6 +250,8 @@ pub struct World {
     pub blind: BTreeSet<String>,
     /// Kinds that were listed anew.
     pub relists: Vec<String>,
+    /// Texts that were not read whole.
+    pub passed_by: usize,
     /// The last apply found its object there and wrote nothing.
     present: bool,
 }
@@ -277,6 +279,7 @@ impl World {
             watch_first: false,
             deaf: false,
             blind: BTreeSet::new(),
+            passed_by: 0,
             relists: Vec::new(),
             present: false,
         };
@@ -331,7 +334,7 @@ impl World {
     fn list(&mut self, kind: &GroupKind) {
         self.engine.observe(Observation::ListBegin(kind), &self.store, self.now);
         for live in self.cluster.list(kind) {
-            self.engine.observe(Observation::Object(&live), &self.store, self.now);
+            self.show(&live);
         }
         self.engine.observe(Observation::ListEnd(kind), &self.store, self.now);
     }
@@ -342,9 +345,24 @@ impl World {
             if !self.watched.contains(&kind) || self.deaf || self.blind.contains(&kind.kind) {
                 continue;
             }
-            let seen = if gone { Observation::Gone(&value) } else { Observation::Object(&value) };
-            self.engine.observe(seen, &self.store, self.now);
+            match gone {
+                true => self.engine.observe(Observation::Gone(&value), &self.store, self.now),
+                false => self.show(&value),
+            }
         }
+    }
+
+    /// An object as a watch or a list brings it: as text, read whole only where it says something new.
+    fn show(&mut self, live: &Value) {
+        let key = ObjectKey::of(live).unwrap();
+        let of = |field: &str| live["metadata"][field].as_str().unwrap_or_default();
+        let text = live.to_string();
+        if self.engine.passes_by(&key, of("uid"), of("resourceVersion"), &text) {
+            self.passed_by += 1;
+            return;
+        }
+        self.engine.observe(Observation::Object(live), &self.store, self.now);
+        self.engine.keep_text(&text);
     }
 
     fn execute(&mut self, step: &Step) -> Result<Option<Value>, Failure> {
