@@ -64,6 +64,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use driftless_protocol::bundle::DeletionPolicy;
     use driftless_protocol::id::UnitId;
 
     use super::*;
@@ -81,7 +82,8 @@ mod tests {
         engine.inventory_read = true;
         let unit = Arc::new(UnitId::kustomization("flux-system", "apps"));
         engine.slot_of(&unit, 0);
-        let record = UnitRecord { account: None, prune: true, deletion_policy: Default::default() };
+        let deletion_policy = DeletionPolicy::default();
+        let record = UnitRecord { account: None, prune: true, deletion_policy, flux: None };
         engine.inventory.put_unit(&unit, record);
         for n in 0..count {
             let key = key(n);
@@ -89,7 +91,9 @@ mod tests {
             // As each shard of a stored inventory has its own.
             let unit = Arc::new((*unit).clone());
             let api_version = engine.versions.of("v1");
-            engine.inventory.put(&key, Entry { unit, api_version, uid: None, baseline: None, restored: n % 3 == 0 });
+            let restored = n % 3 == 0;
+            let entry = Entry { unit, api_version, uid: None, baseline: None, restored, adopted: false };
+            engine.inventory.put(&key, entry);
         }
         let writes = engine.inventory.take_writes(&engine.frozen.clone());
         assert!(!writes.is_empty());
