@@ -202,7 +202,7 @@ fn custom_objects_are_checked_against_the_definition_in_the_repository() {
         ("{size: 1, mode: a, any: {x: [1]}, port: http, labels: {a: b}}", ""),
         ("{size: 1, mode: a, port: 80}", ""),
         ("{mode: a}", "Thing.example.org default/t: spec: lacks the required field \"size\""),
-        ("{size: 0, mode: a}", "Thing.example.org default/t: spec.size: 0 is less than 1 allows"),
+        ("{size: 0, mode: a}", "Thing.example.org default/t: spec.size: 0 is too small: at least 1 is needed"),
         ("{size: 1, mode: c}", "Thing.example.org default/t: spec.mode: the text \"c\" is none of a, b"),
         ("{size: 1, name: A}", "Thing.example.org default/t: spec.name: \"A\" does not fit the pattern ^[a-z]+$"),
         ("{size: 1, mode: a, other: 1}", "Thing.example.org default/t: spec.other: unknown field"),
@@ -214,10 +214,7 @@ fn custom_objects_are_checked_against_the_definition_in_the_repository() {
             "{size: 1}",
             "Thing.example.org default/t: spec: fits none of the alternatives of which the schema allows exactly one (oneOf): one of mode, name",
         ),
-        (
-            "{size: null, mode: a}",
-            "Thing.example.org default/t: spec.size: null where an integer is wanted; remove the field or give it a value",
-        ),
+        ("{size: null, mode: a}", "Thing.example.org default/t: spec: lacks the required field \"size\""),
     ] {
         let object = format!(
             "apiVersion: example.org/v1\nkind: Thing\nmetadata: {{name: t, namespace: default}}\nspec: {spec}\n"
@@ -261,6 +258,107 @@ fn a_namespace_that_nothing_declares_is_named_once() {
         findings(&objects),
         "5 NamespaceUndeclared: ConfigMap gone/b and 1 other objects: nothing in Git declares namespace gone\n"
     );
+}
+
+/// Quotes around a variable are gone once it has a value: they are no advice.
+#[test]
+fn quotes_are_no_advice_where_substitution_drops_them() {
+    let unit = |substitute: &str| format!("{UNIT}apps\n  postBuild: {{substitute: {substitute}}}\n");
+    let files = |unit: String, map: &str| -> Vec<String> {
+        let map = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: default}}\ndata:\n  port: {map}\n"
+        );
+        let report = report(&[("clusters/a/apps.yaml", unit.as_str()), ("apps/map.yaml", map.as_str())], &["a"]);
+        report.findings.into_iter().map(|f| f.message).collect()
+    };
+    let advice = "ConfigMap default/m: data.port: the number 5 where text is wanted; ";
+    assert_eq!(
+        files(unit("{PORT: '5'}"), "\"${PORT}\""),
+        [format!(
+            "{advice}substitution drops the quotes around a variable: write ${{quote}}${{PORT}}${{quote}}, and set quote: '\"' \
+             under spec.postBuild.substitute of the unit that applies it"
+        )]
+    );
+    assert_eq!(files(unit("{PORT: '5', quote: '\"'}"), "${quote}${PORT}${quote}"), [""; 0]);
+    assert_eq!(files(unit("{PORT: '5'}"), "5"), [format!("{advice}put it in quotes")]);
+    assert!(
+        files(unit("{PORT: 5}"), "${PORT}")[0].contains("spec.postBuild.substitute.PORT is not text; put it in quotes")
+    );
+    // A Kustomization whose own text is substituted by the unit above it.
+    let root = format!("{}---\n{}", UNIT.replace("name: apps", "name: flux-system"), unit("{PORT: \"${PORT}\"}"));
+    let root = root.replacen("path: ---", "path: clusters/a\n  postBuild: {substitute: {PORT: '5'}}\n---", 1);
+    let found = files(root, "x");
+    assert!(
+        found[0].contains("spec.postBuild.substitute.PORT is not text; substitution drops the quotes"),
+        "{found:?}"
+    );
+}
+
+/// Names and kinds of values only, whatever is wrong with the Secret.
+#[test]
+fn no_value_of_a_secret_is_shown() {
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\n  namespace: default\n  labels: {copy: not-shown hunter1}\n\
+        stringData:\n  pin: 4938172\n  flag: true\ndata:\n  plain: hunter2 word\n  list: [hunter3]\ntype: [hunter4]\nimmutable: hunter5\n";
+    let text = findings(secret);
+    assert_eq!(
+        text,
+        "8 SchemaWrongType: Secret default/a: stringData.pin: a number where text is wanted; put it in quotes\n\
+         9 SchemaWrongType: Secret default/a: stringData.flag: a boolean where text is wanted; put it in quotes\n\
+         12 SchemaWrongType: Secret default/a: data.list: a list where text is wanted\n\
+         13 SchemaWrongType: Secret default/a: type: a list where text is wanted\n\
+         14 SchemaWrongType: Secret default/a: immutable: a text where true or false is wanted\n\
+         6 SchemaValue: Secret default/a: metadata.labels.copy: a text is refused: a label's value has letters, digits, -, _ and ., at most 63, a letter or digit at both ends\n\
+         11 SchemaValue: Secret default/a: data.plain: is no base64; write plain text under stringData, or encode it\n"
+    );
+    let copied = |cluster: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: m, namespace: default}}\nstringData: {{cluster: {cluster}}}\n"
+        )
+    };
+    let files = [("clusters/blue/m.yaml", copied("blue")), ("clusters/green/m.yaml", copied("blue"))];
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let found = report(&files, &["blue", "green"]).findings;
+    assert_eq!(
+        found[0].message,
+        "Secret default/m: the value at /stringData/cluster names another cluster, as it does there; here it should name green"
+    );
+}
+
+/// Defaults of a definition come before the check, as in the API server; null is a field that is not there.
+#[test]
+fn a_required_field_with_a_default_may_be_left_out() {
+    let definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.org}\nspec:\n  \
+        group: example.org\n  names: {kind: Thing, plural: things}\n  scope: Namespaced\n  versions:\n  - name: v1\n    served: true\n    \
+        storage: true\n    schema:\n      openAPIV3Schema:\n        type: object\n        required: [spec]\n        properties:\n          \
+        spec:\n            type: object\n            default: {}\n            required: [mode, part]\n            properties:\n              \
+        mode: {type: string, default: a, enum: [a, b]}\n              free: {type: string}\n              \
+        part: {type: object, required: [size, name], properties: {size: {type: integer, default: 3}, name: {type: string}},\
+        x-kubernetes-validations: [{rule: self.size > 2}]}\n";
+    let head = "apiVersion: example.org/v1\nkind: Thing\nmetadata: {name: t, namespace: default}\n";
+    for (spec, expected) in [
+        ("spec: {part: {name: n}}", vec![]),
+        ("spec: {mode: null, free: null, part: {name: n}}", vec![]),
+        ("spec: {mode: c, part: {name: n}}", vec!["spec.mode: the text \"c\" is none of a, b"]),
+        ("spec: {part: {}}", vec!["spec.part: lacks the required field \"name\""]),
+        ("spec: {part: {name: n, size: 1}}", vec!["spec.part: breaks the rule self.size > 2"]),
+        ("spec: {}", vec!["spec: lacks the required field \"part\""]),
+        ("", vec!["spec: lacks the required field \"part\""]),
+    ] {
+        let object = format!("{head}{spec}\n");
+        let report = report(&[("clusters/a/t.yaml", object.as_str()), ("definitions/things.yaml", definition)], &["a"]);
+        let messages: Vec<&str> = report.findings.iter().map(|f| f.message.as_str()).collect();
+        let expected: Vec<String> = expected.iter().map(|e| format!("Thing.example.org default/t: {e}")).collect();
+        assert_eq!(messages, expected, "of {spec}");
+    }
+}
+
+/// What OpenAPI calls required and the API server takes with its zero value.
+#[test]
+fn a_field_of_kubernetes_own_that_may_be_left_out_is_not_missed() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: default}\nspec:\n  securityContext: {sysctls: [{name: kernel.shm_rmid_forced}]}\n  \
+        containers:\n  - name: a\n    image: a:1\n    livenessProbe: {httpGet: {port: 80, httpHeaders: [{name: X-Empty}]}}\n  \
+        volumes: [{name: v, iscsi: {iqn: 'iqn.2001-04.com.example:storage', targetPortal: 10.0.0.1}}]\n";
+    assert_eq!(findings(pod), "");
 }
 
 const UNIT: &str = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps, namespace: flux-system}\nspec:\n  \

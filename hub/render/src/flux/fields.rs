@@ -87,7 +87,10 @@ impl<'a> Fields<'a> {
     pub(crate) fn text(&self, key: &'a str) -> Result<Option<&'a str>, Note> {
         match self.get(key) {
             None => Ok(None),
-            Some(node) => node.as_text().map(Some).ok_or_else(|| self.wrong(key, "text (put it in quotes)")),
+            Some(node) => {
+                let wrong = || self.wrong(key, &format!("text ({})", self.advice(key)));
+                node.as_text().map(Some).ok_or_else(wrong)
+            }
         }
     }
 
@@ -172,10 +175,16 @@ impl<'a> Fields<'a> {
                 None => Err(Note {
                     code: Code::InvalidSpec,
                     at: fields.place_of(&entry.key),
-                    message: format!("{} is not text; put it in quotes", fields.name(&entry.key)),
+                    message: format!("{} is not text; {}", fields.name(&entry.key), fields.advice(&entry.key)),
                 }),
             })
             .collect()
+    }
+
+    fn advice(&self, key: &str) -> String {
+        let mut path: Vec<Step<'_>> = self.path.clone();
+        path.push(Step::Key(key));
+        self.place.advice(&path, true)
     }
 
     fn place_of(&self, key: &str) -> Location {

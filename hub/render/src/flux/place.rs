@@ -64,6 +64,28 @@ impl Place {
         Location { line: if line > 0 { line } else { self.at.line }, ..self.at.clone() }
     }
 
+    /// Where text is wanted and a number or Boolean stands at `path`: what to do. Quotes in the file do not help around a
+    /// variable; `shown`: the text of the file may be repeated.
+    pub(crate) fn advice(&self, path: &[Step<'_>], shown: bool) -> String {
+        let written = self.written.get_or_init(|| self.document()).as_ref();
+        let text = written.and_then(|(node, _)| {
+            path.iter().try_fold(node, |node, step| match step {
+                Step::Key(key) => node.as_map()?.get(key),
+                Step::At(index) => node.as_seq()?.get(*index),
+            })
+        });
+        match text.and_then(Node::as_str).filter(|text| text.contains("${")) {
+            Some(text) => {
+                let text = if shown && text.len() <= 80 { text } else { "${NAME}" };
+                format!(
+                    "substitution drops the quotes around a variable: write ${{quote}}{text}${{quote}}, and set quote: '\"' \
+                     under spec.postBuild.substitute of the unit that applies it"
+                )
+            }
+            None => "put it in quotes".to_owned(),
+        }
+    }
+
     fn document(&self) -> Option<(Node, u32)> {
         let (tree, memo) = self.tree.as_ref()?;
         let Some(Entry::File { id, .. }) = tree.entry(&self.at.file).ok()? else { return None };

@@ -48,7 +48,7 @@ pub(super) fn broken(rules: &[CelRule], schemas: &Schemas, id: TypeId, value: &V
     })
 }
 
-/// A value as rules see it: with defaults, numbers of the type the schema gives, and names of fields that CEL can spell.
+/// A value, completed with defaults, as rules see it: numbers of the type the schema gives, and names of fields that CEL can spell.
 fn seen(schemas: &Schemas, id: TypeId, value: &Value, depth: usize) -> Value {
     let of = schemas.type_of(id);
     if depth > DEPTH {
@@ -66,7 +66,6 @@ fn seen(schemas: &Schemas, id: TypeId, value: &Value, depth: usize) -> Value {
 }
 
 fn fields(schemas: &Schemas, of: &Type, map: &Map<String, Value>, depth: usize) -> Map<String, Value> {
-    let default = |id: TypeId| schemas.type_of(id).default.as_deref();
     let mut out = Map::new();
     for (key, value) in map {
         let (name, id) = match (of.fields.get(key.as_str()), of.rest) {
@@ -74,13 +73,7 @@ fn fields(schemas: &Schemas, of: &Type, map: &Map<String, Value>, depth: usize) 
             (None, Rest::Of(id)) => (key.clone(), id),
             (None, _) => (key.clone(), TypeId::MAX),
         };
-        let given = if value.is_null() { default(id).unwrap_or(value) } else { value };
-        out.insert(name, seen(schemas, id, given, depth + 1));
-    }
-    for (key, id) in of.fields.iter().filter(|(key, _)| !map.contains_key(&***key)) {
-        if let Some(value) = default(*id) {
-            out.insert(escaped(key), seen(schemas, *id, value, depth + 1));
-        }
+        out.insert(name, seen(schemas, id, value, depth + 1));
     }
     out
 }

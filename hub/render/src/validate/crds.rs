@@ -6,6 +6,7 @@ use driftless_yaml::{Dialect, Limits, Node, parse_all};
 use regex::RegexBuilder;
 use serde_json::{Map, Value};
 
+use super::formats::Format;
 use super::rules::Rules;
 use super::schema::{KindSchema, Rest, Schemas, Type, TypeId, What};
 use crate::flux::path;
@@ -164,10 +165,12 @@ impl Reader<'_> {
         let on = |key: &str| map.get(key).and_then(Value::as_bool) == Some(true);
         let preserve = on("x-kubernetes-preserve-unknown-fields");
         let mut out = Type {
-            nullable: on("nullable") || map.contains_key("default"),
+            nullable: on("nullable"),
             rest: if preserve || loose { Rest::Any } else { Rest::None },
             enums: map.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
             list_keys: texts(map, "x-kubernetes-list-map-keys"),
+            set: map.get("x-kubernetes-list-type").and_then(Value::as_str) == Some("set"),
+            embedded: on("x-kubernetes-embedded-resource"),
             required: texts(map, "required"),
             default: map.get("default").filter(|value| !value.is_null()).cloned().map(Box::new),
             ..Type::default()
@@ -235,6 +238,7 @@ impl Reader<'_> {
                 .get("pattern")
                 .and_then(Value::as_str)
                 .and_then(|p| RegexBuilder::new(p).size_limit(PATTERN_BYTES).build().ok()),
+            format: map.get("format").and_then(Value::as_str).and_then(Format::named),
             all_of,
             any_of,
             one_of,

@@ -87,8 +87,11 @@ pub(super) fn names(clusters: &[Cluster<'_>]) -> Vec<(ClusterName, Problem)> {
         if !who.contains(other) || !(says_so || who.len() > 1) {
             continue;
         }
+        // What a Secret holds is not shown.
+        let secret = object.key.group.is_empty() && object.key.kind == "Secret";
+        let named = if secret { "another cluster".to_owned() } else { format!("cluster {other}") };
         let message = format!(
-            "{}: the value at {path} names cluster {other}, as it does there; here it should name {}",
+            "{}: the value at {path} names {named}, as it does there; here it should name {}",
             object.key, cluster.name
         );
         let at: Location = object.origin.clone();

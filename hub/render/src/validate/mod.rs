@@ -5,7 +5,10 @@
 
 mod cel;
 pub mod crds;
+mod defaults;
 mod foreign;
+mod formats;
+pub(crate) mod names;
 mod namespaces;
 mod objects;
 pub mod openapi;

@@ -7,7 +7,7 @@ use super::crds::Definition;
 use super::schema::Schemas;
 use super::versions::{self, Lifecycle};
 use super::walk::{Flaw, Step, Walk, shown};
-use super::{Cluster, Trees, Unchecked, UncheckedBy};
+use super::{Cluster, Trees, Unchecked, UncheckedBy, names};
 use crate::flux::{Place, PlaceStep, RenderedCluster, RenderedObject, RenderedUnit};
 use crate::kustomize::Memo;
 use crate::report::{Code, Problem};
@@ -161,21 +161,24 @@ impl<'a> Checker<'a> {
     }
 
     fn problem(&self, unit: &RenderedUnit, object: &RenderedObject, flaw: &Flaw) -> Problem {
-        let at = match (self.trees)(&object.origin.source) {
-            Some(tree) => {
-                let steps: Vec<PlaceStep<'_>> = flaw
-                    .path
-                    .iter()
-                    .map(|step| match step {
-                        Step::Key(key) => PlaceStep::Key(key),
-                        Step::At(index) => PlaceStep::At(*index),
-                    })
-                    .collect();
-                Place::new(object.origin.clone(), tree, &Memo::default()).field(&steps)
-            }
-            None => object.origin.clone(),
+        let place = match (self.trees)(&object.origin.source) {
+            Some(tree) => Place::new(object.origin.clone(), tree, &Memo::default()),
+            None => Place::closed(object.origin.clone()),
         };
-        let message = format!("{}: {}: {}", object.key, shown(&flaw.path), flaw.message);
+        let steps: Vec<PlaceStep<'_>> = flaw
+            .path
+            .iter()
+            .map(|step| match step {
+                Step::Key(key) => PlaceStep::Key(key),
+                Step::At(index) => PlaceStep::At(*index),
+            })
+            .collect();
+        let at = place.field(&steps);
+        let mut message = format!("{}: {}: {}", object.key, shown(&flaw.path), flaw.message);
+        if flaw.unquoted {
+            let secret = object.key.group.is_empty() && object.key.kind == "Secret";
+            message = format!("{message}; {}", place.advice(&steps, !secret));
+        }
         Problem::new(flaw.code, &unit.id, Some(at), message)
     }
 }
@@ -190,19 +193,30 @@ fn key_of(definition: &Definition) -> (String, String) {
 }
 
 fn flaws_of(object: &RenderedObject, schemas: &Schemas, root: usize, kubernetes: &Schemas) -> Vec<Flaw> {
-    let Some((value, holes)) = crate::check::value_of(object) else {
+    let Some((mut value, holes)) = crate::check::value_of(object) else {
         // Never passed over in silence.
         let message = "is not read: it is neither JSON nor YAML".to_owned();
-        return vec![Flaw { code: Code::SchemaValue, path: Vec::new(), message }];
+        return vec![Flaw::new(Code::SchemaValue, Vec::new(), message)];
     };
-    let mut walk = Walk::new(schemas, holes);
+    if let Err(reason) = super::defaults::complete(schemas, root, &mut value) {
+        return vec![Flaw::new(Code::SchemaUnusable, Vec::new(), format!("is not checked: {reason}"))];
+    }
+    let mut walk = Walk::new(schemas, holes).of(&object.key);
     walk.check(root, &value);
     let mut flaws = walk.flaws;
+    let wrong = [
+        ("name", names::name(&object.key, versions::minor(&kubernetes.version))),
+        ("namespace", names::namespace(&object.key.namespace)),
+    ];
+    for (field, message) in wrong.into_iter().filter_map(|(field, message)| Some((field, message?))) {
+        let path = vec![Step::Key("metadata".to_owned()), Step::Key(field.to_owned())];
+        flaws.push(Flaw::new(Code::SchemaValue, path, message));
+    }
     // Metadata of custom objects is Kubernetes' own.
     if !std::ptr::eq(schemas, kubernetes)
         && let (Some(id), Some(metadata)) = (kubernetes.metadata(), value.get("metadata"))
     {
-        let mut walk = Walk::new(kubernetes, holes).below("metadata");
+        let mut walk = Walk::new(kubernetes, holes).of(&object.key).below("metadata");
         walk.check(id, metadata);
         flaws.extend(walk.flaws);
     }

@@ -29,6 +29,20 @@ const PREFIXES: &[&str] = &[
     "io.k8s.api.",
 ];
 
+/// Fields that a document calls required, by the short name of their type, and that the API server takes left out: their
+/// zero value is one that counts, or it fills them in.
+const LEFT_OUT: &[(&str, &str)] = &[
+    ("apiextensions.v1.CustomResourceConversion", "strategy"),
+    ("apiextensions.v1.CustomResourceDefinitionVersion", "served"),
+    ("apiextensions.v1.CustomResourceDefinitionVersion", "storage"),
+    ("apps.v1.ControllerRevision", "revision"),
+    ("core.v1.HTTPHeader", "value"),
+    ("core.v1.ISCSIPersistentVolumeSource", "lun"),
+    ("core.v1.ISCSIVolumeSource", "lun"),
+    ("core.v1.SleepAction", "seconds"),
+    ("core.v1.Sysctl", "value"),
+];
+
 /// Writes the schemas of the kinds an API server serves. `documents` are its OpenAPI v3 documents, by path as
 /// `/openapi/v3` lists them (`api/v1`, `apis/apps/v1`).
 ///
@@ -51,7 +65,7 @@ pub fn record(version: &str, documents: &BTreeMap<String, Value>, kinds: &[Serve
             by_kind.entry((api_version, text("kind"))).or_insert(name);
         }
     }
-    let mut recorder = Recorder { all: &all, named: BTreeMap::new(), short: BTreeMap::new(), open: Vec::new() };
+    let mut recorder = Recorder { all: &all, named: BTreeMap::new(), short: BTreeMap::new(), open: Vec::new(), of: "" };
     let mut writer = Writer { named: BTreeMap::new(), kinds: Vec::new(), version };
     let mut roots: BTreeSet<&str> = BTreeSet::new();
     let mut sorted = kinds.to_vec();
@@ -66,8 +80,9 @@ pub fn record(version: &str, documents: &BTreeMap<String, Value>, kinds: &[Serve
     }
     while let Some(name) = recorder.open.pop() {
         let schema = recorder.all.get(name).ok_or_else(|| format!("type {name} is nowhere"))?;
-        let text = recorder.text(schema, roots.contains(name))?;
         let short = recorder.name(name)?;
+        recorder.of = short;
+        let text = recorder.text(schema, roots.contains(name))?;
         recorder.named.insert(short, text);
     }
     writer.named = recorder.named;
@@ -80,6 +95,8 @@ struct Recorder<'a> {
     /// Short names in use, and whose they are.
     short: BTreeMap<&'a str, &'a str>,
     open: Vec<&'a str>,
+    /// The named type that is being written.
+    of: &'a str,
 }
 
 impl<'a> Recorder<'a> {
@@ -160,7 +177,8 @@ impl<'a> Recorder<'a> {
         let required: BTreeSet<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
         let mut fields = Vec::new();
         for (name, property) in properties {
-            let mark = if required.contains(name.as_str()) { "!" } else { "" };
+            let needed = required.contains(name.as_str()) && !LEFT_OUT.contains(&(self.of, name.as_str()));
+            let mark = if needed { "!" } else { "" };
             // What a server writes itself is not looked at.
             let text = match name.as_str() {
                 "status" if is_root => "*".to_owned(),

@@ -3,6 +3,7 @@
 use regex::Regex;
 use serde_json::Value;
 
+use super::formats::Format;
 use super::schema::TypeId;
 
 /// Rules on a value.
@@ -20,6 +21,7 @@ pub(super) struct Rules {
     pub(super) min_properties: Option<u64>,
     pub(super) max_properties: Option<u64>,
     pub(super) pattern: Option<Regex>,
+    pub(super) format: Option<Format>,
     pub(super) all_of: Vec<TypeId>,
     pub(super) any_of: Vec<TypeId>,
     pub(super) one_of: Vec<TypeId>,
@@ -46,10 +48,12 @@ impl Rules {
                 let n = number.as_f64()?;
                 if let Some(least) = self.minimum.filter(|least| n < *least || (self.exclusive_minimum && n <= *least))
                 {
-                    return Some(format!("{number} is less than {least} allows"));
+                    let than = if self.exclusive_minimum { "more than" } else { "at least" };
+                    return Some(format!("{number} is too small: {than} {least} is needed"));
                 }
                 if let Some(most) = self.maximum.filter(|most| n > *most || (self.exclusive_maximum && n >= *most)) {
-                    return Some(format!("{number} is more than {most} allows"));
+                    let than = if self.exclusive_maximum { "less than" } else { "at most" };
+                    return Some(format!("{number} is too large: {than} {most} is allowed"));
                 }
                 let step = self.multiple_of.filter(|step| *step > 0.0 && (n / step).fract() != 0.0);
                 step.map(|step| format!("{number} is no multiple of {step}"))
@@ -61,6 +65,9 @@ impl Rules {
                 }
                 if let Some(most) = self.max_length.filter(|most| length > *most) {
                     return Some(format!("{} has {length} characters, at most {most} are allowed", short(text)));
+                }
+                if let Some(format) = self.format.filter(|format| !format.fits(text)) {
+                    return Some(format!("{} is not {}", short(text), format.wanted()));
                 }
                 let pattern = self.pattern.as_ref().filter(|p| !p.is_match(text));
                 pattern.map(|p| format!("{} does not fit the pattern {}", short(text), p.as_str()))

@@ -53,6 +53,10 @@ pub(super) struct Type {
     pub(super) rest: Rest,
     pub(super) enums: Vec<Value>,
     pub(super) list_keys: Vec<Box<str>>,
+    /// A list that has each value once.
+    pub(super) set: bool,
+    /// A whole object of some kind.
+    pub(super) embedded: bool,
     /// What the API server sets where it is absent.
     pub(super) default: Option<Box<Value>>,
     /// What CustomResourceDefinitions say beyond the shape.
@@ -136,6 +140,8 @@ impl Schemas {
             rest: Rest::Any,
             enums: Vec::new(),
             list_keys: Vec::new(),
+            set: false,
+            embedded: false,
             default: None,
             rules: None,
         };

@@ -1,10 +1,12 @@
 //! A value against a schema: what a strict API server would say of it.
 
 use base64::Engine as _;
+use driftless_protocol::object::ObjectKey;
 use serde_json::Value;
 
 use super::rules::short;
 use super::schema::{Rest, Schemas, Type, TypeId, What};
+use super::{formats, names};
 use crate::report::Code;
 
 /// Flaws told of one object: beyond, it is another file than was meant.
@@ -25,6 +27,14 @@ pub(super) struct Flaw {
     pub(super) code: Code,
     pub(super) path: Vec<Step>,
     pub(super) message: String,
+    /// A number or Boolean where text is wanted: what to do depends on how it is written.
+    pub(super) unquoted: bool,
+}
+
+impl Flaw {
+    pub(super) fn new(code: Code, path: Vec<Step>, message: String) -> Self {
+        Self { code, path, message, unquoted: false }
+    }
 }
 
 /// `spec.containers[0].name`, as the API server writes it.
@@ -45,18 +55,37 @@ pub(super) fn shown(path: &[Step]) -> String {
     if out.is_empty() { "the object".to_owned() } else { out }
 }
 
+/// What the keys of a map are.
+#[derive(Clone, Copy)]
+enum Marks {
+    Labels,
+    Annotations,
+    Data,
+}
+
 /// Checks a value.
 pub(super) struct Walk<'a> {
     pub(super) schemas: &'a Schemas,
     /// The object's variables are given values in the cluster: a text with `${` in it may become anything.
     pub(super) holes: bool,
+    /// No value of the object may stand in a message: it is a Secret.
+    secret: bool,
+    /// Its `data` has keys that are names: a ConfigMap or Secret.
+    keyed: bool,
     pub(super) flaws: Vec<Flaw>,
     path: Vec<Step>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(schemas: &'a Schemas, holes: bool) -> Self {
-        Self { schemas, holes, flaws: Vec::new(), path: Vec::new() }
+        Self { schemas, holes, secret: false, keyed: false, flaws: Vec::new(), path: Vec::new() }
+    }
+
+    /// Of this object: nothing that a Secret holds is shown.
+    pub(super) fn of(mut self, key: &ObjectKey) -> Self {
+        self.secret = key.group.is_empty() && key.kind == "Secret";
+        self.keyed = self.secret || (key.group.is_empty() && key.kind == "ConfigMap");
+        self
     }
 
     /// From here on, below this field of the object.
@@ -67,7 +96,7 @@ impl<'a> Walk<'a> {
 
     fn say(&mut self, code: Code, message: String) {
         if self.flaws.len() < MOST {
-            self.flaws.push(Flaw { code, path: self.path.clone(), message });
+            self.flaws.push(Flaw::new(code, self.path.clone(), message));
         }
     }
 
@@ -101,6 +130,8 @@ impl<'a> Walk<'a> {
         match value {
             Value::Object(map) => {
                 self.missing(of, map);
+                self.embedded(of, map);
+                self.marks(id, of, map);
                 for (key, value) in map {
                     let id = match (of.fields.get(key.as_str()), of.rest) {
                         (Some(id), _) => *id,
@@ -141,6 +172,7 @@ impl<'a> Walk<'a> {
             return;
         }
         if let Some(message) = super::cel::broken(&rules.cel, self.schemas, id, value) {
+            let message = self.hidden(message);
             self.say(Code::SchemaValue, message);
         }
     }
@@ -158,12 +190,16 @@ impl<'a> Walk<'a> {
             _ => false,
         };
         if !fits {
-            let hint = match (of.what, value) {
-                (What::Text | What::Bytes | What::Time, Value::Number(_) | Value::Bool(_)) => "; put it in quotes",
-                (What::Integer | What::Number | What::Boolean, Value::String(_)) => "; quotes make it text",
-                _ => "",
-            };
-            self.say(Code::SchemaWrongType, format!("{} where {} is wanted{hint}", given(value), wanted(of.what)));
+            let unquoted =
+                matches!((of.what, value), (What::Text | What::Bytes | What::Time, Value::Number(_) | Value::Bool(_)));
+            let quoted = matches!(of.what, What::Integer | What::Number | What::Boolean)
+                && value.as_str().is_some_and(|text| text.parse::<f64>().is_ok() || matches!(text, "true" | "false"));
+            let hint = if quoted { "; quotes make it text" } else { "" };
+            let count = self.flaws.len();
+            self.say(Code::SchemaWrongType, format!("{} where {} is wanted{hint}", self.given(value), wanted(of.what)));
+            if let Some(flaw) = self.flaws.get_mut(count) {
+                flaw.unquoted = unquoted;
+            }
             return false;
         }
         match (of.what, value) {
@@ -171,12 +207,88 @@ impl<'a> Walk<'a> {
                 self.say(Code::SchemaValue, "is no base64; write plain text under stringData, or encode it".to_owned());
             }
             (What::Quantity, Value::String(text)) if !is_quantity(text) => {
-                let message = format!("{} is no quantity such as 500m, 2, 1.5Gi", short(text));
+                let shown = if self.secret { "the text".to_owned() } else { short(text) };
+                let message = format!("{shown} is no quantity such as 500m, 2, 1.5Gi");
                 self.say(Code::SchemaValue, message);
+            }
+            (What::Time, Value::String(text)) if self.own() && !formats::is_date_time(text, false) => {
+                self.say(Code::SchemaValue, "is no time such as 2026-01-31T12:00:00Z".to_owned());
             }
             _ => {}
         }
         true
+    }
+
+    /// What of a whole object inside another must be there.
+    fn embedded(&mut self, of: &Type, map: &serde_json::Map<String, Value>) {
+        if !of.embedded {
+            return;
+        }
+        for name in ["apiVersion", "kind"] {
+            match map.get(name) {
+                None => {
+                    self.say(Code::SchemaRequired, format!("lacks the required field {name:?} of an embedded object"))
+                }
+                Some(Value::String(text)) if !text.is_empty() => {}
+                Some(_) => self.below_key(name, |walk| {
+                    walk.say(Code::SchemaWrongType, "is no text that names one".to_owned());
+                }),
+            }
+        }
+    }
+
+    /// Keys and values of labels and the like, where Kubernetes' own types have them.
+    fn marks(&mut self, id: TypeId, of: &Type, map: &serde_json::Map<String, Value>) {
+        if !self.own() {
+            return;
+        }
+        let is_metadata = self.schemas.metadata() == Some(id);
+        for (name, value) in map.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_object()?))) {
+            let kind = match name {
+                "labels" if is_metadata => Marks::Labels,
+                "annotations" if is_metadata => Marks::Annotations,
+                "matchLabels" | "nodeSelector" if of.fields.contains_key(name) => Marks::Labels,
+                "data" | "binaryData" | "stringData" if self.path.is_empty() && self.keyed => Marks::Data,
+                _ => continue,
+            };
+            self.below_key(name, |walk| walk.pairs(kind, value));
+        }
+        if let (true, Some(Value::Array(items))) = (of.fields.contains_key("initContainers"), map.get("containers"))
+            && items.is_empty()
+        {
+            self.below_key("containers", |walk| {
+                walk.say(Code::SchemaValue, "at least one container is needed".to_owned())
+            });
+        }
+    }
+
+    fn pairs(&mut self, kind: Marks, map: &serde_json::Map<String, Value>) {
+        for (key, value) in map {
+            let open = |text: &str| self.holes && text.contains("${");
+            let wrong = match kind {
+                _ if open(key) => None,
+                Marks::Labels => names::label_key(key),
+                Marks::Annotations => names::qualified(key),
+                Marks::Data => names::data_key(key),
+            };
+            let value = value.as_str().filter(|text| matches!(kind, Marks::Labels) && !open(text));
+            let wrong_value = value.and_then(|text| Some((names::label_value(text)?, text)));
+            self.below_key(key, |walk| {
+                if let Some(rule) = wrong {
+                    walk.say(Code::SchemaValue, format!("the key {} is refused: {rule}", short(key)));
+                }
+                if let Some((rule, text)) = wrong_value {
+                    let given = walk.given(&Value::from(text));
+                    walk.say(Code::SchemaValue, format!("{given} is refused: {rule}"));
+                }
+            });
+        }
+    }
+
+    fn below_key(&mut self, key: &str, f: impl FnOnce(&mut Self)) {
+        self.path.push(Step::Key(key.to_owned()));
+        f(self);
+        self.path.pop();
     }
 
     fn enums(&mut self, of: &Type, value: &Value) {
@@ -187,7 +299,31 @@ impl<'a> Walk<'a> {
         let allowed: Vec<String> =
             of.enums.iter().take(12).map(|v| v.to_string().trim_matches('"').to_owned()).collect();
         let more = if of.enums.len() > 12 { ", ..." } else { "" };
-        self.say(Code::SchemaEnum, format!("{} is none of {}{more}", given(value), allowed.join(", ")));
+        self.say(Code::SchemaEnum, format!("{} is none of {}{more}", self.given(value), allowed.join(", ")));
+    }
+
+    /// What a value is, and the value where it may be shown.
+    fn given(&self, value: &Value) -> String {
+        match value {
+            Value::Bool(_) if self.secret => "a boolean".to_owned(),
+            Value::Number(_) if self.secret => "a number".to_owned(),
+            Value::String(_) if self.secret => "a text".to_owned(),
+            Value::Null => "null".to_owned(),
+            Value::Bool(b) => format!("the boolean {b}"),
+            Value::Number(n) => format!("the number {n}"),
+            Value::String(text) => format!("the text {}", short(text)),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Object(_) => "a map".to_owned(),
+        }
+    }
+
+    /// A message that speaks of a value, where it may be shown.
+    fn hidden(&self, message: String) -> String {
+        if self.secret {
+            "breaks a rule of its schema (the value of a Secret is not shown)".to_owned()
+        } else {
+            message
+        }
     }
 
     fn missing(&mut self, of: &Type, map: &serde_json::Map<String, Value>) {
@@ -209,6 +345,16 @@ impl<'a> Walk<'a> {
 
     /// Items of a list that server-side apply could not tell apart.
     fn twice(&mut self, of: &Type, items: &[Value]) {
+        if of.set {
+            let mut seen = std::collections::HashMap::new();
+            for (index, item) in items.iter().enumerate() {
+                if let Some(first) = seen.insert(item.to_string(), index) {
+                    let message = format!("items {first} and {index} are equal, and each may stand there once");
+                    self.say(Code::SchemaValue, message);
+                    seen.insert(item.to_string(), first);
+                }
+            }
+        }
         if of.list_keys.is_empty() {
             return;
         }
@@ -229,6 +375,7 @@ impl<'a> Walk<'a> {
                     "items {first} and {index} have the same {}; server-side apply refuses that",
                     named.join(" and ")
                 );
+                let message = self.hidden(message);
                 self.say(Code::SchemaValue, message);
             } else {
                 seen.push((index, key));
@@ -239,6 +386,7 @@ impl<'a> Walk<'a> {
     fn rules(&mut self, of: &Type, value: &Value) {
         let Some(rules) = &of.rules else { return };
         if let Some(message) = rules.broken(value) {
+            let message = self.hidden(message);
             self.say(Code::SchemaValue, message);
         }
         for id in &rules.all_of {
@@ -295,19 +443,8 @@ fn wanted(what: What) -> &'static str {
     }
 }
 
-fn given(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(b) => format!("the boolean {b}"),
-        Value::Number(n) => format!("the number {n}"),
-        Value::String(text) => format!("the text {}", short(text)),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a map".to_owned(),
-    }
-}
-
 /// As Go's decoder takes it: line ends do not count, padding does.
-fn is_base64(text: &str) -> bool {
+pub(super) fn is_base64(text: &str) -> bool {
     let compact: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
     base64::engine::general_purpose::STANDARD.decode(compact).is_ok()
 }
