@@ -46,6 +46,65 @@ fn roots_are_what_bootstrap_says_wherever_it_stands_now() {
     assert_eq!(roots(&[("apps/flux-system/base/kustomize.yaml", &gone), ("apps/web/kustomize.yaml", &own)]), [""; 0]);
 }
 
+/// A Kustomization that a known root renders is a unit of it, also when it names its own folder.
+#[test]
+fn what_a_root_leads_to_is_no_root() {
+    let roots = |files: &[(&str, String)]| -> Vec<String> {
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        find_roots("s", &tree(&files)).unwrap().into_iter().map(|root| root.path).collect()
+    };
+    let map = || "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n".to_owned();
+    let file = |path: &'static str, text: String| (path, text);
+    let sync = file("clusters/prod/flux-system/gotk-sync.yaml", unit("flux-system", "./clusters/prod", ""));
+    let apps = file("clusters/prod/apps.yaml", unit("apps", "./apps", ""));
+    let redis = file("apps/redis/ks.yaml", unit("redis", "./apps/redis", ""));
+    let resources = |text: &str| format!("resources: [{text}]\n");
+    let other = [
+        file("fleet/eu/ks.yaml", unit("eu", "./fleet/eu", "")),
+        file("fleet/eu/map.yaml", map()),
+        file("clusters/lone/ks.yaml", unit("x", "./lone", "")),
+        file("lone/map.yaml", map()),
+        file("clusters/shared/ks.yaml", unit("y", "./lone", "")),
+    ];
+    let with = |files: &[(&'static str, String)]| {
+        let mut all = other.to_vec();
+        all.push(sync.clone());
+        all.extend_from_slice(files);
+        roots(&all)
+    };
+    let true_ones = ["clusters/lone", "clusters/prod", "clusters/shared", "fleet/eu"];
+    // By a kustomization file, by the files of a folder, by a component above, by another unit's path.
+    assert_eq!(
+        with(&[apps.clone(), redis.clone(), file("apps/kustomization.yaml", resources("redis/ks.yaml"))]),
+        true_ones
+    );
+    assert_eq!(with(&[apps.clone(), redis.clone()]), true_ones);
+    assert_eq!(
+        with(&[
+            file(
+                "clusters/prod/kustomization.yaml",
+                "resources: [flux-system/gotk-sync.yaml]\ncomponents: [../../apps]\n".into()
+            ),
+            file("apps/kustomization.yaml", resources("redis")),
+            file("apps/redis/kustomization.yaml", resources("ks.yaml")),
+            redis.clone(),
+        ]),
+        true_ones
+    );
+    // Not reached: another root.
+    let itself = with(&[apps.clone(), redis.clone(), file("apps/kustomization.yaml", resources("other.yaml"))]);
+    assert_eq!(itself, ["apps/redis", "clusters/lone", "clusters/prod", "clusters/shared", "fleet/eu"]);
+    // A folder beside the clusters that one of them reads is none; with a part that nothing reads it stays.
+    let shared = file("clusters/prod/shared.yaml", unit("shared", "./clusters/shared", ""));
+    assert_eq!(with(std::slice::from_ref(&shared)), ["clusters/lone", "clusters/prod", "fleet/eu"]);
+    let part = file("clusters/prod/shared.yaml", unit("shared", "./clusters/shared/part", ""));
+    assert_eq!(with(&[part, file("clusters/shared/part/ks.yaml", unit("z", "./lone", ""))]), true_ones);
+    // Another source's path is another folder, and another cluster's units are its own.
+    let foreign = |text: &str| file("clusters/prod/shared.yaml", shared.1.replace("name: flux-system}\n", text));
+    assert_eq!(with(&[foreign("name: elsewhere}\n")]), true_ones);
+    assert_eq!(with(&[foreign("name: flux-system}\n  kubeConfig: {secretRef: {name: other}}\n")]), true_ones);
+}
+
 /// Strict substitution would refuse the text of Flux's own definitions, which are never sent.
 #[test]
 fn expressions_in_fluxs_own_definitions_hold_nothing_up() {

@@ -46,7 +46,9 @@ pub(super) fn examine(tree: &dyn Tree, rendered: &[(ClusterName, RenderedCluster
             entry.objects += 1;
             entry.clusters.insert(name.clone());
             for need in about.needs().filter(|need| !view.brings(need)) {
-                let text = format!("{} {}/{}", need.kind, need.namespace, need.name);
+                // Where an object without a namespace goes.
+                let namespace = if need.namespace.is_empty() { "default" } else { need.namespace.as_str() };
+                let text = format!("{} {namespace}/{}", need.kind, need.name);
                 entry.needs.entry(text).or_default().insert(name.clone());
             }
             about.references(&view, &mut problems);

@@ -132,7 +132,8 @@ fn not_at_hand(report: &mut ClusterReport) {
     // What such a unit may define is not known, so neither is whether a dependency on it can be met.
     for unit in report.units.iter_mut().filter(|_| !units.is_empty()) {
         for problem in &mut unit.problems {
-            let perhaps = units.iter().any(|id| problem.message.contains(&format!("may be defined by unit {id}")));
+            let unknown = problem.message.split_once(crate::flux::UNKNOWN_UNITS).map_or("", |(_, unknown)| unknown);
+            let perhaps = units.iter().any(|id| unknown.contains(&id.to_string()));
             if problem.code == Code::DependencyNotFound && perhaps {
                 problem.code = Code::SourceNotAtHand;
             }

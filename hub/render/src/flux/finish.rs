@@ -120,6 +120,23 @@ fn makes(generator: &str, node: &driftless_yaml::Node, artifact: &str) -> bool {
     generator.split('/').next() == Some(namespace) && generator::node_may_make(node, name)
 }
 
+/// Units that could not be built, named in one message.
+const UNKNOWN: usize = 5;
+/// What stands before them.
+pub(crate) const UNKNOWN_UNITS: &str = "not known is what these units, which could not be built, would define:";
+
+/// Whether a name is another with one letter changed, added or left out.
+fn is_near(one: &str, other: &str) -> bool {
+    if one.len().min(other.len()) < 3 {
+        return false;
+    }
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let rest = (one.get(same..).unwrap_or_default(), other.get(same..).unwrap_or_default());
+    let behind = rest.0.iter().rev().zip(rest.1.iter().rev()).take_while(|(a, b)| a == b).count();
+    rest.0.len().max(rest.1.len()).saturating_sub(behind) <= 1
+}
+
 /// Holds units whose dependencies do not exist or go in a circle.
 fn dependencies(units: &mut BTreeMap<UnitId, Worked>) {
     let names: BTreeSet<UnitId> = units.keys().cloned().collect();
@@ -131,13 +148,22 @@ fn dependencies(units: &mut BTreeMap<UnitId, Worked>) {
             if names.contains(to) {
                 edges.entry(unit.id.clone()).or_default().insert(to.clone());
             } else if unit.held.is_none() {
-                let perhaps = match unknown_parents.as_slice() {
+                let near = names.iter().find(|id| is_near(&id.name, &to.name) && id.namespace == to.namespace);
+                let near = near.filter(|id| **id != unit.id).map(|id| format!("; did you mean {id}?"));
+                // Nobody knows which of them, if any.
+                let unknown = match unknown_parents.as_slice() {
                     [] => String::new(),
-                    [one, ..] => format!(" (it may be defined by unit {one}, which could not be built)"),
+                    ids => {
+                        let shown: Vec<String> = ids.iter().take(UNKNOWN).map(ToString::to_string).collect();
+                        let more = ids.len().saturating_sub(UNKNOWN);
+                        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                        format!("; {UNKNOWN_UNITS} {}{more}", shown.join(", "))
+                    }
                 };
                 let message = format!(
-                    "unit {} depends on {to}, which this cluster does not have{perhaps}; add that Kustomization, or remove the dependency",
-                    unit.id
+                    "unit {} depends on {to}, which this cluster does not have{}; add that Kustomization, or remove the dependency{unknown}",
+                    unit.id,
+                    near.unwrap_or_default()
                 );
                 unit.held = Some(Problem::new(Code::DependencyNotFound, &unit.id, Some(at.clone()), message));
             }

@@ -21,6 +21,7 @@ mod lockdown;
 mod options;
 pub mod path;
 mod place;
+mod reach;
 mod reads;
 mod rendered;
 mod root;
@@ -34,6 +35,7 @@ mod variables;
 
 pub use basis::Basis;
 pub use cache::{Cache, CacheStats, Shelf};
+pub(crate) use finish::UNKNOWN_UNITS;
 pub(crate) use place::{Place, Step as PlaceStep};
 pub use rendered::{
     ReadSet, RenderState, RenderedCluster, RenderedObject, RenderedUnit, Seen, SeenEntry, WithheldObject,

@@ -1,5 +1,6 @@
 //! The root of a cluster: where it is, and the Kustomization that stands for it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use driftless_protocol::id::UnitId;
@@ -52,6 +53,7 @@ pub fn find_roots(source: &str, tree: &dyn Tree) -> Result<Vec<RootCandidate>, T
     let mut folders = vec![String::new()];
     let mut budget = SEARCH_FILES;
     let mut other = Others::default();
+    other.sources.insert(BOOTSTRAP.to_owned());
     while let Some(folder) = folders.pop() {
         let Some(entries) = tree.list(&folder)? else { continue };
         for (name, entry) in entries {
@@ -73,18 +75,22 @@ pub fn find_roots(source: &str, tree: &dyn Tree) -> Result<Vec<RootCandidate>, T
         }
     }
     let is_folder = |candidate: &RootCandidate| Ok(matches!(tree.entry(&candidate.path)?, Some(Entry::Folder { .. })));
-    let sure = if other.bootstrap.is_empty() { other.itself } else { other.bootstrap };
-    for candidate in sure {
-        if is_folder(&candidate)? {
-            found.push(candidate);
+    for candidate in &other.bootstrap {
+        if is_folder(candidate)? {
+            found.push(candidate.clone());
         }
     }
-    for candidate in other.clusters {
-        // A folder inside a root is part of it.
-        if !found.iter().any(|root| within(&candidate.path, &root.path)) {
-            found.push(candidate);
+    if other.bootstrap.is_empty() {
+        for candidate in unreached(tree, &found, &other.sources, other.itself)? {
+            if is_folder(&candidate)? {
+                found.push(candidate);
+            }
         }
     }
+    // A folder inside a root is part of it.
+    other.clusters.retain(|candidate| !found.iter().any(|root| within(&candidate.path, &root.path)));
+    let clusters = unreached(tree, &found, &other.sources, other.clusters)?;
+    found.extend(clusters);
     if found.is_empty() {
         other.folders.sort();
         for candidate in other.folders {
@@ -113,6 +119,25 @@ struct Others {
     folders: Vec<RootCandidate>,
     /// Paths that Kustomizations name.
     named: Vec<String>,
+    /// Names by which roots speak of the source they are in.
+    sources: BTreeSet<String>,
+}
+
+/// Those of `candidates` that known roots do not lead to. A folder of which only a part is reached stays.
+fn unreached(
+    tree: &dyn Tree,
+    known: &[RootCandidate],
+    sources: &BTreeSet<String>,
+    candidates: Vec<RootCandidate>,
+) -> Result<Vec<RootCandidate>, TreeError> {
+    if known.is_empty() || candidates.is_empty() {
+        return Ok(candidates);
+    }
+    let roots: Vec<String> = known.iter().map(|root| root.path.clone()).collect();
+    let reached = super::reach::files(tree, &roots, sources)?;
+    let own: BTreeSet<String> =
+        candidates.iter().filter(|c| !reached.contains(&*c.at.file)).map(|c| c.path.clone()).collect();
+    Ok(candidates.into_iter().filter(|candidate| own.contains(&candidate.path)).collect())
 }
 
 /// Whether a folder is another one or below it.
@@ -145,6 +170,9 @@ fn look(
                 let sync = file.ends_with("gotk-sync.yaml");
                 // Bootstrap calls the root's own Kustomization so, in whatever file it or a patch of it stands now.
                 let bootstrap = key.name == BOOTSTRAP && matches!(&*key.namespace, "" | BOOTSTRAP);
+                if sync || bootstrap {
+                    other.sources.extend(text(&["spec", "sourceRef", "name"]).map(str::to_owned));
+                }
                 if sync {
                     (RootKind::SyncKustomization, Some(wanted))
                 } else if bootstrap && !wanted.is_empty() {

@@ -17,6 +17,7 @@ use super::place::Place;
 use crate::kustomize::{Image, Origin, Overlay, Patch, Selector};
 use crate::report::Code;
 use crate::target::Location;
+use crate::validate::names;
 
 /// API group of Flux's Kustomization.
 pub(crate) const GROUP: &str = "kustomize.toolkit.fluxcd.io";
@@ -429,9 +430,9 @@ fn overlay(spec: &Fields<'_>, notes: &mut Vec<Note>) -> Result<Overlay, Note> {
         });
     }
     Ok(Overlay {
-        target_namespace: spec.filled("targetNamespace")?,
-        name_prefix: spec.filled("namePrefix")?,
-        name_suffix: spec.filled("nameSuffix")?,
+        target_namespace: target_namespace(spec)?,
+        name_prefix: bounded(spec, "namePrefix", AFFIX)?,
+        name_suffix: bounded(spec, "nameSuffix", AFFIX)?,
         patches,
         components: spec.texts("components")?,
         ignore_missing_components: spec.flag("ignoreMissingComponents")?.unwrap_or(false),
@@ -440,6 +441,36 @@ fn overlay(spec: &Fields<'_>, notes: &mut Vec<Note>) -> Result<Overlay, Note> {
         place: origin(spec.at("")),
         ..Overlay::default()
     })
+}
+
+/// Characters that Flux's definition allows a prefix or suffix, and a namespace.
+const AFFIX: usize = 200;
+const NAMESPACE: usize = 63;
+
+/// Text that Flux's definition wants to be neither empty nor longer than this.
+fn bounded(spec: &Fields<'_>, key: &'static str, most: usize) -> Result<Option<String>, Note> {
+    let Some(text) = spec.text(key)? else { return Ok(None) };
+    let length = text.chars().count();
+    if (1..=most).contains(&length) {
+        return Ok(Some(text.to_owned()));
+    }
+    let how = match length {
+        0 => "is empty".to_owned(),
+        length => format!("has {length} characters, at most {most} are allowed"),
+    };
+    let message = format!("spec.{key} {how}; the API server would refuse the object: correct it, or remove the field");
+    Err(spec.note(Code::InvalidSpec, key, message))
+}
+
+fn target_namespace(spec: &Fields<'_>) -> Result<Option<String>, Note> {
+    let Some(name) = bounded(spec, "targetNamespace", NAMESPACE)? else { return Ok(None) };
+    match names::namespace(&name) {
+        None => Ok(Some(name)),
+        Some(why) => {
+            let message = format!("spec.targetNamespace: {why}; the API server would refuse everything in it");
+            Err(spec.note(Code::InvalidSpec, "targetNamespace", message))
+        }
+    }
 }
 
 /// `patchesStrategicMerge` and `patchesJson6902` of v1beta1 and v1beta2: inline values, turned into patches.

@@ -56,6 +56,7 @@ pub(crate) struct At<T> {
 type Result<T> = std::result::Result<T, BuildError>;
 
 fn wrong_type(file: &Doc, what: &str, node: &Node, expected: &str) -> BuildError {
+    let what = if what.is_empty() { "a kustomization file" } else { what };
     let (found, help) = match node {
         Node::Map(_) => ("a map".to_owned(), None),
         Node::Seq(_) => ("a list".to_owned(), None),

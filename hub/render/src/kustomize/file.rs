@@ -168,9 +168,17 @@ impl File {
     fn decode_doc(doc: &Doc, node: &Node) -> Result<Self> {
         let path = &doc.path;
         let at = |line: u32| Origin::new(path.clone(), line);
+        let component = node.at(&["kind"]).and_then(Node::as_str) == Some("Component");
         let empty = || {
-            BuildError::new(ErrorKind::Field, at(0), "this kustomization file is empty")
-                .help("list something under resources, or remove the file")
+            let (what, help) = if component {
+                (
+                    "this Component is empty",
+                    "list something under patches or resources, or do not name it; a Component is named under components",
+                )
+            } else {
+                ("this kustomization file is empty", "list something under resources, or remove the file")
+            };
+            BuildError::new(ErrorKind::Field, at(0), what).help(help)
         };
         let mut file = Self { path: path.clone(), ..Self::default() };
         let Some(f) = Fields::new(doc, "", node, KNOWN)? else {

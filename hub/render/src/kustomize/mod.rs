@@ -42,6 +42,7 @@ pub(crate) mod smp_schema;
 mod structured;
 mod vars;
 
+pub(crate) use file::NAMES as FILE_NAMES;
 pub(crate) use selector::Matcher;
 
 pub use error::{BuildError, ErrorKind, Origin, Warning};
