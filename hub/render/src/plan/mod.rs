@@ -17,6 +17,7 @@
 //! | `units`, `objects` | which object went where |
 //! | `warnings` | what should a reviewer see first |
 
+mod definitions;
 mod fate;
 mod fields;
 mod immutable;

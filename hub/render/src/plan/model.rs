@@ -222,6 +222,8 @@ pub enum WarningCode {
     DeletesHeld,
     /// The API server will refuse a change.
     ImmutableRefused,
+    /// A version of a CustomResourceDefinition ends while something still is in it.
+    VersionEnds,
     /// An object is deleted and created again, once approved.
     ImmutableRecreated,
     /// A unit whose objects are not known from Git leaves Git: what it owns is deleted.
@@ -251,6 +253,7 @@ impl WarningCode {
             Self::ClusterGone => "clusterGone",
             Self::DeletesHeld => "deletesHeld",
             Self::ImmutableRefused => "immutableRefused",
+            Self::VersionEnds => "versionEnds",
             Self::ImmutableRecreated => "immutableRecreated",
             Self::UnknownDeletes => "unknownDeletes",
             Self::NewUnitHeld => "newUnitHeld",

@@ -542,3 +542,48 @@ proptest! {
         prop_assert!(plan.is_empty(), "{:#?}", lines(&plan));
     }
 }
+
+/// A version of a definition that ends while Git has objects in it, or while objects are stored in it.
+#[test]
+fn versions_of_definitions_that_end_are_named() {
+    let definition = |versions: &str| {
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: foos.x.io}}\n\
+             spec: {{group: x.io, names: {{kind: Foo, plural: foos}}, scope: Cluster, versions: [{versions}]}}\n"
+        )
+    };
+    let version = |name: &str, served: bool, stored: bool| {
+        format!("{{name: {name}, served: {served}, storage: {stored}, schema: {{openAPIV3Schema: {{type: object}}}}}}")
+    };
+    let foo = |version: &str| format!("apiVersion: x.io/{version}\nkind: Foo\nmetadata: {{name: foo}}\n");
+    let with = |versions: &[String], object: &str| {
+        let mut files = repository();
+        files.insert("apps/a/definition.yaml".to_owned(), definition(&versions.join(", ")));
+        files.insert("apps/b/foo.yaml".to_owned(), foo(object));
+        files
+    };
+    let both = [version("v1", true, true), version("v2", true, false)];
+    let found = |versions: &[String], object: &str| -> Vec<String> {
+        let plan = plan(&with(&both, "v1"), &with(versions, object));
+        plan.warnings.into_iter().filter(|w| w.code == WarningCode::VersionEnds).map(|w| w.message).collect()
+    };
+    let stored =
+        "CustomResourceDefinition.apiextensions.k8s.io foos.x.io: version v1, in which objects are stored, is removed";
+    let used = |how: &str| {
+        format!(
+            "CustomResourceDefinition.apiextensions.k8s.io foos.x.io: version v1 {how}, and 1 object in Git is written in \
+             x.io/v1, which the API server refuses then: Foo.x.io foo (apps/b/foo.yaml:1); write them in x.io/v2, or keep \
+             the version until they are"
+        )
+    };
+    let gone = found(&[version("v2", true, true)], "v1");
+    assert!(gone.len() == 2 && gone[0] == used("is removed") && gone[1].starts_with(stored), "{gone:?}");
+    let gone = found(&[version("v2", true, true)], "v2");
+    assert!(gone.len() == 1 && gone[0].starts_with(stored), "{gone:?}");
+    let off = [version("v1", false, false), version("v2", true, true)];
+    assert_eq!(found(&off, "v1"), [used("is no longer served")]);
+    assert_eq!(found(&off, "v2"), [""; 0]);
+    // The version that objects are not stored in may go once nothing in Git needs it.
+    assert_eq!(found(&[version("v1", true, true)], "v1"), [""; 0]);
+    assert_eq!(found(&[version("v1", true, true), version("v3", true, false)], "v1"), [""; 0]);
+}

@@ -6,6 +6,7 @@ use driftless_protocol::bundle::{LateInput, UnitSpec};
 use driftless_protocol::id::{Digest, UnitId};
 use serde_json::Value;
 
+use super::definitions;
 use super::fate::Circumstances;
 use super::model::{
     Action, ClusterChange, ClusterPlan, Counts, FORMAT, FateKind, HeldUnit, OptionChange, Outcome, Plan, PlanGroup,
@@ -66,6 +67,8 @@ pub fn plan_cluster(
             plan.counts.add(&unit.counts);
         }
         plan.warnings = warnings::of(&plan.units, objects.over_budget, after.whole);
+        plan.warnings.extend(definitions::ended(before, after));
+        plan.warnings.sort();
     }
     plan.warnings.extend(warnings::problems(&new_problems(&before.problems, &after.problems)));
     plan.counts.units = plan.units.len();
