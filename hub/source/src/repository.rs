@@ -18,6 +18,10 @@ use crate::unseen::Unseen;
 /// How many names a message shows.
 const SHOWN: usize = 5;
 
+/// What to do where a clone lacks commits.
+const UNSHALLOW: &str = "fetch the whole history: `git fetch --unshallow`, or in a pipeline `fetch-depth: 0` (GitHub Actions), \
+                         `GIT_DEPTH: 0` (GitLab CI)";
+
 /// Why a repository could not be read: what was attempted, on which folder, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot {attempt} the Git repository {}: {reason}; {advice}", .dir.display())]
@@ -51,7 +55,7 @@ impl Repository {
             attempt: "open".to_owned(),
             dir: dir.to_path_buf(),
             reason: cause.to_string(),
-            advice: "name the top folder of a clone",
+            advice: "name the top folder of a clone whose objects are named by SHA-1",
         })?;
         Ok(Self { dir: dir.to_path_buf(), repo: Arc::new(repo), limits })
     }
@@ -69,21 +73,33 @@ impl Repository {
         let attempt = || format!("find revision {text:?} in");
         let id = local.rev_parse_single(text).map_err(|e| {
             let known = self.names(&local);
-            let reason = format!("{}{known}", clean(&e.to_string()));
-            self.error(attempt(), reason, "check the spelling, or `git fetch` it first")
+            let (shallow, advice) = self.fetched("check the spelling, or `git fetch` it first");
+            let reason = format!("{}{known}{shallow}", clean(&e.to_string()));
+            self.error(attempt(), reason, advice)
         })?;
         let commit = id.object().and_then(|object| object.peel_to_commit()).map_err(|e| {
             let reason = format!("it leads to no commit that can be read ({})", clean(&e.to_string()));
-            self.error(
-                attempt(),
-                reason,
-                "name a branch, a tag or a commit; in a shallow clone, `git fetch --unshallow` first",
-            )
+            self.error(attempt(), reason, self.fetched("name a branch, a tag or a commit").1)
         })?;
         let hex = commit.id.to_hex().to_string();
         // The start of an id is no name.
         let reference = if hex.starts_with(text) { String::new() } else { text.to_owned() };
         Ok(Revision { reference, commit: hex })
+    }
+
+    /// Whether only the newest commits were fetched: what came before is not there to be compared with.
+    #[must_use]
+    pub fn is_shallow(&self) -> bool {
+        self.repo.local().is_shallow().unwrap_or(false)
+    }
+
+    /// Where commits are missing: what kind of clone it is, and what to do; else this advice.
+    fn fetched(&self, advice: &'static str) -> (&'static str, &'static str) {
+        if self.is_shallow() {
+            ("; the clone is shallow, it has only its newest commits", UNSHALLOW)
+        } else {
+            ("", advice)
+        }
     }
 
     fn names(&self, local: &gix::Repository) -> String {
@@ -159,8 +175,9 @@ impl Repository {
         let first = self.ask(attempt, one, |_, id| Ok(id))?;
         let base = self.ask(attempt, two, |local, id| {
             let base = local.merge_base(first, id).map(|base| base.map(|id| id.detach()));
-            base.map_err(|e| Flaw::Limit(clean(&e.to_string())))?
-                .ok_or_else(|| Flaw::Limit("their histories never meet".to_owned()))
+            let shallow = self.fetched("").0;
+            base.map_err(|e| Flaw::Limit(format!("{}{shallow}", clean(&e.to_string()))))?
+                .ok_or_else(|| Flaw::Limit(format!("their histories never meet{shallow}")))
         })?;
         Ok(Revision { reference: String::new(), commit: base.to_hex().to_string() })
     }
@@ -195,19 +212,40 @@ impl Repository {
     ) -> Result<T, RepositoryError> {
         let local = self.repo.local();
         let absent = || {
-            let reason = format!("it does not hold {revision}");
-            self.error(attempt(), reason, "`git fetch` it first")
+            let (shallow, advice) = self.fetched("`git fetch` it first");
+            self.error(attempt(), format!("it does not hold {revision}{shallow}"), advice)
         };
         let id = history::parse_id(revision).filter(|id| local.has_object(id)).ok_or_else(absent)?;
         question(&local, id).map_err(|flaw| match flaw {
-            Flaw::Damaged(reason) => self.error(
+            Flaw::Damaged(reason) if is_partial(&local) => self.error(
                 attempt(),
-                reason,
-                "check it with `git fsck`; a partial clone lacks files: `git fetch --refetch`",
+                format!("{reason}; the clone is partial, files are fetched only when git itself asks for them"),
+                WHOLE,
             ),
-            Flaw::Limit(reason) => self.error(attempt(), reason, "name another revision or folder"),
+            Flaw::Damaged(reason) => self.error(attempt(), reason, "check it with `git fsck`"),
+            Flaw::Limit(reason) => self.error(attempt(), reason, self.fetched("name another revision or folder").1),
         })
     }
+}
+
+/// What to do where a clone lacks files.
+const WHOLE: &str = "clone without --filter, or `git fetch --refetch --no-filter`";
+
+/// Why an object is missing, where the clone itself is the reason: a partial one.
+pub(crate) fn missing(local: &gix::Repository, id: gix::ObjectId) -> String {
+    let id = id.to_hex();
+    if is_partial(local) {
+        return format!("object {id} was not fetched, the clone is partial; {WHOLE}");
+    }
+    format!("object {id} is missing")
+}
+
+/// Whether a remote keeps objects back (`git clone --filter`).
+fn is_partial(local: &gix::Repository) -> bool {
+    let config = local.config_snapshot();
+    let filter = |name: &str| config.string(format!("remote.{name}.partialclonefilter").as_str()).is_some();
+    config.string("extensions.partialClone").is_some()
+        || local.remote_names().iter().any(|name| filter(&name.to_string()))
 }
 
 /// One line, no control characters.

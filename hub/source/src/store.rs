@@ -109,15 +109,34 @@ pub(crate) fn open_existing(path: &Path, limits: &Limits) -> Result<gix::ThreadS
         return Err(Cause::ProtocolUnsupported { reason: "the folder holds no Git repository".to_owned() });
     }
     let options = open_options(limits).open_path_as_is(!git_dir.is_file());
-    let repo = options.open(git_dir).map_err(|e| {
+    let sha256 = || {
+        let reason = "it names its objects by SHA-256 (extensions.objectFormat), which is not supported yet".to_owned();
+        Cause::ProtocolUnsupported { reason }
+    };
+    let repo = options.open(git_dir.clone()).map_err(|e| {
         tracing::debug!(error = %e, "a file repository cannot be opened");
+        if says_sha256(&git_dir) {
+            return sha256();
+        }
         Cause::ProtocolUnsupported { reason: "the folder cannot be opened as a Git repository".to_owned() }
     })?;
     if repo.to_thread_local().object_hash() != gix::hash::Kind::Sha1 {
-        let reason = "it uses SHA-256 object ids, which are not supported yet".to_owned();
-        return Err(Cause::ProtocolUnsupported { reason });
+        return Err(sha256());
     }
     Ok(repo)
+}
+
+/// Whether the configuration of a repository that cannot be opened tells its object format to be the reason.
+fn says_sha256(git_dir: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(git_dir.join("config")) else { return false };
+    let mut text = String::new();
+    // A configuration is small.
+    let read = std::io::Read::read_to_string(&mut std::io::Read::take(file, 1 << 20), &mut text);
+    let format = |line: &str| {
+        let (key, value) = line.split_once('=')?;
+        key.trim().eq_ignore_ascii_case("objectformat").then(|| value.trim().eq_ignore_ascii_case("sha256"))
+    };
+    read.is_ok() && text.lines().filter_map(format).any(|sha256| sha256)
 }
 
 /// One bare repository on disk, shared by everything that reads it. Its folder is removed when it was condemned and the

@@ -11,6 +11,7 @@ use gix::objs::{Exists as _, Find as _, FindHeader as _};
 
 use crate::check::Flaw;
 use crate::config::Limits;
+use crate::repository::missing;
 use crate::store::Repo;
 
 /// Folder entries kept decoded, over all revisions of a mirror: about 64 MiB at 100 bytes each.
@@ -239,7 +240,7 @@ impl GitTree {
         }
         let header = match db.try_header(&id) {
             Ok(Some(header)) => header,
-            Ok(None) => return Err(self.unreadable(path, format!("object {} is missing", id.to_hex()))),
+            Ok(None) => return Err(self.unreadable(path, missing(&self.inner.repo.local(), id))),
             Err(_) => return Err(self.unreadable(path, format!("object {} is damaged", id.to_hex()))),
         };
         self.inner.repo.cache.put_length(id, header.size);
@@ -371,9 +372,7 @@ impl Tree for GitTree {
             Ok(Some(data)) if data.kind == gix::objs::Kind::Blob && data.data.len() as u64 == len => {
                 Ok(Some(Arc::from(data.data)))
             }
-            Ok(None) if !db.exists(&line.id) => {
-                Err(self.unreadable(path, format!("object {} is missing", line.id.to_hex())))
-            }
+            Ok(None) if !db.exists(&line.id) => Err(self.unreadable(path, missing(&self.inner.repo.local(), line.id))),
             _ => Err(self.unreadable(path, format!("object {} is damaged", line.id.to_hex()))),
         }
     }

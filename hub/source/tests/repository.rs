@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Origin, git};
+use driftless_protocol::id::Revision;
 use driftless_render::tree::{Entry, Tree};
 use driftless_source::{Change, Repository};
 
@@ -113,4 +114,34 @@ fn a_work_tree_shows_neither_ignored_files_nor_what_submodules_hold() {
     let sparse = Repository::open(&work).unwrap();
     assert_eq!(sparse.work_tree("").unwrap().sparse(), 1);
     assert_eq!(sparse.work_tree("apps").unwrap().sparse(), 0);
+}
+
+/// Clones as pipelines make them: what is not there is said to be the clone's own, with what to do.
+#[test]
+fn a_shallow_and_a_partial_clone_say_what_they_lack() {
+    let origin = Origin::new();
+    let first = origin.head();
+    origin.commit(&[("apps/web/deploy.yaml", "kind: StatefulSet\n")]);
+    let bare = origin.root().join("repo.git");
+    git(&bare, &["config", "uploadpack.allowFilter", "true"]);
+    let url = format!("file://{}", bare.display());
+    git(origin.root(), &["clone", "-q", "--depth", "1", &url, "shallow"]);
+    let shallow = Repository::open(&origin.root().join("shallow")).unwrap();
+    assert!(shallow.is_shallow());
+    let head = shallow.resolve("HEAD").unwrap();
+    assert!(shallow.tree(&head, "").is_ok());
+    let before = Revision { reference: String::new(), commit: first };
+    for message in [shallow.resolve("HEAD~1").unwrap_err(), shallow.merge_base(&before, &head).unwrap_err()] {
+        let message = message.to_string();
+        assert!(message.contains("the clone is shallow") && message.contains("fetch-depth: 0"), "{message}");
+    }
+    git(origin.root(), &["clone", "-q", "--filter=blob:none", "--no-checkout", &url, "partial"]);
+    let partial = Repository::open(&origin.root().join("partial")).unwrap();
+    assert!(!partial.is_shallow());
+    let tree = partial.tree(&partial.resolve("HEAD").unwrap(), "").unwrap();
+    let message = tree.read("apps/web/deploy.yaml").unwrap_err().to_string();
+    assert!(message.contains("the clone is partial") && message.contains("--filter"), "{message}");
+    git(origin.root(), &["init", "-q", "--object-format=sha256", "other"]);
+    let message = Repository::open(&origin.root().join("other")).unwrap_err().to_string();
+    assert!(message.contains("SHA-256"), "{message}");
 }
