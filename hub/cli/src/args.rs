@@ -56,6 +56,36 @@ pub enum Output {
     Markdown,
 }
 
+impl Output {
+    /// As `-o` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Yaml => "yaml",
+            Self::Junit => "junit",
+            Self::Sarif => "sarif",
+            Self::Markdown => "markdown",
+        }
+    }
+}
+
+impl Command {
+    /// Its name, and the formats it prints.
+    #[must_use]
+    pub const fn formats(&self) -> (&'static str, &'static [Output]) {
+        use Output::{Json, Junit, Markdown, Sarif, Table, Yaml};
+        match self {
+            Self::Validate(_) => ("validate", &[Table, Json, Yaml, Junit, Sarif]),
+            Self::Plan(_) => ("plan", &[Table, Json, Yaml, Markdown]),
+            Self::Build(_) => ("build", &[Table, Json, Yaml]),
+            Self::Check { what: Some(_) } => ("check repo", &[Table, Json, Yaml]),
+            _ => ("this command", &[Table, Json, Yaml]),
+        }
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -65,7 +65,14 @@ pub fn write_templates(pattern: &Path, clusters: &[&ClusterName], inputs: &[Inpu
         if let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let mut opened = std::fs::OpenOptions::new().write(true).create_new(true).open(&file).map_err(failed)?;
+        let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(&file);
+        let mut opened = opened.map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                CliError::new(Kind::Failed, format!("{} is there already and is not written over", file.display()))
+                    .hint("name another file, or use this one: --facts")
+            }
+            _ => failed(e),
+        })?;
         opened.write_all(template(cluster, inputs).as_bytes()).map_err(failed)?;
         out.push(file);
     }

@@ -14,13 +14,14 @@ pub mod ui;
 
 use std::process::ExitCode;
 
-use args::{Check, Cli, Cluster, Command, Facts, Get};
+use args::{Check, Cli, Cluster, Command, Facts, Get, Output};
 use client::Client;
 use commands::{approve, build, check, get, history, orphans, plan as plan_command, shadow, steer, unit, validate};
 use error::{CliError, Kind};
 
 /// Runs one command.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    printable(&cli.command, cli.output)?;
     match &cli.command {
         Command::Build(args) => return build::run(args, cli.output),
         Command::Check { what: Some(Check::Repo(args)) } => return check::run(args, cli.output),
@@ -33,6 +34,18 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         .build()
         .map_err(|e| CliError::new(Kind::Failed, format!("cannot start: {e}")))?;
     runtime.block_on(ask_hub(&cli))
+}
+
+/// A format that a command does not print is refused before it does anything.
+fn printable(command: &Command, wanted: Output) -> Result<(), CliError> {
+    let (name, formats) = command.formats();
+    if formats.contains(&wanted) {
+        return Ok(());
+    }
+    let mut names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+    let last = names.pop().unwrap_or_default();
+    let message = format!("{name} prints {} or {last}, not {}", names.join(", "), wanted.name());
+    Err(CliError::new(Kind::Usage, message))
 }
 
 async fn ask_hub(cli: &Cli) -> Result<ExitCode, CliError> {

@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use driftless_protocol::id::{ClusterName, Revision};
 use driftless_render::flux::{Cache, RenderedCluster, RootCandidate, find_roots, path, render_cluster_cached};
 use driftless_render::target::{
-    Facts, GitRef, NOT_AT_HAND, RootSpec, SourceDecl, SourceState, SourceTree, Sources, Target, same_repository,
+    Facts, GitRef, Location, NOT_AT_HAND, RootSpec, SourceDecl, SourceState, SourceTree, Sources, Target,
+    same_repository,
 };
-use driftless_render::tree::{Entry, Tree};
+use driftless_render::tree::{Entry, MemTree, Tree};
 use driftless_source::folder::enclosing_root;
 use driftless_source::{Repository, Snapshot};
 
@@ -43,6 +44,8 @@ pub struct Repo {
     dir: PathBuf,
     /// The Git repository's top folder, the repository, and the way from the top to `dir`.
     git: Option<(PathBuf, Arc<Repository>, String)>,
+    /// Why the Git repository around it cannot be read. The files on disk can.
+    unread: Option<String>,
     others: Vec<SourceTree>,
 }
 
@@ -89,14 +92,16 @@ impl Repo {
         let top = enclosing_root(&dir)
             .map_err(|e| CliError::new(Kind::Failed, format!("cannot resolve {}: {e}", dir.display())))?;
         let top = if bare { dir.clone() } else { top };
-        let git = if bare || top.join(".git").exists() {
+        let mut unread = None;
+        let mut git = None;
+        if bare || top.join(".git").exists() {
             let inside = slashes(dir.strip_prefix(&top).unwrap_or(Path::new("")))?;
-            let repository = Repository::open(&top).map_err(|e| CliError::new(Kind::Failed, e.to_string()))?;
-            Some((top, Arc::new(repository), inside))
-        } else {
-            None
-        };
-        Ok(Self { dir, git, others: Vec::new() })
+            match Repository::open(&top) {
+                Ok(repository) => git = Some((top, Arc::new(repository), inside)),
+                Err(error) => unread = Some(error.to_string()),
+            }
+        }
+        Ok(Self { dir, git, unread, others: Vec::new() })
     }
 
     /// Opens a folder, and the other sources the command line gives (`--source`).
@@ -120,10 +125,14 @@ impl Repo {
     /// # Errors
     /// When the folder lies in none.
     pub fn git(&self) -> Result<&Repository, CliError> {
-        match &self.git {
-            Some((_, repository, _)) => Ok(repository),
-            None => Err(CliError::new(Kind::Usage, format!("{} lies in no Git repository", self.dir.display()))
-                .hint("a revision can be read only of a clone; without one, the files on disk are read")),
+        match (&self.git, &self.unread) {
+            (Some((_, repository, _)), _) => Ok(repository),
+            (None, Some(why)) => Err(CliError::new(Kind::Failed, why.clone())
+                .hint("the files on disk can be checked all the same: leave out --rev")),
+            (None, None) => {
+                Err(CliError::new(Kind::Usage, format!("{} lies in no Git repository", self.dir.display()))
+                    .hint("a revision can be read only of a clone; without one, the files on disk are read"))
+            }
         }
     }
 
@@ -138,6 +147,9 @@ impl Repo {
             }
             None => Snapshot::new(&self.dir),
         };
+        if let Some(why) = &self.unread {
+            eprintln!("warning: {why}; the files on disk are read, those that Git ignores too");
+        }
         if files.sparse() > 0 {
             eprintln!(
                 "warning: {} files of this sparse checkout are not on disk, and units that need them cannot be built from it; \
@@ -166,6 +178,22 @@ impl Repo {
         let inside = self.git.as_ref().map_or("", |(_, _, inside)| inside.as_str());
         let tree = self.git()?.tree(revision, inside).map_err(|e| CliError::new(Kind::NotFound, e.to_string()))?;
         Ok(self.state(Arc::new(tree), revision.clone()))
+    }
+
+    /// The files of a revision to compare with: a folder that is not there yet holds nothing.
+    ///
+    /// # Errors
+    /// As [`Repo::at`].
+    pub fn base_at(&self, revision: &Revision) -> Result<State, CliError> {
+        let inside = self.git.as_ref().map_or("", |(_, _, inside)| inside.as_str());
+        let failed = |e: driftless_source::RepositoryError| CliError::new(Kind::NotFound, e.to_string());
+        let all = self.git()?.tree(revision, "").map_err(failed)?;
+        let entry = all.entry(inside);
+        let there = entry.map_err(|e| CliError::new(Kind::Failed, format!("cannot read {revision}: {e}")))?;
+        match there {
+            Some(Entry::Folder { .. }) => self.at_revision(revision),
+            _ => Ok(self.state(Arc::new(MemTree::new()), revision.clone())),
+        }
     }
 
     /// A revision, or without one the files on disk.
@@ -201,6 +229,17 @@ impl State {
         match self.root.revision.commit.as_str() {
             "" => format!("{} ({WORK_TREE})", self.dir.display()),
             _ => format!("{} at {}", self.dir.display(), self.root.revision),
+        }
+    }
+
+    /// A place as Git and what runs beside it know it: from the top of the work tree.
+    #[must_use]
+    pub fn in_git(&self, at: &Location) -> Location {
+        match &self.git {
+            Some((_, inside)) if !inside.is_empty() && *at.source == *self.root.id && !at.file.is_empty() => {
+                Location { file: format!("{inside}/{}", at.file).into(), ..at.clone() }
+            }
+            _ => at.clone(),
         }
     }
 

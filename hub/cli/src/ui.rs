@@ -67,7 +67,7 @@ pub fn print<T: Serialize>(output: Output, data: &T, table: impl FnOnce() -> Str
         Output::Yaml => serde_saphyr::to_string(data)
             .map_err(|e| CliError::new(Kind::Failed, format!("cannot write the answer as YAML: {e}")))?,
         Output::Junit | Output::Sarif | Output::Markdown => {
-            return Err(CliError::new(Kind::Usage, "this command prints table, json or yaml"));
+            return Err(CliError::new(Kind::Usage, format!("this command does not print {}", output.name())));
         }
     };
     write_stdout(&text)

@@ -124,7 +124,11 @@ fn wrong_usage_says_what_is_there() {
         (&["check", "repo", "clusters/a/flux-system", "--path", "x/{name}"], 4, "fits no folder"),
         (&["check", "repo", "--source", "x=y"], 2, "NAMESPACE/NAME=FOLDER"),
         (&["check", "repo", "--facts", "facts.yaml"], 4, "cannot read the facts in facts.yaml"),
-        (&["check", "repo", "-o", "sarif"], 2, "prints table, json or yaml"),
+        (&["check", "repo", "-o", "sarif"], 2, "check repo prints table, json or yaml, not sarif"),
+        (&["validate", "-o", "markdown"], 2, "validate prints table, json, yaml, junit or sarif, not markdown"),
+        (&["plan", "-o", "sarif"], 2, "plan prints table, json, yaml or markdown, not sarif"),
+        (&["build", "-o", "junit", "apps"], 2, "build prints table, json or yaml, not junit"),
+        (&["build", "--cluster", "c"], 4, "clusters/a"),
         (&["check", "repo", "--explain", "Nothing"], 2, "there is no code \"Nothing\""),
         (&["validate", "--kubernetes-version", "1.99"], 2, "known are 1.36, 1.35"),
         (&["validate", "--crds", "apps"], 2, "holds no CustomResourceDefinition"),
@@ -140,6 +144,42 @@ fn wrong_usage_says_what_is_there() {
         "{}",
         err(&output)
     );
+}
+
+#[test]
+fn a_built_folder_is_printed_as_asked() {
+    let dir = repository(&[("apps/kustomization.yaml", "resources: [map.yaml]\n")]);
+    let output = driftless(dir.path(), &["build", "--root", ".", "-o", "json", "apps"]);
+    let json: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", err(&output)));
+    let map = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "default"}, "data": {"a": "b"}});
+    assert_eq!(json, serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [map]}));
+    for format in ["yaml", "table"] {
+        assert!(
+            out(&driftless(dir.path(), &["build", "--root", ".", "-o", format, "apps"]))
+                .starts_with("apiVersion: v1\n")
+        );
+    }
+}
+
+/// What shows findings beside a change knows files from the top of the work tree, wherever the clusters lie.
+#[test]
+fn sarif_and_junit_name_files_from_the_top_of_the_work_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = repository(&[(
+        "apps/map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m, namespace: default}\ndata: {a: 5}\n",
+    )]);
+    std::fs::rename(repository.path(), dir.path().join("gitops")).unwrap();
+    let init = Command::new("git").args(["init", "-q", "-b", "main"]).current_dir(dir.path()).status().unwrap();
+    assert!(init.success());
+    let sarif = out(&driftless(dir.path(), &["validate", "-o", "sarif", "gitops"]));
+    assert!(sarif.contains("\"uri\": \"gitops/apps/map.yaml\""), "{sarif}");
+    let junit = out(&driftless(dir.path(), &["validate", "-o", "junit", "gitops"]));
+    assert!(junit.contains("gitops/apps/map.yaml:4: SchemaWrongType"), "{junit}");
+    // For people, as the folder was named.
+    let table = out(&driftless(&dir.path().join("gitops"), &["validate"]));
+    assert!(table.contains("      apps/map.yaml:4"), "{table}");
 }
 
 #[test]
@@ -214,7 +254,11 @@ fn inputs_that_only_a_cluster_has_are_named_and_come_from_a_facts_file() {
     let output = run(&["--facts-template", "facts/{name}.yaml"]);
     assert!(err(&output).contains("wrote facts/a.yaml"), "{}", err(&output));
     let again = run(&["--facts-template", "facts/{name}.yaml"]);
-    assert!(code(&again) == 1 && err(&again).contains("facts/a.yaml"), "{}", err(&again));
+    assert!(
+        code(&again) == 1 && err(&again).contains("facts/a.yaml is there already and is not written over"),
+        "{}",
+        err(&again)
+    );
     let file = dir.path().join("facts/a.yaml");
     let template = std::fs::read_to_string(&file).unwrap();
     for part in [

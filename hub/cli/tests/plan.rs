@@ -399,3 +399,57 @@ fn mistakes_are_told_with_what_to_do() {
     assert!(text.contains("Nothing changes in 3 clusters."), "{text}");
     assert_eq!(code, 0);
 }
+
+/// A folder that comes with the change holds nothing before it.
+#[test]
+fn a_folder_that_the_base_lacks_is_new() {
+    let repo = Repo::new();
+    for folder in ["clusters", "apps"] {
+        fs::create_dir_all(repo.path().join("new")).unwrap();
+        let to = format!("new/{folder}");
+        let copy = Command::new("cp").args(["-r", folder, &to]).current_dir(repo.path()).status();
+        assert!(copy.unwrap().success());
+    }
+    repo.commit("second");
+    let run = |args: &[&str]| {
+        let folder = repo.path().join("new");
+        Command::new(env!("CARGO_BIN_EXE_driftless")).arg("plan").args(args).arg(folder).output().unwrap()
+    };
+    let done = run(&["--base", "HEAD~1", "-o", "json"]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let plan: Plan = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(plan.groups.iter().all(|g| g.plan.change == ClusterChange::New), "{plan:?}");
+    assert_eq!((plan.counts.deletes, plan.groups.iter().map(|g| g.clusters.len()).sum::<usize>()), (0, 3));
+    // A revision that is not there is no folder that is not there.
+    assert_eq!(run(&["--base", "nowhere"]).status.code(), Some(4));
+}
+
+/// What pipelines clone: the newest commit only. And a repository that is not read is no hindrance to its files.
+#[test]
+fn clones_that_lack_something_say_what() {
+    let repo = Repo::new();
+    repo.write("apps/lone/config.yaml", &config("lone", "x: z\n"));
+    repo.commit("second");
+    let place = tempfile::tempdir().unwrap();
+    let git = |args: &[&str]| {
+        assert!(Command::new("git").args(args).current_dir(place.path()).status().unwrap().success(), "{args:?}");
+    };
+    let driftless = |args: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_driftless")).args(args).current_dir(place.path()).output().unwrap();
+        (String::from_utf8(done.stderr).unwrap(), done.status.code().unwrap())
+    };
+    git(&["clone", "-q", "--depth", "1", &format!("file://{}", repo.path().display()), "shallow"]);
+    for args in [&["plan", "shallow"][..], &["plan", "--base", "HEAD~1", "shallow"]] {
+        let (text, code) = driftless(args);
+        assert!(code != 0 && text.contains("shallow") && text.contains("fetch-depth: 0"), "{text}");
+    }
+    git(&["init", "-q", "--object-format=sha256", "other"]);
+    for folder in ["clusters", "apps"] {
+        let copy = Command::new("cp").arg("-r").arg(repo.path().join(folder)).arg(place.path().join("other")).status();
+        assert!(copy.unwrap().success());
+    }
+    let (text, code) = driftless(&["validate", "--namespace", "shop", "--namespace", "lone", "other"]);
+    assert_eq!(code, 0, "{text}");
+    let (text, code) = driftless(&["validate", "--rev", "HEAD", "other"]);
+    assert!(code == 1 && text.contains("SHA-256") && text.contains("files on disk"), "{text}");
+}

@@ -8,7 +8,7 @@ use driftless_protocol::bundle::LateInput;
 use driftless_protocol::id::{ClusterName, Revision, UnitId};
 use driftless_render::flux::{RenderState, RenderedCluster, RenderedUnit, render_cluster};
 use driftless_render::kustomize::{self, Options, Order};
-use driftless_render::report::Severity;
+use driftless_render::report::{Code, Severity};
 use driftless_render::target::{GitRef, RootSpec, SourceSet, SourceTree, Target};
 use driftless_source::Snapshot;
 use driftless_source::folder::{enclosing_root, worktree_tree};
@@ -22,11 +22,11 @@ use crate::{facts, ui};
 pub fn run(args: &Build, output: Output) -> Result<ExitCode, CliError> {
     match &args.cluster {
         Some(name) => cluster(args, name, output),
-        None => folder(args),
+        None => folder(args, output),
     }
 }
 
-fn folder(args: &Build) -> Result<ExitCode, CliError> {
+fn folder(args: &Build, output: Output) -> Result<ExitCode, CliError> {
     let (root, dir) = locate(args)?;
     let order = match args.reorder {
         Reorder::None => Order::None,
@@ -38,15 +38,27 @@ fn folder(args: &Build) -> Result<ExitCode, CliError> {
     for warning in &built.warnings {
         ui::note(&format!("warning: {warning}"));
     }
+    let unprintable = |origin: &kustomize::Origin, e: &dyn std::fmt::Display| {
+        // What cannot be printed names its own line.
+        CliError::new(Kind::Failed, format!("{}: an object cannot be printed: {e}", origin.file))
+    };
+    if output == Output::Json {
+        let mut items = Vec::with_capacity(built.resources.len());
+        for resource in &built.resources {
+            let json = resource.node.to_json().map_err(|e| unprintable(&resource.origin, &e))?;
+            items.push(serde_json::from_slice(&json).map_err(|e| unprintable(&resource.origin, &e))?);
+        }
+        let items = serde_json::Value::Array(items);
+        let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items });
+        return ui::print(output, &list, String::new).map(|()| ExitCode::SUCCESS);
+    }
     let mut text = String::new();
     for resource in &built.resources {
         if !text.is_empty() {
             text.push_str("---\n");
         }
-        text.push_str(
-            &driftless_yaml::to_string(&resource.node)
-                .map_err(|e| CliError::new(Kind::Failed, format!("{}: cannot be printed: {e}", resource.origin)))?,
-        );
+        let yaml = driftless_yaml::to_string(&resource.node).map_err(|e| unprintable(&resource.origin, &e))?;
+        text.push_str(&yaml);
     }
     ui::write_stdout(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -85,7 +97,8 @@ fn cluster(args: &Build, name: &str, output: Output) -> Result<ExitCode, CliErro
     if failed > 0 {
         let units = rendered.units.len();
         let message = format!("{failed} of {units} units of {} cannot be built; see above", target.cluster);
-        return Err(CliError::new(Kind::Failed, message));
+        let no_root = rendered.units.iter().any(|u| u.held().is_some_and(|why| why.code == Code::RootNotFound));
+        return Err(CliError::new(if no_root { Kind::NotFound } else { Kind::Failed }, message));
     }
     if rendered.units.is_empty() {
         return Err(CliError::new(Kind::Failed, format!("no unit was found for cluster {}", target.cluster))

@@ -69,7 +69,9 @@ fn make(args: &Plan) -> Result<(FleetPlan, Vec<Proposed>), CliError> {
 /// The state before: as asked for, else where the head left the default branch.
 fn base(repo: &Repo, head: &State, args: &Plan) -> Result<(State, String), CliError> {
     if let Some(base) = &args.base {
-        return Ok((repo.at(base)?, base.clone()));
+        let failed = |e: driftless_source::RepositoryError| CliError::new(Kind::NotFound, e.to_string());
+        let revision = repo.git()?.resolve(base).map_err(failed)?;
+        return Ok((repo.base_at(&revision)?, base.clone()));
     }
     let git = repo.git()?;
     let failed = |e: driftless_source::RepositoryError| {
@@ -90,13 +92,19 @@ fn base(repo: &Repo, head: &State, args: &Plan) -> Result<(State, String), CliEr
     let base = git.merge_base(&main, &tip).map_err(failed)?;
     if base.commit == tip.commit && !on_disk {
         let message = format!("{} is part of {name} already: there is nothing before it to compare with", args.head);
+        let shallow = if git.is_shallow() {
+            "; the clone is shallow and has only its newest commits: fetch the whole history first (`git fetch --unshallow`, \
+             or in a pipeline `fetch-depth: 0` (GitHub Actions), `GIT_DEPTH: 0` (GitLab CI))"
+        } else {
+            ""
+        };
         return Err(CliError::new(Kind::Usage, message).hint(format!(
-            "name what to compare with: --base {}~1, or plan what is not committed: --head {ON_DISK}",
+            "name what to compare with: --base {}~1, or plan what is not committed: --head {ON_DISK}{shallow}",
             args.head
         )));
     }
     let revision = Revision { reference: name.clone(), ..base };
-    Ok((repo.at_revision(&revision)?, name))
+    Ok((repo.base_at(&revision)?, name))
 }
 
 type Compared = (driftless_protocol::id::ClusterName, ClusterPlan, Option<Proposed>);

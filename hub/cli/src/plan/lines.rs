@@ -125,6 +125,27 @@ pub(super) fn unit(unit: &UnitPlan, detail: Detail) -> Vec<Line> {
     out
 }
 
+/// The objects of a unit, a line each: those first that lose most.
+pub(super) fn objects_by_loss(unit: &UnitPlan) -> Vec<(Action, Line)> {
+    let rank = |action: Action| match action {
+        Action::Delete => 0,
+        Action::Replace => 1,
+        Action::Create => 2,
+        Action::Apply => 3,
+        Action::Change => 4,
+        Action::Move => 5,
+    };
+    let mut sorted: Vec<&ObjectPlan> = unit.objects.iter().collect();
+    sorted.sort_by_key(|object| rank(object.action));
+    let known = unit.state.before == UnitState::Built;
+    let line = |object: &ObjectPlan| {
+        let mut lines = Vec::new();
+        self::object(object, known, Detail::Objects, &mut lines);
+        lines.into_iter().next().map(|line| (object.action, line))
+    };
+    sorted.into_iter().filter_map(line).collect()
+}
+
 /// Why objects that left Git are not simply deleted, each reason once.
 fn reasons(unit: &UnitPlan, out: &mut Vec<Line>) {
     let mut said: Vec<(FateKind, &str)> = Vec::new();

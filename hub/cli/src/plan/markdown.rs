@@ -71,7 +71,10 @@ struct Cut {
     live: usize,
     table: bool,
     shortened: usize,
+    partly: usize,
     left_out: usize,
+    /// Deleted objects that are not named.
+    deleted: usize,
 }
 
 impl Cut {
@@ -85,6 +88,12 @@ impl Cut {
         }
         if self.live > 0 {
             what.push(plural(self.live, "line of the dry run"));
+        }
+        if self.deleted > 0 {
+            what.push(format!("the names of {}", plural(self.deleted, "deleted object")));
+        }
+        if self.partly > 0 {
+            what.push(format!("objects of {}", plural(self.partly, "unit")));
         }
         if self.left_out > 0 {
             what.push(format!("the details of {}", plural(self.left_out, "unit")));
@@ -235,17 +244,64 @@ fn live(plan: &Plan, room: usize, out: &mut String, cut: &mut Cut) {
     }
 }
 
-/// Units while there is room: whole, else with fewer lines, else not at all.
+/// Units while there is room. Where it is not enough for every object, those that are deleted are named first of all.
 fn details(entries: &[Entry<'_>], room: usize, out: &mut String, cut: &mut Cut) {
+    let before = out.len();
+    let counts = blocks(entries, room, out);
+    if counts.partly + counts.left_out == 0 {
+        cut.shortened = counts.shortened;
+        return;
+    }
+    out.truncate(before);
+    cut.deleted = deleted(entries, room, out);
+    let counts = blocks(entries, room, out);
+    (cut.shortened, cut.partly, cut.left_out) = (counts.shortened, counts.partly, counts.left_out);
+}
+
+/// Every object that is deleted or made anew, in at most half of the room. Gives how many are not named.
+fn deleted(entries: &[Entry<'_>], room: usize, out: &mut String) -> usize {
+    let most = out.len() + room.saturating_sub(out.len()) / 2;
+    let gone = |action| matches!(action, Action::Delete | Action::Replace);
+    let all = || entries.iter().flat_map(|e| e.unit.objects.iter().filter(|o| gone(o.action)).map(move |o| (e, o)));
+    let heading = "\n#### Deleted\n\n";
+    if all().next().is_none() || out.len() + heading.len() > most {
+        return all().count();
+    }
+    out.push_str(heading);
+    let mut unnamed = 0;
+    for (entry, object) in all() {
+        let name = object.was.as_ref().unwrap_or(&object.key);
+        let how = if object.action == Action::Replace { ", replaced" } else { "" };
+        let text = quoted(&format!("{name} of unit {}{how}", entry.unit.unit));
+        let line = format!("- **{}**: {text}\n", names(entry.clusters.iter().copied(), 5));
+        if out.len() + line.len() > most {
+            unnamed += 1;
+        } else {
+            out.push_str(&line);
+        }
+    }
+    unnamed
+}
+
+/// Each unit whole, else with fewer lines, else with as many of its objects as fit, else not at all.
+fn blocks(entries: &[Entry<'_>], room: usize, out: &mut String) -> Cut {
+    let mut cut = Cut::default();
+    // What all that follow need to have their objects named.
+    let mut needed: Vec<usize> = vec![0];
+    for entry in entries.iter().rev() {
+        let after = needed.last().copied().unwrap_or_default();
+        needed.push(after.saturating_add(block(entry, Detail::Objects).len()));
+    }
     for (n, entry) in entries.iter().enumerate() {
+        let left = room.saturating_sub(out.len());
+        let others = needed.get(entries.len() - n - 1).copied().unwrap_or_default();
+        let with_others = needed.get(entries.len() - n).copied().unwrap_or_default();
+        // One unit must not take the room of all others, and may have what they do not need.
+        let spare = left.saturating_sub(others);
+        let share = if left >= with_others { spare } else { spare.max(left / 2) };
         let fits = [Detail::Whole, Detail::Fields, Detail::Objects].into_iter().find_map(|detail| {
-            // A first unit must not take the room of all others.
-            let share = (room.saturating_sub(out.len())) / 2;
-            let last = n + 1 == entries.len();
             let block = block(entry, detail);
-            let fits =
-                if last || detail == Detail::Objects { out.len() + block.len() <= room } else { block.len() <= share };
-            fits.then_some((block, detail))
+            (block.len() <= share).then_some((block, detail))
         });
         match fits {
             Some((block, detail)) => {
@@ -253,12 +309,59 @@ fn details(entries: &[Entry<'_>], room: usize, out: &mut String, cut: &mut Cut) 
                 let shorter = detail == Detail::Objects && !entry.unit.objects.iter().all(|o| o.fields.is_empty());
                 cut.shortened += usize::from(shorter);
             }
-            None => cut.left_out += 1,
+            None => match part(entry, share) {
+                Some(block) => {
+                    out.push_str(&block);
+                    cut.partly += 1;
+                }
+                None => cut.left_out += 1,
+            },
         }
+    }
+    cut
+}
+
+/// A unit with as many of its objects as fit, those first that lose most; `None` when none fits.
+fn part(entry: &Entry<'_>, room: usize) -> Option<String> {
+    let empty = framed(entry, &[]).len() + "```diff\n\n```\n".len() + 80;
+    let mut left = room.checked_sub(empty)?;
+    let mut shown = Vec::new();
+    let mut unnamed = std::collections::BTreeMap::new();
+    for (action, line) in lines::objects_by_loss(entry.unit) {
+        let size: usize = dressed(&line).iter().map(|text| text.len() + 1).sum();
+        match left.checked_sub(size).filter(|_| unnamed.is_empty()) {
+            Some(rest) => {
+                left = rest;
+                shown.push(line);
+            }
+            None => *unnamed.entry(action).or_insert(0_usize) += 1,
+        }
+    }
+    if shown.is_empty() {
+        return None;
+    }
+    let more: Vec<String> = unnamed.iter().map(|(action, n)| format!("{n} {}", past(*action))).collect();
+    shown.push(Line::Note(format!("and {} more", more.join(", "))));
+    let block = framed(entry, &shown);
+    (block.len() <= room).then_some(block)
+}
+
+const fn past(action: Action) -> &'static str {
+    match action {
+        Action::Create => "created",
+        Action::Apply => "applied",
+        Action::Change => "changed",
+        Action::Replace => "replaced",
+        Action::Move => "moved",
+        Action::Delete => "deleted",
     }
 }
 
 fn block(entry: &Entry<'_>, detail: Detail) -> String {
+    framed(entry, &lines::unit(entry.unit, detail))
+}
+
+fn framed(entry: &Entry<'_>, lines: &[Line]) -> String {
     let unit = entry.unit;
     let clusters = names(entry.clusters.iter().copied(), 5);
     let state = lines::state(unit).map(|s| format!(" · {}", html(&s))).unwrap_or_default();
@@ -270,7 +373,6 @@ fn block(entry: &Entry<'_>, detail: Detail) -> String {
     if entry.clusters.len() > 6 {
         _ = writeln!(out, "In {}.\n", names(entry.clusters.iter().copied(), 100));
     }
-    let lines = lines::unit(unit, detail);
     if !lines.is_empty() {
         let body: Vec<String> = lines.iter().flat_map(dressed).collect();
         let body = body.join("\n");
@@ -383,6 +485,48 @@ mod tests {
                 assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
             }
         }
+    }
+
+    /// A unit too big for the comment: what is deleted is named whatever else is left out, then what is new, then changes.
+    #[test]
+    fn objects_of_a_big_unit_are_named_as_far_as_they_go() {
+        let big = |deleted: usize| {
+            let mut plan = plan(1, "y");
+            let unit = &mut plan.groups[0].plan.units[0];
+            let one = unit.objects.remove(0);
+            let mut add = |action: Action, count: usize, name: &str| {
+                for n in 0..count {
+                    let mut object = one.clone();
+                    object.action = action;
+                    object.key.name = format!("{name}{n}");
+                    unit.objects.push(object);
+                }
+            };
+            add(Action::Change, 4000, "changed");
+            add(Action::Create, 3, "new");
+            add(Action::Delete, deleted, "gone");
+            plan.groups[0].plan.warnings.clear();
+            plan
+        };
+        let text = render(&big(2), COMMENT_LIMIT);
+        assert!(text.len() <= COMMENT_LIMIT);
+        assert!(text.contains("#### Deleted\n\n- **a, b**: `ConfigMap n/gone0 of unit flux-system/u0`\n"), "{text}");
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} not in\n{text}"));
+        assert!(at("- delete ConfigMap n/gone1") < at("+ create ConfigMap n/new0"));
+        assert!(at("+ create ConfigMap n/new2") < at("! change ConfigMap n/changed0"));
+        let named = text.matches("! change ConfigMap").count();
+        assert!(named > 500 && named < 4000, "{named}");
+        assert!(text.contains(&format!("#   and {} changed more", 4000 - named)), "{text}");
+        assert!(text.contains("objects of 1 unit left out"), "{text}");
+        // With small units beside it every one of them is named.
+        let mut plan = big(2);
+        let small = self::plan(30, "y").groups.remove(0).plan.units;
+        plan.groups[0].plan.units.extend(small);
+        let text = render(&plan, COMMENT_LIMIT);
+        assert_eq!(text.matches("<details>").count(), 31, "{text}");
+        // More deletes than fit: as many as fit, and how many are not named.
+        let text = render(&big(3000), COMMENT_LIMIT);
+        assert!(text.len() <= COMMENT_LIMIT && text.contains("deleted objects"), "{text}");
     }
 
     #[test]

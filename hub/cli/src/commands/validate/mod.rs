@@ -12,7 +12,7 @@ use std::sync::Arc;
 use driftless_render::flux::Cache;
 use driftless_render::tree::Tree;
 use driftless_render::validate::crds::{self, Definition};
-use driftless_render::validate::{Cluster, KUBERNETES, Schemas, validate, versions};
+use driftless_render::validate::{Cluster, KUBERNETES, Schemas, ValidateReport, validate, versions};
 use driftless_source::Snapshot;
 
 use crate::args::{Output, Validate};
@@ -46,11 +46,23 @@ pub fn run(args: &Validate, output: Output) -> Result<ExitCode, CliError> {
         .collect();
     let report = validate(&state.name(), &inputs, &definitions, &|id| state.tree_of(id));
     match output {
-        Output::Junit => ui::write_stdout(&junit::text(&report, &inputs))?,
-        Output::Sarif => ui::write_stdout(&sarif::text(&report)?)?,
+        Output::Junit => ui::write_stdout(&junit::text(&in_git(&report, &state), &inputs))?,
+        Output::Sarif => ui::write_stdout(&sarif::text(&in_git(&report, &state))?)?,
         _ => ui::print(output, &report, || table::text(&report, args.all))?,
     }
     Ok(verdict(report.findings.iter().map(|f| f.severity), args.fail_on))
+}
+
+/// The report with places from the top of the Git work tree: what reads SARIF and JUnit knows no other.
+fn in_git(report: &ValidateReport, state: &State) -> ValidateReport {
+    let mut report = report.clone();
+    for at in report.findings.iter_mut().flat_map(|f| &mut f.places).filter_map(|place| place.at.as_mut()) {
+        *at = state.in_git(at);
+    }
+    for kind in &mut report.unchecked {
+        kind.first = state.in_git(&kind.first);
+    }
+    report
 }
 
 /// The recording of a Kubernetes version, as people write it: `1.36`, `v1.36.3`.
