@@ -95,7 +95,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ),
     (
         "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: others.example.org}\nspec: {group: example.org, names: {kind: Other, plural: others}, scope: Cluster, conversion: {}, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}, {name: v2, schema: {openAPIV3Schema: {type: object}}}]}",
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: others.example.org}\nspec: {group: example.org, names: {kind: Other, plural: others}, scope: Cluster, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}, {name: v2, schema: {openAPIV3Schema: {type: object}}}]}",
     ),
     (
         "apis/rbac.authorization.k8s.io/v1/clusterroles",

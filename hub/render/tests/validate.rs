@@ -214,7 +214,10 @@ fn custom_objects_are_checked_against_the_definition_in_the_repository() {
             "{size: 1}",
             "Thing.example.org default/t: spec: fits none of the alternatives of which the schema allows exactly one (oneOf): one of mode, name",
         ),
-        ("{size: null, mode: a}", "Thing.example.org default/t: spec: lacks the required field \"size\""),
+        (
+            "{size: null, mode: a}",
+            "Thing.example.org default/t: spec.size: null where an integer is wanted; remove the field or give it a value",
+        ),
     ] {
         let object = format!(
             "apiVersion: example.org/v1\nkind: Thing\nmetadata: {{name: t, namespace: default}}\nspec: {spec}\n"
@@ -324,7 +327,7 @@ fn no_value_of_a_secret_is_shown() {
     );
 }
 
-/// Defaults of a definition come before the check, as in the API server; null is a field that is not there.
+/// Defaults of a definition come before the check, as in the API server, also in place of a null.
 #[test]
 fn a_required_field_with_a_default_may_be_left_out() {
     let definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.org}\nspec:\n  \
@@ -337,7 +340,11 @@ fn a_required_field_with_a_default_may_be_left_out() {
     let head = "apiVersion: example.org/v1\nkind: Thing\nmetadata: {name: t, namespace: default}\n";
     for (spec, expected) in [
         ("spec: {part: {name: n}}", vec![]),
-        ("spec: {mode: null, free: null, part: {name: n}}", vec![]),
+        ("spec: {mode: null, part: {name: n}}", vec![]),
+        (
+            "spec: {free: null, part: {name: n}}",
+            vec!["spec.free: null where text is wanted; remove the field or give it a value"],
+        ),
         ("spec: {mode: c, part: {name: n}}", vec!["spec.mode: the text \"c\" is none of a, b"]),
         ("spec: {part: {}}", vec!["spec.part: lacks the required field \"name\""]),
         ("spec: {part: {name: n, size: 1}}", vec!["spec.part: breaks the rule self.size > 2"]),

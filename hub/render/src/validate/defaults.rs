@@ -1,7 +1,7 @@
 //! What the API server fills in before it validates a custom object: the defaults of its definition.
 //!
-//! Null in a field that may not be null means that the field is absent: it is dropped, or takes the default. A default counts
-//! where its parent is there; what a default brings is completed in turn.
+//! A default counts where its parent is there, also in place of a null in a field that may not be null; what a default brings
+//! is completed in turn. Other nulls stay: server-side apply refuses them where no null may be.
 
 use serde_json::Value;
 
@@ -39,10 +39,6 @@ impl Filler<'_> {
         }
         match value {
             Value::Object(map) => {
-                map.retain(|key, value| {
-                    let kind = field(of, key).map(|id| schemas.type_of(id));
-                    !value.is_null() || kind.is_none_or(|kind| kind.nullable || kind.default.is_some())
-                });
                 for (key, id) in &of.fields {
                     let kind = schemas.type_of(*id);
                     let Some(default) = &kind.default else { continue };
@@ -138,11 +134,11 @@ mod tests {
             (json!({"a": "y", "made": {"a": 2}, "n": "z"}), json!({"a": "y", "n": "z", "made": {"a": 2}})),
             (
                 json!({"a": null, "n": null, "p": null, "q": null, "made": null}),
-                json!({"a": "x", "n": null, "q": null, "made": {"a": 1}}),
+                json!({"a": "x", "n": null, "p": null, "q": null, "made": {"a": 1}}),
             ),
             (
                 json!({"deep": {}, "list": [{}, {"a": 2}, null], "map": {"k": {}, "l": null}}),
-                json!({"a": "x", "n": "x", "made": {"a": 1}, "deep": {"a": 1}, "list": [{"a": 1}, {"a": 2}, null], "map": {"k": {"a": 1}}}),
+                json!({"a": "x", "n": "x", "made": {"a": 1}, "deep": {"a": 1}, "list": [{"a": 1}, {"a": 2}, null], "map": {"k": {"a": 1}, "l": null}}),
             ),
         ] {
             assert_eq!(completed(schema.clone(), object.clone()).unwrap(), expected, "of {object}");

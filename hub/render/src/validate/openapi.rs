@@ -32,7 +32,6 @@ const PREFIXES: &[&str] = &[
 /// Fields that a document calls required, by the short name of their type, and that the API server takes left out: their
 /// zero value is one that counts, or it fills them in.
 const LEFT_OUT: &[(&str, &str)] = &[
-    ("apiextensions.v1.CustomResourceConversion", "strategy"),
     ("apiextensions.v1.CustomResourceDefinitionVersion", "served"),
     ("apiextensions.v1.CustomResourceDefinitionVersion", "storage"),
     ("apps.v1.ControllerRevision", "revision"),
