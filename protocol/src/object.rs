@@ -46,6 +46,12 @@ impl ObjectKey {
             name: metadata.get("name")?.as_str()?.to_owned(),
         })
     }
+
+    /// Whether it is a Secret of Kubernetes: no value of it may be shown. A kind of that name in another group is none.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        self.group.is_empty() && self.kind == "Secret"
+    }
 }
 
 /// The group part of an `apiVersion` (`apps/v1` gives `apps`, `v1` gives nothing).

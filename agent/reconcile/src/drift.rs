@@ -143,7 +143,7 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
     };
     let ignored = |path: &Path| !ignore.is_empty() && ignore::covers(ignore, path, live);
     let writers = Writers::of(live, autoscaled, rules);
-    let secret = key.group.is_empty() && key.kind == "Secret";
+    let secret = key.is_secret();
     let in_secret = |path: &Path| secret && !path.shown().starts_with("metadata.labels");
     let mut out = Vec::new();
     let shown_path = |path: &Path| match hidden {

@@ -276,7 +276,6 @@ fn what_left_git_is_deleted_last_and_a_move_is_no_delete() {
     assert_eq!(w.engine.inventory_len(), 2);
 }
 
-/// Each case: what the second commit says, whether its index is whole, and whether `x` survives it.
 #[test]
 fn what_is_being_deleted_is_not_deleted_again() {
     let mut w = World::new();
@@ -300,6 +299,7 @@ fn what_is_being_deleted_is_not_deleted_again() {
     assert!(report.objects.is_empty() && !w.cluster.inventory[&0].contains("\"x\""), "{report:#?}");
 }
 
+/// Each case: what the second commit says, whether its index is whole, and whether `x` survives it.
 #[test]
 fn deletes_happen_only_when_it_is_certain_and_allowed() {
     let x = key("", "ConfigMap", "default", "x");

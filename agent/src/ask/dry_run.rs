@@ -78,7 +78,7 @@ async fn one(look: &Look, served: &Served, object: &DryRunObject) -> DryRunResul
     };
     let body = object.body.as_bytes();
     let try_it = async |force| look.api.dry_run(&actor, resource, &key.namespace, &key.name, body, force).await;
-    let secret = key.group.is_empty() && key.kind == "Secret";
+    let secret = key.is_secret();
     let mut takes: Vec<FieldTaken> = Vec::new();
     let mut tried = try_it(secret).await;
     if !secret && let Err(ApiError::Refused { status: 409, about: Some(about), .. }) = &tried {

@@ -22,12 +22,12 @@ use driftless_render::target::{
 };
 use driftless_render::tree::{Entry, MemTree, Tree};
 use driftless_source::folder::enclosing_root;
-use driftless_source::{Repository, Snapshot};
+use driftless_source::{Repository, RepositoryError, Snapshot};
 
 use crate::args::ClusterChoice;
 use crate::error::{CliError, Kind};
 use crate::facts;
-use crate::ui::Progress;
+use crate::ui::{self, Progress};
 
 /// Bytes of objects a run keeps to spare building a unit again.
 pub const CACHE_BYTES: usize = 1 << 30;
@@ -148,16 +148,24 @@ impl Repo {
             None => Snapshot::new(&self.dir),
         };
         if let Some(why) = &self.unread {
-            eprintln!("warning: {why}; the files on disk are read, those that Git ignores too");
+            ui::note(&format!("warning: {why}; the files on disk are read, those that Git ignores too"));
         }
         if files.sparse() > 0 {
-            eprintln!(
+            ui::note(&format!(
                 "warning: {} files of this sparse checkout are not on disk, and units that need them cannot be built from it; \
                  name a revision to read them from Git (--head HEAD, --rev HEAD)",
                 files.sparse()
-            );
+            ));
         }
         Ok(self.state(Arc::new(files), Revision { reference: WORK_TREE.to_owned(), commit: String::new() }))
+    }
+
+    /// A revision, named as `git rev-parse` takes it.
+    ///
+    /// # Errors
+    /// When the folder lies in no Git repository, or the revision is not there.
+    pub fn resolve(&self, revision: &str) -> Result<Revision, CliError> {
+        self.git()?.resolve(revision).map_err(not_there)
     }
 
     /// The files of a revision, named as `git rev-parse` takes it.
@@ -165,9 +173,7 @@ impl Repo {
     /// # Errors
     /// When the folder lies in no Git repository, or the revision is not there.
     pub fn at(&self, revision: &str) -> Result<State, CliError> {
-        let failed = |e: driftless_source::RepositoryError| CliError::new(Kind::NotFound, e.to_string());
-        let revision = self.git()?.resolve(revision).map_err(failed)?;
-        self.at_revision(&revision)
+        self.at_revision(&self.resolve(revision)?)
     }
 
     /// The files of a revision that is known already.
@@ -176,7 +182,7 @@ impl Repo {
     /// When the folder lies in no Git repository, or is not there in that revision.
     pub fn at_revision(&self, revision: &Revision) -> Result<State, CliError> {
         let inside = self.git.as_ref().map_or("", |(_, _, inside)| inside.as_str());
-        let tree = self.git()?.tree(revision, inside).map_err(|e| CliError::new(Kind::NotFound, e.to_string()))?;
+        let tree = self.git()?.tree(revision, inside).map_err(not_there)?;
         Ok(self.state(Arc::new(tree), revision.clone()))
     }
 
@@ -186,8 +192,7 @@ impl Repo {
     /// As [`Repo::at`].
     pub fn base_at(&self, revision: &Revision) -> Result<State, CliError> {
         let inside = self.git.as_ref().map_or("", |(_, _, inside)| inside.as_str());
-        let failed = |e: driftless_source::RepositoryError| CliError::new(Kind::NotFound, e.to_string());
-        let all = self.git()?.tree(revision, "").map_err(failed)?;
+        let all = self.git()?.tree(revision, "").map_err(not_there)?;
         let entry = all.entry(inside);
         let there = entry.map_err(|e| CliError::new(Kind::Failed, format!("cannot read {revision}: {e}")))?;
         match there {
@@ -433,8 +438,7 @@ impl ClusterRoot {
     pub fn target(&self) -> Target {
         let mut target = Target::new(self.name.clone());
         target.root = RootSpec::Path(self.path.clone());
-        target = target.with_facts(self.facts.clone());
-        target
+        target.with_facts(self.facts.clone())
     }
 }
 
@@ -459,6 +463,11 @@ pub fn other_source(text: &str) -> Result<SourceTree, CliError> {
     };
     label.clone_into(&mut root.id);
     Ok(root)
+}
+
+/// What was asked of the Git repository is not in it.
+fn not_there(error: RepositoryError) -> CliError {
+    CliError::new(Kind::NotFound, error.to_string())
 }
 
 /// Whether a source that was given stands for a declaration.

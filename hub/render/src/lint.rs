@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use crate::flux::{RenderedCluster, RenderedObject, RenderedUnit};
 use crate::report::{Code, Problem};
 use crate::scope::{is_cluster_scoped, is_namespaced};
@@ -29,20 +27,19 @@ pub fn lint(rendered: &RenderedCluster) -> Vec<Problem> {
 /// Group and kind of what this cluster's CustomResourceDefinitions put into namespaces; looked for only when some object of
 /// such a kind may lack one.
 fn namespaced_here(rendered: &RenderedCluster) -> BTreeSet<(String, String)> {
-    let objects = || rendered.units.iter().flat_map(RenderedUnit::objects);
     let lacks =
         |o: &RenderedObject| o.key.namespace.is_empty() && o.key.group.contains('.') && !is_cluster_scoped(&o.key);
-    if !objects().any(lacks) {
+    if !rendered.objects().any(|(_, o)| lacks(o)) {
         return BTreeSet::new();
     }
-    let definitions = objects().filter(|o| o.key.kind == "CustomResourceDefinition" && o.holes.is_none());
-    let read = definitions.filter_map(|o| serde_json::from_slice::<Value>(&o.bytes).ok());
-    read.filter_map(|crd| {
-        let text = |path: &str| crd.pointer(path)?.as_str();
-        let namespaced = text("/spec/scope") == Some("Namespaced");
-        namespaced.then(|| Some((text("/spec/group")?.to_owned(), text("/spec/names/kind")?.to_owned())))?
-    })
-    .collect()
+    let definitions = rendered.definitions().filter_map(|(_, o)| o.value());
+    definitions
+        .filter_map(|crd| {
+            let text = |path: &str| crd.pointer(path)?.as_str();
+            let namespaced = text("/spec/scope") == Some("Namespaced");
+            namespaced.then(|| Some((text("/spec/group")?.to_owned(), text("/spec/names/kind")?.to_owned())))?
+        })
+        .collect()
 }
 
 fn namespace(

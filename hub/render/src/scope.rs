@@ -1,18 +1,21 @@
 //! Which kinds live in a namespace, and where an object stands in a cluster.
+//!
+//! What an API server of today knows. What kustomize knows is another table, of Kubernetes 1.21, and has to stay so for equal
+//! output: `kustomize/scope.rs`.
 
 use driftless_protocol::object::ObjectKey;
 
 /// Where an object stands in a cluster. The API server drops the namespace of an object whose kind has none, so two keys that
 /// differ in it alone are one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place<'k> {
+pub(crate) struct LiveKey<'k> {
     group: &'k str,
     kind: &'k str,
     namespace: &'k str,
     name: &'k str,
 }
 
-impl<'k> Place<'k> {
+impl<'k> LiveKey<'k> {
     pub(crate) fn of(key: &'k ObjectKey) -> Self {
         let namespace = if is_cluster_scoped(key) { "" } else { &key.namespace };
         Self { group: &key.group, kind: &key.kind, namespace, name: &key.name }

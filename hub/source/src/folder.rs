@@ -23,7 +23,8 @@ pub fn enclosing_root(start: &Path) -> io::Result<PathBuf> {
 }
 
 /// The folder `dir` as a tree, as it is on disk: Git's index, ignore rules and attributes play no part (but see
-/// [`crate::Repository::work_tree`]); `.git` at the root is not shown. A symbolic link is shown as a link and never followed, so nothing outside `dir` can be read.
+/// [`crate::Repository::work_tree`]); `.git` at the root is not shown. A symbolic link is shown as a link and never
+/// followed, so nothing outside `dir` can be read.
 #[must_use]
 pub fn worktree_tree(dir: &Path) -> FolderTree {
     FolderTree { root: dir.to_path_buf(), limits: Limits::default(), unseen: Arc::default() }
@@ -73,6 +74,12 @@ impl FolderTree {
             here = self.stat(&at, path)?;
         }
         Ok(here.map(|m| (at, m)))
+    }
+
+    /// The path on disk of a folder whose content is part of the tree: what a submodule holds is not.
+    pub(crate) fn locate_folder(&self, path: &str) -> Result<Option<PathBuf>, TreeError> {
+        let found = self.locate(path)?.filter(|(_, metadata)| metadata.is_dir() && !self.unseen.is_submodule(path));
+        Ok(found.map(|(at, _)| at))
     }
 
     fn stat(&self, at: &Path, path: &str) -> Result<Option<Metadata>, TreeError> {
@@ -171,10 +178,7 @@ impl Tree for FolderTree {
     }
 
     fn list(&self, path: &str) -> Result<Option<Vec<(String, Entry)>>, TreeError> {
-        let Some((at, metadata)) = self.locate(path)? else { return Ok(None) };
-        if !metadata.is_dir() || self.unseen.is_submodule(path) {
-            return Ok(None);
-        }
+        let Some(at) = self.locate_folder(path)? else { return Ok(None) };
         let mut out = Vec::new();
         for (name, metadata) in self.names(&at, path)? {
             let full = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
@@ -188,10 +192,8 @@ impl Tree for FolderTree {
     /// By names alone: no file is read for it.
     fn find(&self, folder: &str, name: &str) -> Result<Vec<String>, TreeError> {
         let mut out = Vec::new();
-        let mut open = match self.locate(folder)? {
-            Some((at, metadata)) if metadata.is_dir() => vec![(at, folder.to_owned(), 0_usize)],
-            _ => Vec::new(),
-        };
+        let mut open: Vec<_> =
+            self.locate_folder(folder)?.map(|at| (at, folder.to_owned(), 0_usize)).into_iter().collect();
         while let Some((dir, folder, depth)) = open.pop() {
             for (child, metadata) in self.names(&dir, &folder)? {
                 let here = if folder.is_empty() { child.clone() } else { format!("{folder}/{child}") };

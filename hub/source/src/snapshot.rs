@@ -120,24 +120,23 @@ impl Tree for Snapshot {
         if let Some(known) = self.memory().listings.get(path) {
             return Ok(known.as_ref().map(|l| l.to_vec()));
         }
-        let listing =
-            match self.folder.locate(path)?.filter(|(_, m)| m.is_dir() && !self.folder.unseen.is_submodule(path)) {
-                None => None,
-                Some((at, _)) => {
-                    let mut out = Vec::new();
-                    for (name, metadata) in self.folder.names(&at, path)? {
-                        let full = join(path, &name);
-                        let known = self.memory().entries.get(&full).copied();
-                        let entry = match known {
-                            Some(entry) => entry,
-                            None => self.describe(&at.join(&name), &metadata, &full)?,
-                        };
-                        self.memory().entries.insert(full, entry);
-                        out.extend(entry.map(|entry| (name, entry)));
-                    }
-                    Some(out)
+        let listing = match self.folder.locate_folder(path)? {
+            None => None,
+            Some(at) => {
+                let mut out = Vec::new();
+                for (name, metadata) in self.folder.names(&at, path)? {
+                    let full = join(path, &name);
+                    let known = self.memory().entries.get(&full).copied();
+                    let entry = match known {
+                        Some(entry) => entry,
+                        None => self.describe(&at.join(&name), &metadata, &full)?,
+                    };
+                    self.memory().entries.insert(full, entry);
+                    out.extend(entry.map(|entry| (name, entry)));
                 }
-            };
+                Some(out)
+            }
+        };
         self.memory().listings.insert(path.to_owned(), listing.clone().map(Arc::new));
         Ok(listing)
     }

@@ -69,8 +69,7 @@ fn make(args: &Plan) -> Result<(FleetPlan, Vec<Proposed>), CliError> {
 /// The state before: as asked for, else where the head left the default branch.
 fn base(repo: &Repo, head: &State, args: &Plan) -> Result<(State, String), CliError> {
     if let Some(base) = &args.base {
-        let failed = |e: driftless_source::RepositoryError| CliError::new(Kind::NotFound, e.to_string());
-        let revision = repo.git()?.resolve(base).map_err(failed)?;
+        let revision = repo.resolve(base)?;
         return Ok((repo.base_at(&revision)?, base.clone()));
     }
     let git = repo.git()?;

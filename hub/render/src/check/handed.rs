@@ -31,7 +31,7 @@ pub(super) fn examine(tree: &dyn Tree, rendered: &[(ClusterName, RenderedCluster
     for (name, cluster) in rendered {
         let view = View::of(cluster);
         let mut problems = Vec::new();
-        for (unit, object) in cluster.units.iter().flat_map(|u| u.objects().iter().map(move |o| (u, o))) {
+        for (unit, object) in cluster.objects() {
             if !object.handed_through {
                 continue;
             }
@@ -97,11 +97,11 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn of(cluster: &'a RenderedCluster) -> Self {
-        let objects = cluster.units.iter().flat_map(|u| u.objects()).map(|o| (&o.key, o));
+        let objects = cluster.objects().map(|(_, o)| (&o.key, o));
         let withheld =
             cluster.units.iter().flat_map(|u| u.withheld().iter().map(move |w| (&w.key, (u, w.message.as_str()))));
         let unknown = cluster.units.iter().find(|u| !matches!(u.state, RenderState::Full { .. }));
-        let made = cluster.units.iter().flat_map(|u| u.objects()).filter_map(made_secret).collect();
+        let made = cluster.objects().filter_map(|(_, o)| made_secret(o)).collect();
         Self { cluster, sent: objects.collect(), withheld: withheld.collect(), unknown, made }
     }
 

@@ -39,6 +39,17 @@ impl RenderedCluster {
         self.problems.iter().chain(self.units.iter().flat_map(|u| &u.problems))
     }
 
+    /// Every object, with its unit.
+    pub fn objects(&self) -> impl Iterator<Item = (&RenderedUnit, &RenderedObject)> {
+        self.units.iter().flat_map(|unit| unit.objects().iter().map(move |object| (unit, object)))
+    }
+
+    /// The CustomResourceDefinitions among them.
+    pub fn definitions(&self) -> impl Iterator<Item = (&RenderedUnit, &RenderedObject)> {
+        self.objects()
+            .filter(|(_, o)| o.key.kind == "CustomResourceDefinition" && o.key.group == "apiextensions.k8s.io")
+    }
+
     /// A unit by its id.
     #[must_use]
     pub fn unit(&self, id: &UnitId) -> Option<&RenderedUnit> {

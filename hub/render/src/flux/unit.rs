@@ -134,9 +134,8 @@ fn kustomized(inputs: &UnitInputs<'_>, tree: &dyn Tree) -> Result<(Built, String
     };
     let options = Options { overlay: unit.overlay.clone(), memo: inputs.memo.clone(), ..Options::default() };
     let failed = |error: BuildError| note_of(&error, inputs, &folder);
-    let named = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
     let mut has_file = false;
-    for name in named {
+    for name in kustomize::FILE_NAMES {
         let entry = tree.entry(&path::join(&folder, name)).map_err(|error| tree_note(&error, inputs))?;
         has_file |= matches!(entry, Some(Entry::File { .. } | Entry::Link { .. }));
     }

@@ -49,8 +49,8 @@ impl Inputs {
     }
 }
 
-/// The keys of an encrypted ConfigMap or Secret. SOPS encrypts values and leaves keys as they are; of one that is generated from
-/// an encrypted file they are not known.
+/// The keys of an encrypted ConfigMap or Secret. SOPS encrypts values and leaves keys as they are; of one that is generated
+/// from an encrypted file they are not known.
 pub(crate) fn keys_of(node: &Node) -> Option<BTreeSet<String>> {
     node.at(&["sops"])?;
     let maps = ["data", "stringData"].map(|of| node.at(&[of]).and_then(Node::as_map));

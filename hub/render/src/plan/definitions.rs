@@ -6,7 +6,7 @@ use driftless_protocol::object::ObjectKey;
 use serde_json::Value;
 
 use super::model::{Warning, WarningCode};
-use crate::flux::{RenderedCluster, RenderedObject, RenderedUnit};
+use crate::flux::{RenderedCluster, RenderedObject};
 
 /// Objects named in one warning.
 const NAMED: usize = 5;
@@ -21,9 +21,9 @@ struct Version {
 /// One warning for each version that a definition served before and does not serve after, when Git has objects written in
 /// it; and one where the version that objects are stored in is taken out.
 pub(crate) fn ended(before: &RenderedCluster, after: &RenderedCluster) -> Vec<Warning> {
-    let old: BTreeMap<&ObjectKey, &RenderedObject> = definitions(before).map(|(_, o)| (&o.key, o)).collect();
+    let old: BTreeMap<&ObjectKey, &RenderedObject> = before.definitions().map(|(_, o)| (&o.key, o)).collect();
     let mut out = Vec::new();
-    for (unit, object) in definitions(after) {
+    for (unit, object) in after.definitions() {
         let Some(was) = old.get(&object.key).filter(|was| was.digest != object.digest) else { continue };
         let (Some(was), Some(is)) = (was.value(), object.value()) else { continue };
         let now = versions(&is);
@@ -51,7 +51,8 @@ pub(crate) fn ended(before: &RenderedCluster, after: &RenderedCluster) -> Vec<Wa
                 ));
             }
             if version.served && left.is_none_or(|left| !left.served) {
-                let users: Vec<&RenderedObject> = objects(after)
+                let users: Vec<&RenderedObject> = after
+                    .objects()
                     .map(|(_, object)| object)
                     .filter(|o| o.api_version == api_version && o.key.kind == kind)
                     .collect();
@@ -76,14 +77,6 @@ pub(crate) fn ended(before: &RenderedCluster, after: &RenderedCluster) -> Vec<Wa
         }
     }
     out
-}
-
-fn objects(cluster: &RenderedCluster) -> impl Iterator<Item = (&RenderedUnit, &RenderedObject)> {
-    cluster.units.iter().flat_map(|unit| unit.objects().iter().map(move |object| (unit, object)))
-}
-
-fn definitions(cluster: &RenderedCluster) -> impl Iterator<Item = (&RenderedUnit, &RenderedObject)> {
-    objects(cluster).filter(|(_, o)| o.key.kind == "CustomResourceDefinition" && o.key.group == "apiextensions.k8s.io")
 }
 
 fn versions(definition: &Value) -> BTreeMap<String, Version> {

@@ -16,7 +16,7 @@ use super::path::FieldPath;
 use super::redact::Redactor;
 use super::units::Pair;
 use crate::flux::{RenderState, RenderedObject, RenderedUnit};
-use crate::scope::Place;
+use crate::scope::LiveKey;
 
 /// Label or annotation that lets one object be deleted and created again.
 const FORCE: &str = "kustomize.toolkit.fluxcd.io/force";
@@ -36,15 +36,16 @@ type Held<'a> = (&'a RenderedUnit, &'a RenderedObject);
 
 /// The objects of one side.
 struct Side<'a> {
-    by_key: BTreeMap<Place<'a>, Held<'a>>,
-    withheld: BTreeSet<Place<'a>>,
+    by_key: BTreeMap<LiveKey<'a>, Held<'a>>,
+    withheld: BTreeSet<LiveKey<'a>>,
 }
 
 impl<'a> Side<'a> {
     fn of(units: impl Iterator<Item = &'a RenderedUnit> + Clone) -> Self {
-        let objects = units.clone().flat_map(|unit| unit.objects().iter().map(move |o| (Place::of(&o.key), (unit, o))));
+        let objects =
+            units.clone().flat_map(|unit| unit.objects().iter().map(move |o| (LiveKey::of(&o.key), (unit, o))));
         let by_key = objects.collect();
-        Self { by_key, withheld: units.flat_map(|u| u.withheld().iter().map(|w| Place::of(&w.key))).collect() }
+        Self { by_key, withheld: units.flat_map(|u| u.withheld().iter().map(|w| LiveKey::of(&w.key))).collect() }
     }
 }
 
@@ -63,11 +64,11 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
         pairs.iter().filter_map(|p| p.base.map(|base| (&base.id, p.head))).collect();
     let fate_of = |unit: &RenderedUnit, object: &RenderedObject| {
         let standing = standing(unit, now.get(&unit.id).copied().flatten())?;
-        let sent_no_more = !head.withheld.contains(&Place::of(&object.key));
+        let sent_no_more = !head.withheld.contains(&LiveKey::of(&object.key));
         sent_no_more.then(|| fate::of(&object.key, &parsed(unit, object), standing, around))
     };
     let mut out = Objects::default();
-    let mut taken: BTreeSet<Place<'_>> = BTreeSet::new();
+    let mut taken: BTreeSet<LiveKey<'_>> = BTreeSet::new();
     let mut gone_by_name: BTreeMap<_, Vec<Held<'_>>> = BTreeMap::new();
     for (key, held) in &base.by_key {
         let left = !head.by_key.contains_key(key)
@@ -80,7 +81,7 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
     for pair in pairs {
         let Some(unit) = pair.head else { continue };
         for object in unit.objects() {
-            let plan = match base.by_key.get(&Place::of(&object.key)) {
+            let plan = match base.by_key.get(&LiveKey::of(&object.key)) {
                 Some((of, old)) if is_same(unit, object, of, old) => None,
                 // Equal but for how it is written.
                 Some((of, old)) => Some(same_key(unit, object, of, old, redactor)).filter(|plan| {
@@ -89,17 +90,17 @@ pub(crate) fn compare(pairs: &[Pair<'_>], around: &Circumstances, inventory: usi
                 None => {
                     let candidates = base_name(object).and_then(|name| gone_by_name.get(&name));
                     let was = candidates.and_then(|c| {
-                        let free = |h: &&Held<'_>| !taken.contains(&Place::of(&h.1.key));
+                        let free = |h: &&Held<'_>| !taken.contains(&LiveKey::of(&h.1.key));
                         c.iter().filter(free).find(|h| h.0.id == unit.id).or_else(|| c.iter().find(free))
                     });
                     match was {
                         Some((of, old)) => {
-                            taken.insert(Place::of(&old.key));
+                            taken.insert(LiveKey::of(&old.key));
                             Some(replaced(unit, object, of, old, fate_of(of, old), redactor))
                         }
                         None => {
                             let unknown = pair.base.is_some_and(|b| !matches!(b.state, RenderState::Full { .. }))
-                                || base.withheld.contains(&Place::of(&object.key));
+                                || base.withheld.contains(&LiveKey::of(&object.key));
                             Some(whole(unit, object, if unknown { Action::Apply } else { Action::Create }, redactor))
                         }
                     }

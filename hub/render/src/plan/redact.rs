@@ -78,7 +78,7 @@ impl Redactor {
     /// Of the value a Secret holds, whether it is written in base64 (`data`) or plain (`stringData`).
     fn fingerprint(&self, of: &ObjectKey, path: &FieldPath, scalar: &Value) -> String {
         let text = scalar.as_str().map_or_else(|| scalar.to_string(), str::to_owned);
-        let decoded = (is_secret(of) && path.begins(&["data"])).then(|| {
+        let decoded = (of.is_secret() && path.begins(&["data"])).then(|| {
             let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
             base64::engine::general_purpose::STANDARD.decode(compact).ok()
         });
@@ -87,16 +87,12 @@ impl Redactor {
     }
 }
 
-fn is_secret(of: &ObjectKey) -> bool {
-    of.group.is_empty() && of.kind == "Secret"
-}
-
 fn is_hidden(of: &ObjectKey, path: &FieldPath) -> bool {
     let annotation = path.begins(&["metadata", "annotations", LAST_APPLIED]);
     if annotation || path.begins(&["sops"]) {
         return true;
     }
-    if is_secret(of) {
+    if of.is_secret() {
         // A list of what may be shown: whatever is added to Secrets some day is not on it.
         let open: [&[&str]; 7] = [
             &["apiVersion"],

@@ -48,7 +48,8 @@ pub(super) fn broken(rules: &[CelRule], schemas: &Schemas, id: TypeId, value: &V
     })
 }
 
-/// A value, completed with defaults, as rules see it: numbers of the type the schema gives, and names of fields that CEL can spell.
+/// A value, completed with defaults, as rules see it: numbers of the type the schema gives, and names of fields that CEL can
+/// spell.
 fn seen(schemas: &Schemas, id: TypeId, value: &Value, depth: usize) -> Value {
     let of = schemas.type_of(id);
     if depth > DEPTH {

@@ -65,7 +65,7 @@ pub(super) fn names(clusters: &[Cluster<'_>]) -> Vec<(ClusterName, Problem)> {
     let mut own: BTreeMap<At<'_>, BTreeSet<&str>> = BTreeMap::new();
     let mut foreign: Vec<(&Cluster<'_>, &RenderedUnit, &RenderedObject, String, &str)> = Vec::new();
     for cluster in clusters {
-        for (unit, object) in cluster.rendered.units.iter().flat_map(|u| u.objects().iter().map(move |o| (u, o))) {
+        for (unit, object) in cluster.rendered.objects() {
             if object.bytes.len() > OBJECT_BYTES || !mentions(&object.bytes, &known) {
                 continue;
             }
@@ -88,7 +88,7 @@ pub(super) fn names(clusters: &[Cluster<'_>]) -> Vec<(ClusterName, Problem)> {
             continue;
         }
         // What a Secret holds is not shown.
-        let secret = object.key.group.is_empty() && object.key.kind == "Secret";
+        let secret = object.key.is_secret();
         let named = if secret { "another cluster".to_owned() } else { format!("cluster {other}") };
         let message = format!(
             "{}: the value at {path} names {named}, as it does there; here it should name {}",

@@ -21,7 +21,7 @@ pub(super) fn undeclared(cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) {
         declared.extend(facts.config_maps.keys().filter_map(|key| Some(key.split_once('/')?.0.to_owned())));
     }
     let mut used: BTreeMap<&str, Vec<(&RenderedUnit, &RenderedObject)>> = BTreeMap::new();
-    for (unit, object) in cluster.rendered.units.iter().flat_map(|u| u.objects().iter().map(move |o| (u, o))) {
+    for (unit, object) in cluster.rendered.objects() {
         match (object.key.group.as_str(), object.key.kind.as_str()) {
             ("", "Namespace") => _ = declared.insert(object.key.name.clone()),
             // A withheld or second Namespace is there all the same; see below.

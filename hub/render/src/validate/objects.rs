@@ -51,7 +51,7 @@ impl<'a> Checker<'a> {
     pub(super) fn cluster(&mut self, cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) -> (usize, usize) {
         let own = self.definitions_of(cluster.rendered);
         let (mut objects, mut checked) = (0, 0);
-        for (unit, object) in cluster.rendered.units.iter().flat_map(|u| u.objects().iter().map(move |o| (u, o))) {
+        for (unit, object) in cluster.rendered.objects() {
             objects += 1;
             let version = version(unit, object, cluster.schemas);
             let told = version.is_some();
@@ -66,10 +66,7 @@ impl<'a> Checker<'a> {
     /// The definitions that a cluster's own objects are.
     fn definitions_of(&mut self, rendered: &RenderedCluster) -> Definitions {
         let mut out = Definitions::new();
-        for object in rendered.units.iter().flat_map(|u| u.objects()) {
-            if object.key.kind != "CustomResourceDefinition" {
-                continue;
-            }
+        for (_, object) in rendered.definitions() {
             let definition = match self.rendered.get(&object.digest) {
                 Some(known) => known.clone(),
                 None => {
@@ -176,7 +173,7 @@ impl<'a> Checker<'a> {
         let at = place.field(&steps);
         let mut message = format!("{}: {}: {}", object.key, shown(&flaw.path), flaw.message);
         if flaw.unquoted {
-            let secret = object.key.group.is_empty() && object.key.kind == "Secret";
+            let secret = object.key.is_secret();
             message = format!("{message}; {}", place.advice(&steps, !secret));
         }
         Problem::new(flaw.code, &unit.id, Some(at), message)

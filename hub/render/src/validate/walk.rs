@@ -83,7 +83,7 @@ impl<'a> Walk<'a> {
 
     /// Of this object: nothing that a Secret holds is shown.
     pub(super) fn of(mut self, key: &ObjectKey) -> Self {
-        self.secret = key.group.is_empty() && key.kind == "Secret";
+        self.secret = key.is_secret();
         self.keyed = self.secret || (key.group.is_empty() && key.kind == "ConfigMap");
         self
     }
