@@ -48,6 +48,8 @@ const INPUTS_DEPTH: usize = 64;
 const DISCOVERY_PAUSE: Duration = Duration::from_millis(500);
 /// Reports are made at most this often: a burst of answers concerns the same few units again and again.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
+/// And how soon again if something was kept for later.
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
 /// How often discovery is read again while a declared kind is not served and nothing told us of a change.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(30);
 /// And so often after we were told of a change, so many times: the API server serves a new kind some time after it says so.
@@ -580,6 +582,9 @@ impl Driver {
             self.gone.remove(&report.unit);
             self.board.unit(&report, now);
             self.pending.insert(report.unit.clone(), report);
+        }
+        if self.all_known && self.engine.untold() {
+            self.reports_due = Some(self.reported + REPORT_AGAIN);
         }
         let current: BTreeSet<UnitId> = self.engine.units().into_iter().collect();
         let left: Vec<UnitId> = self.known.difference(&current).cloned().collect();

@@ -433,28 +433,49 @@ impl Engine {
     /// A request of a unit came back. While it has others on the way it is looked at now and then, not after each: a unit
     /// may have thousands of objects, and a look costs by their number.
     fn touch_soon(&mut self, unit: UnitIx, now: Millis) {
-        match self.unit_mut(unit) {
-            Some(slot) if slot.work > 0 => {
-                let objects = slot.full().map_or(0, |full| full.objects.len() as Millis);
-                let soon = now + run::LOOK_SOON + objects / run::OBJECTS_PER_MILLI;
-                if slot.wake.is_none_or(|wake| wake > soon) {
-                    let old = slot.wake.replace(soon);
-                    if let Some(old) = old {
-                        self.timers.remove(&(old, unit));
-                    }
-                    self.timers.insert((soon, unit));
-                }
-                self.report_dirty.insert(unit);
+        match self.unit(unit) {
+            Some(slot) if slot.work > 0 => self.touch_at(unit, now + run::LOOK_SOON + slot.pace()),
+            Some(_) => self.touch(unit),
+            None => {}
+        }
+    }
+
+    /// An object of a unit changed. A unit of few objects is looked at at once, a large one not again and again.
+    fn touch_paced(&mut self, unit: UnitIx, now: Millis) {
+        match self.unit(unit) {
+            Some(slot) if slot.looked.saturating_add(slot.pace()) > now => {
+                self.touch_at(unit, slot.looked.saturating_add(slot.pace()));
             }
             Some(_) => self.touch(unit),
             None => {}
         }
     }
 
+    /// Has a unit looked at then, unless it is looked at before.
+    fn touch_at(&mut self, unit: UnitIx, at: Millis) {
+        self.report_dirty.insert(unit);
+        let Some(slot) = self.unit_mut(unit).filter(|slot| slot.wake.is_none_or(|wake| wake > at)) else { return };
+        let old = slot.wake.replace(at);
+        if let Some(old) = old {
+            self.timers.remove(&(old, unit));
+        }
+        self.timers.insert((at, unit));
+    }
+
     /// Something about an object changed.
     fn touch_object(&mut self, ix: Ix) {
         if let Some(unit) = self.unit_of(ix) {
             self.touch(unit);
+        }
+        if self.leaving.contains(&ix) {
+            self.deletes_dirty = true;
+        }
+    }
+
+    /// A watch says that an object is not as it was: it may be one of thousands.
+    fn object_changed(&mut self, ix: Ix, now: Millis) {
+        if let Some(unit) = self.unit_of(ix) {
+            self.touch_paced(unit, now);
         }
         if self.leaving.contains(&ix) {
             self.deletes_dirty = true;

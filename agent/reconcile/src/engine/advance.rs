@@ -18,24 +18,39 @@ use crate::retry;
 use crate::step::Purpose;
 
 /// Where an object stands, as far as its unit is concerned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
     /// As declared.
     InSync,
     /// As declared, but for drift that stays for now.
     Drifted,
     /// Something is to be done, and waits for something else.
-    Pending(String),
+    Pending(Wait),
     /// Something is queued or on its way.
-    Started(String),
+    Started(Wait),
     /// Its dry run is queued or on its way, before anything of the unit is written.
-    Unvalidated(String),
+    Unvalidated(Wait),
     /// A pause holds back new content of it.
-    Paused(String),
+    Paused,
     /// The last request failed.
     Failed,
     /// The cluster does not serve its kind.
     NotServed,
+}
+
+/// What an object waits for. Of the thousands that may wait one is put into words, see [`Engine::words`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Input,
+    Gone,
+    Listing,
+    Answer,
+    Retry,
+    Namespace,
+    Stage,
+    Validation,
+    DryRun,
+    Turn,
 }
 
 impl Engine {
@@ -88,6 +103,7 @@ impl Engine {
             self.timers.insert((wake, unit));
         }
         let Some(slot) = self.unit_mut(unit) else { return };
+        slot.looked = now;
         slot.wake = wake;
         let mut status = status;
         // How long it has waited for the same thing.
@@ -155,8 +171,8 @@ impl Engine {
                     slot.stage = stage;
                 }
             }
-            let closed = (stage > gate_stage).then(|| gate.clone()).flatten();
-            let (progress, again) = self.progress(*ix, closed.as_deref(), now);
+            let closed = stage > gate_stage && gate.is_some();
+            let (progress, again) = self.progress(*ix, closed, now);
             if matches!(progress, Progress::Unvalidated(_)) {
                 unvalidated += 1;
             }
@@ -168,7 +184,7 @@ impl Engine {
             }
             let Some(obj) = self.obj(*ix) else { continue };
             let healthy = obj.live.folded().map(|live| live.health);
-            match &progress {
+            match progress {
                 Progress::InSync | Progress::Drifted => {
                     if let Some(live) = obj.live.folded() {
                         let why = live.health_message().unwrap_or("not healthy");
@@ -182,19 +198,19 @@ impl Engine {
                         }
                     }
                 }
-                Progress::Pending(why) | Progress::Started(why) | Progress::Unvalidated(why) => {
+                Progress::Pending(wait) | Progress::Started(wait) | Progress::Unvalidated(wait) => {
                     tally.pending += 1;
                     if tally.first_pending.is_none() {
-                        tally.first_pending = Some(why.clone());
+                        tally.first_pending = Some(self.words(*ix, wait, gate.as_deref()));
                     }
                     if stage < Stage::Resources && gate.is_none() {
                         gate = Some(format!("{} to be applied", obj.key));
                     }
                 }
-                Progress::Paused(by) => {
+                Progress::Paused => {
                     tally.paused += 1;
                     if tally.first_paused.is_none() {
-                        tally.first_paused = Some(by.clone());
+                        tally.first_paused = Some(self.paused(*ix).map(|pause| pause.shown()).unwrap_or_default());
                     }
                 }
                 Progress::Failed => {
@@ -259,87 +275,98 @@ impl Engine {
         (status, wake)
     }
 
-    /// Where an object stands; queues it when something can be done now. Also: when to look again.
-    fn progress(&mut self, ix: Ix, closed: Option<&str>, now: Millis) -> (Progress, Option<Millis>) {
+    /// Where an object stands; queues it when something can be done now. Also: when to look again. `closed`: the stages
+    /// before its own are not settled.
+    fn progress(&mut self, ix: Ix, closed: bool, now: Millis) -> (Progress, Option<Millis>) {
         let need = self.need(ix, now);
         let Some(obj) = self.obj(ix) else { return (Progress::InSync, None) };
-        if self.unserved(ix).is_some() {
+        // Objects in sync, nearly all of them, are passed without a word.
+        let kind = self.kind_of(&obj.key);
+        if obj.want.as_ref().is_some_and(|want| !self.serves(kind, want)) {
             return (Progress::NotServed, None);
         }
-        if self.unplaced(&obj.key).is_some() {
+        if kind.is_some_and(|kind| kind.misplaces(&obj.key)) {
             return (Progress::Failed, None);
         }
-        // Objects in sync, nearly all of them, are passed without a word.
-        let shown = || obj.key.to_string();
         match need {
             Need::Nothing | Need::Alone(_) => (Progress::InSync, None),
             Need::Theirs => (Progress::Failed, None),
             Need::Leave => (Progress::Drifted, None),
             Need::Later(at) => (Progress::Drifted, at),
             Need::Paused(Purpose::Heal) => (Progress::Drifted, None),
-            Need::Paused(_) => {
-                let by = self.paused(ix).map(|pause| pause.shown()).unwrap_or_default();
-                (Progress::Paused(by), None)
+            Need::Paused(_) => (Progress::Paused, None),
+            Need::Input => (Progress::Pending(Wait::Input), None),
+            Need::Gone => (Progress::Pending(Wait::Gone), None),
+            Need::Listing => (Progress::Pending(Wait::Listing), None),
+            Need::Apply(..) | Need::DryRun | Need::Read => self.start(ix, heals(need), closed, now),
+        }
+    }
+
+    /// An object needs a request: queues it if it may be made now.
+    fn start(&mut self, ix: Ix, heal: bool, closed: bool, now: Millis) -> (Progress, Option<Millis>) {
+        let Some(obj) = self.obj(ix) else { return (Progress::InSync, None) };
+        if obj.busy {
+            let due = self.dry_run_due(ix);
+            let progress = if due { Progress::Unvalidated(Wait::Answer) } else { Progress::Started(Wait::Answer) };
+            return (progress, None);
+        }
+        if let Some(trouble) = &obj.rare.trouble {
+            let (lasting, next) = (trouble.lasting(), trouble.next);
+            let progress = match lasting {
+                true => Progress::Failed,
+                // While a unit is validated, what is not refused for good has not passed yet.
+                false if self.dry_run_due(ix) => Progress::Unvalidated(Wait::Retry),
+                false => Progress::Pending(Wait::Retry),
+            };
+            if next > now {
+                return (progress, Some(next));
             }
-            Need::Input => {
-                let why = match obj.want.as_ref().and_then(|want| want.open.as_ref()) {
-                    Some(Open::Waits(why)) => why.to_string(),
-                    _ => String::new(),
-                };
-                (Progress::Pending(why), None)
+            self.enqueue(ix, heal);
+            return (progress, None);
+        }
+        // A heal does not wait for stages or dependencies: its place was there before.
+        if !heal && self.waits_for_namespace(ix) {
+            return (Progress::Pending(Wait::Namespace), None);
+        }
+        if !heal && self.dry_run_due(ix) {
+            self.enqueue(ix, heal);
+            return (Progress::Unvalidated(Wait::DryRun), None);
+        }
+        if !heal && closed {
+            return (Progress::Pending(Wait::Stage), None);
+        }
+        if !heal && self.waits_for_validation(ix) {
+            return (Progress::Pending(Wait::Validation), None);
+        }
+        self.enqueue(ix, heal);
+        (Progress::Started(Wait::Turn), None)
+    }
+
+    /// What an object waits for, for people. `gate`: what keeps its stage closed.
+    fn words(&self, ix: Ix, wait: Wait, gate: Option<&str>) -> String {
+        let Some(obj) = self.obj(ix) else { return String::new() };
+        let key = &obj.key;
+        match wait {
+            Wait::Input => match obj.want.as_ref().and_then(|want| want.open.as_ref()) {
+                Some(Open::Waits(why)) => why.to_string(),
+                _ => String::new(),
+            },
+            Wait::Gone => format!("{key} is being deleted; it is made anew once it is gone"),
+            Wait::Listing => match self.kind_of(key).and_then(|kind| kind.blind.as_ref()) {
+                Some(why) => format!("{} cannot be listed: {why}", key.kind),
+                None => format!("the first list of {}", key.kind),
+            },
+            Wait::Answer => format!("the API server's answer for {key}"),
+            Wait::Retry => {
+                let why =
+                    obj.rare.trouble.as_ref().map(|trouble| retry::explain(trouble.class, &trouble.failure, key).1);
+                format!("{key}: {}", why.unwrap_or_default())
             }
-            Need::Gone => {
-                (Progress::Pending(format!("{} is being deleted; it is made anew once it is gone", shown())), None)
-            }
-            Need::Listing => {
-                let kind = &obj.key.kind;
-                let why = match self.kind_of(&obj.key).and_then(|k| k.blind.as_ref()) {
-                    Some(why) => format!("{kind} cannot be listed: {why}"),
-                    None => format!("the first list of {kind}"),
-                };
-                (Progress::Pending(why), None)
-            }
-            Need::Apply(..) | Need::DryRun | Need::Read => {
-                let shown = shown();
-                if obj.busy {
-                    let why = format!("the API server's answer for {shown}");
-                    let due = self.dry_run_due(ix);
-                    return (if due { Progress::Unvalidated(why) } else { Progress::Started(why) }, None);
-                }
-                if let Some(trouble) = &obj.rare.trouble {
-                    let (_, why) = retry::explain(trouble.class, &trouble.failure, &obj.key);
-                    let (lasting, next) = (trouble.lasting(), trouble.next);
-                    let progress =
-                        if lasting { Progress::Failed } else { Progress::Pending(format!("{shown}: {why}")) };
-                    // While a unit is validated, what is not refused for good has not passed yet.
-                    let progress = match progress {
-                        Progress::Pending(why) if self.dry_run_due(ix) => Progress::Unvalidated(why),
-                        other => other,
-                    };
-                    if next > now {
-                        return (progress, Some(next));
-                    }
-                    self.enqueue(ix, now);
-                    return (progress, None);
-                }
-                // A heal does not wait for stages or dependencies: its place was there before.
-                let heal = heals(need);
-                if !heal && let Some(why) = self.missing_namespace(ix) {
-                    return (Progress::Pending(why), None);
-                }
-                if !heal && self.dry_run_due(ix) {
-                    self.enqueue(ix, now);
-                    return (Progress::Unvalidated(format!("the dry run of {shown}")), None);
-                }
-                if !heal && let Some(closed) = closed {
-                    return (Progress::Pending(format!("{closed} before {shown}")), None);
-                }
-                if !heal && self.waits_for_validation(ix) {
-                    return (Progress::Pending(format!("the dry runs of the other objects before {shown}")), None);
-                }
-                self.enqueue(ix, now);
-                (Progress::Started(format!("{shown} to be applied")), None)
-            }
+            Wait::Namespace => self.missing_namespace(ix).unwrap_or_default(),
+            Wait::Stage => format!("{} before {key}", gate.unwrap_or_default()),
+            Wait::Validation => format!("the dry runs of the other objects before {key}"),
+            Wait::DryRun => format!("the dry run of {key}"),
+            Wait::Turn => format!("{key} to be applied"),
         }
     }
 
@@ -365,19 +392,18 @@ impl Engine {
     }
 
     /// Puts an object into the run queue, with its intent into the inventory first where there is none.
-    fn enqueue(&mut self, ix: Ix, now: Millis) {
+    fn enqueue(&mut self, ix: Ix, heal: bool) {
         if !self.inventory_read || !self.discovered || !self.pauses_known {
             return;
         }
         let Some(obj) = self.obj(ix) else { return };
         let Some(want) = &obj.want else { return };
         let Some(slot) = self.unit(want.unit) else { return };
-        let known = self.inventory.get(&obj.key).is_some();
-        let heal_only = heals(self.need(ix, now));
-        if !slot.open && !heal_only {
+        if !slot.open && !heal {
             return;
         }
-        let validating = !heal_only && slot.validate && !self.dry_run_passed(ix);
+        let known = self.inventory.get(&obj.key).is_some();
+        let validating = !heal && slot.validate && !self.dry_run_passed(ix);
         if !known && !validating {
             let (key, frozen) = (Arc::clone(&obj.key), self.frozen.contains(&self.inventory.shard_of(&obj.key)));
             let entry = Entry {

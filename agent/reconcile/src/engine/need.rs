@@ -4,39 +4,46 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::Ready;
 
 use super::Engine;
-use super::state::{Ix, Live, Obj, Open};
+use super::state::{Ix, Kind, Live, Obj, Open, Want};
 use crate::fold::Folded;
 use crate::input::Millis;
+use crate::inventory::Entry;
 use crate::mark::Uid;
 use crate::plan::{self, DriftView, Need, View};
 use crate::step::Purpose;
 
 impl Engine {
+    /// Whether the cluster serves what is declared, as far as is known. `kind`: what is known of its kind.
+    pub(super) fn serves(&self, kind: Option<&Kind>, want: &Want) -> bool {
+        let versions = || kind.and_then(|kind| kind.served.as_ref());
+        let version = super::version_of(&want.api_version);
+        !self.discovered || versions().is_some_and(|served| served.iter().any(|served| served == version))
+    }
+
     /// The cluster does not serve an object's kind, or not in its version: why, for people.
     pub(super) fn unserved(&self, ix: Ix) -> Option<String> {
         let obj = self.obj(ix)?;
         let want = obj.want.as_ref()?;
-        if !self.discovered {
+        let known = self.kind_of(&obj.key);
+        if self.serves(known, want) {
             return None;
         }
-        let Some(versions) = self.kind_of(&obj.key).and_then(|kind| kind.served.as_ref()) else {
-            let kind = &obj.key.kind;
-            return Some(format!(
+        let kind = &obj.key.kind;
+        Some(match known.and_then(|known| known.served.as_ref()) {
+            None => format!(
                 "the cluster does not serve the kind {kind} ({}); it is applied as soon as it does",
                 want.api_version
-            ));
-        };
-        let version = super::version_of(&want.api_version);
-        (!versions.iter().any(|served| served == version)).then(|| {
-            let (kind, served) = (&obj.key.kind, versions.join(", "));
-            format!("the cluster serves {kind} as {served}, and not as {version}; change its apiVersion in Git")
+            ),
+            Some(versions) => {
+                let (served, version) = (versions.join(", "), super::version_of(&want.api_version));
+                format!("the cluster serves {kind} as {served}, and not as {version}; change its apiVersion in Git")
+            }
         })
     }
 
     /// Why an object has no place to be applied to, if so.
     pub(super) fn unplaced(&self, key: &ObjectKey) -> Option<String> {
-        let kind = self.kind_of(key)?;
-        (kind.served.is_some() && kind.namespaced && key.namespace.is_empty()).then(|| {
+        self.kind_of(key)?.misplaces(key).then(|| {
             format!(
                 "{} {}: namespace not specified; set metadata.namespace, or the unit's targetNamespace",
                 key.kind, key.name
@@ -99,7 +106,7 @@ impl Engine {
             elsewhere: obj.elsewhere,
             probed: obj.rare.probed.as_deref().copied() == of.map(|(owned, _, desired)| (owned, desired)),
             take_over: full.spec.take_over,
-            anew: self.made_anew(obj).is_some(),
+            anew: made_anew(obj, entry).is_some(),
         };
         if self.rules.shadow {
             return self.need_shadow(obj, plan::alone(&view));
@@ -109,14 +116,11 @@ impl Engine {
 
     /// The UID it had when we applied it last, where the object that is there is another one with our mark.
     pub(super) fn made_anew(&self, obj: &Obj) -> Option<Uid> {
-        let live = obj.live.folded().filter(|live| live.labelled)?;
-        let applied = self.inventory.get(&obj.key)?.uid.clone()?;
-        (applied != live.uid).then_some(applied)
+        made_anew(obj, self.inventory.get(&obj.key)).cloned()
     }
 
-    /// The namespace of an object is declared in this bundle and is not there yet.
-    pub(super) fn missing_namespace(&self, ix: Ix) -> Option<String> {
-        let obj = self.obj(ix)?;
+    /// The namespace of an object where it is declared in this bundle and is not there yet.
+    fn namespace_to_come(&self, obj: &Obj) -> Option<(&Obj, &Want)> {
         if obj.key.namespace.is_empty() {
             return None;
         }
@@ -128,15 +132,26 @@ impl Engine {
         };
         let namespace = self.by_key.get(&key).and_then(|ix| self.obj(*ix))?;
         let want = namespace.want.as_ref()?;
-        if namespace.live.folded().is_some_and(|live| !live.deleting) {
-            return None;
-        }
+        let there = namespace.live.folded().is_some_and(|live| !live.deleting);
+        (!there).then_some((namespace, want))
+    }
+
+    /// The namespace of an object is declared in this bundle and is not there yet.
+    pub(super) fn waits_for_namespace(&self, ix: Ix) -> bool {
+        self.obj(ix).is_some_and(|obj| self.namespace_to_come(obj).is_some())
+    }
+
+    /// What keeps the namespace of an object from being there, if it is declared in this bundle.
+    pub(super) fn missing_namespace(&self, ix: Ix) -> Option<String> {
+        let obj = self.obj(ix)?;
+        let (namespace, want) = self.namespace_to_come(obj)?;
         let owner = self.unit(want.unit).map(|slot| slot.id.to_string()).unwrap_or_default();
         let state = match (&namespace.rare.trouble, &namespace.live) {
             (Some(trouble), _) => format!("could not be applied: {}", trouble.failure.message),
             (None, Live::Present(_)) => "is being deleted".to_owned(),
             _ => "is not there yet".to_owned(),
         };
+        let key = &namespace.key;
         Some(format!("{key} of unit {owner}, which {state}, before {}", obj.key))
     }
 
@@ -145,6 +160,12 @@ impl Engine {
         let of = (obj.live.folded()?.owned, obj.live.folded()?.added, obj.want.as_ref()?.mark);
         obj.rare.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())
     }
+}
+
+/// The UID of the incarnation we applied last, where the object that is there is another one with our mark.
+fn made_anew<'a>(obj: &Obj, entry: Option<&'a Entry>) -> Option<&'a Uid> {
+    let live = obj.live.folded().filter(|live| live.labelled)?;
+    entry?.uid.as_ref().filter(|applied| **applied != live.uid)
 }
 
 /// Concerns an object whose content was applied before: neither stages nor dependencies hold it up.

@@ -126,7 +126,7 @@ impl Engine {
         }
         obj.delete_sent = false;
         self.cause_changed(ix, now);
-        self.touch_object(ix);
+        self.object_changed(ix, now);
         self.autoscaler_gone(&key);
         if namespace {
             self.touch_all();
@@ -318,10 +318,10 @@ impl Engine {
             return;
         }
         self.compare(ix, live, blobs, now);
-        match self.obj(ix).filter(|obj| obj.busy).and_then(|obj| obj.work_of) {
-            // Our own write, most likely, ahead of its answer, which has the unit looked at.
+        match self.obj(ix).and_then(|obj| obj.work_of) {
+            // Our own write, most likely: the answer to it, or the watch ahead of that. The end of it has the unit looked at.
             Some(unit) => self.touch_soon(unit, now),
-            None => self.touch_object(ix),
+            None => self.object_changed(ix, now),
         }
         self.cause_changed(ix, now);
         if namespace_came {

@@ -19,10 +19,20 @@ use crate::retry;
 use crate::step::Purpose;
 
 impl Engine {
-    /// Reports of the units whose state changed since the last call, whole and bounded.
+    /// Reports of the units whose state changed since the last call, whole and bounded. A large unit that is at work is told
+    /// of now and then: see [`Engine::untold`].
     pub fn take_reports(&mut self, now: Millis) -> Vec<UnitReport> {
         let mut out = Vec::new();
         for unit in std::mem::take(&mut self.report_dirty) {
+            match self.unit_mut(unit) {
+                // There is more to tell soon: at the end of its work at the latest.
+                Some(slot) if slot.told_lately(now) => {
+                    self.report_dirty.insert(unit);
+                    continue;
+                }
+                Some(slot) => slot.told = now,
+                None => continue,
+            }
             self.gather(unit);
             let Some(report) = self.report_of(unit, now) else { continue };
             let mut timeless = report.clone();
@@ -38,6 +48,12 @@ impl Engine {
             }
         }
         out
+    }
+
+    /// Whether there is something that [`Engine::take_reports`] kept for later.
+    #[must_use]
+    pub fn untold(&self) -> bool {
+        !self.report_dirty.is_empty()
     }
 
     /// What was done since the last call, in few words. Ask after [`Engine::take_reports`].
@@ -156,12 +172,15 @@ impl Engine {
             let (key, reason) = ((*obj.key).clone(), reason.to_owned());
             report.objects.push(ObjectReport { key, state, reason, message, since });
         };
-        if let Some(message) = self.unserved(ix) {
+        let kind = self.kind_of(&obj.key);
+        if obj.want.as_ref().is_some_and(|want| !self.serves(kind, want)) {
+            let message = self.unserved(ix).unwrap_or_default();
             report.counts.not_served += 1;
             say(ObjectState::NotServed, "KindNotServed", message, slot.started);
             return;
         }
-        if let Some(message) = self.unplaced(&obj.key) {
+        if kind.is_some_and(|kind| kind.misplaces(&obj.key)) {
+            let message = self.unplaced(&obj.key).unwrap_or_default();
             report.counts.failed += 1;
             say(ObjectState::Failed, "NamespaceNotSpecified", message, slot.started);
             return;

@@ -26,8 +26,11 @@ use crate::step::{Action, Apply, Edit, Failure, Outcome, Purpose, ShardWrite, St
 pub(super) const WRITE_DELAY: Millis = 1000;
 /// How long after an answer a unit is looked at again at the latest, while it has more requests on the way.
 pub(super) const LOOK_SOON: Millis = 25;
-/// And a millisecond more for each so many of its objects, so that looks take a small part of the time.
-pub(super) const OBJECTS_PER_MILLI: Millis = 16;
+/// A unit with so many objects is looked at every millisecond at most, one with more of them less often, so that looks take a
+/// small part of the time.
+pub(super) const LOOKS_PER_MILLI: Millis = 64;
+/// And while it has requests on the way is reported so often at most.
+pub(super) const REPORTS_PER_MILLI: Millis = 4;
 /// How often an object of a health check that is not ours is read while a unit waits for it.
 const LOOK_EVERY: Millis = 5_000;
 

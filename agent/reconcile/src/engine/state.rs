@@ -303,6 +303,10 @@ pub(super) struct Slot {
     pub(super) healthy: bool,
     /// When it was healed in the last hour, oldest first; kept only where a limit is set.
     pub(super) heals: VecDeque<Millis>,
+    /// When it was last looked at.
+    pub(super) looked: Millis,
+    /// When it was last reported on.
+    pub(super) told: Millis,
     /// When its objects were last checked in full.
     pub(super) checked: Millis,
     /// Objects of its health checks that are not declared anywhere: last verdict and when to look again.
@@ -387,6 +391,13 @@ pub(super) struct Kind {
     pub(super) blind: Option<String>,
 }
 
+impl Kind {
+    /// Its objects live in namespaces, and this one names none.
+    pub(super) fn misplaces(&self, key: &ObjectKey) -> bool {
+        self.served.is_some() && self.namespaced && key.namespace.is_empty()
+    }
+}
+
 impl Trouble {
     /// Worth a word to people: it does not go away by itself, or it has not for a while.
     pub(super) fn lasting(&self) -> bool {
@@ -420,6 +431,8 @@ impl Slot {
             work: 0,
             healthy: false,
             heals: VecDeque::new(),
+            looked: 0,
+            told: 0,
             checked: now,
             looks: Vec::new(),
         }
@@ -443,6 +456,17 @@ impl Slot {
         while self.heals.len() > limit {
             self.heals.pop_front();
         }
+    }
+
+    /// How long after a look at it the next may come: a look costs by the number of its objects.
+    pub(super) fn pace(&self) -> Millis {
+        self.full().map_or(0, |full| full.objects.len() as Millis / super::run::LOOKS_PER_MILLI)
+    }
+
+    /// It is at work and was reported on not long ago: what is told then is how far it is.
+    pub(super) fn told_lately(&self, now: Millis) -> bool {
+        let objects = self.full().map_or(0, |full| full.objects.len() as Millis);
+        self.work > 0 && now < self.told.saturating_add(objects / super::run::REPORTS_PER_MILLI)
     }
 
     pub(super) fn full(&self) -> Option<&Full> {

@@ -1,0 +1,78 @@
+//! Units of thousands of objects: a look at one and a report of it cost by their number, so they come now and then.
+#![allow(clippy::unwrap_used)] // a panic here is a failed test
+
+mod world;
+
+use driftless_reconcile::step::{Action, Outcome, Step};
+use serde_json::json;
+use world::*;
+
+const OBJECTS: usize = 1280;
+/// Between two looks at it, in milliseconds.
+const LOOKS: u64 = OBJECTS as u64 / 64;
+/// Between two reports of it while it is at work.
+const REPORTS: u64 = OBJECTS as u64 / 4;
+
+fn large(value: &str) -> Unit {
+    unit("large", (0..OBJECTS).map(|n| config_map(&format!("c-{n}"), value)).collect())
+}
+
+fn run_until(w: &mut World, until: u64) {
+    w.run_until(until, &mut |_: &Step| None);
+}
+
+#[test]
+fn an_edit_is_healed_at_once_and_those_that_follow_closely_together() {
+    let mut w = World::new();
+    w.commit(&[large("1")]);
+    w.settle();
+    assert_eq!(w.writes().len(), OBJECTS);
+    let edit = |w: &mut World, n: usize| {
+        let key = key("", "ConfigMap", "default", &format!("c-{n}"));
+        w.cluster.update(&key, "kubectl-edit", &[("data|k", Some(json!("by hand")))]);
+    };
+    edit(&mut w, 0);
+    let now = w.now;
+    run_until(&mut w, now);
+    assert_eq!(w.writes(), ["Heal ConfigMap default/c-0"]);
+    // Its answer was a look just now.
+    let looked = w.now;
+    for n in 1..6 {
+        edit(&mut w, n);
+        w.now += 1;
+        let now = w.now;
+        run_until(&mut w, now);
+        assert_eq!(w.writes(), [""; 0], "a look for each");
+    }
+    run_until(&mut w, looked + LOOKS);
+    let healed: Vec<String> = (1..6).map(|n| format!("Heal ConfigMap default/c-{n}")).collect();
+    assert_eq!(w.writes(), healed);
+}
+
+#[test]
+fn while_it_is_at_work_it_is_reported_now_and_then_and_at_the_end() {
+    let mut w = World::new();
+    w.commit(&[large("1")]);
+    w.settle();
+    w.engine.take_reports(w.now);
+    w.now += REPORTS;
+    w.commit(&[large("2")]);
+    let now = w.now;
+    let steps = w.engine.poll(now);
+    assert!(steps.len() > 1 && steps.iter().all(|step| matches!(step.action, Action::Apply(_))));
+    let reports = w.engine.take_reports(now);
+    assert_eq!(reports.len(), 1, "that it began");
+    assert!(reports[0].message.contains("1280 objects to go"), "{}", reports[0].message);
+    assert!(!w.engine.untold());
+    w.engine.done(steps[0].id, Outcome::Unknown, &w.store, now + 5);
+    assert_eq!(w.engine.take_reports(now + REPORTS - 1), []);
+    assert!(w.engine.untold(), "it is not forgotten");
+    w.engine.take_reports(now + REPORTS);
+    assert!(!w.engine.untold());
+    for step in &steps[1..] {
+        w.engine.done(step.id, Outcome::Unknown, &w.store, now + REPORTS + 1);
+    }
+    w.settle();
+    let reports = w.engine.take_reports(w.now);
+    assert_eq!(reports.iter().map(|r| r.counts.in_sync).collect::<Vec<_>>(), [OBJECTS as u32], "that it ended");
+}
