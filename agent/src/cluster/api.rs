@@ -22,8 +22,8 @@ use tower::{BoxError, ServiceBuilder};
 
 /// How long a connection that nobody uses is kept; the renewal of the lease keeps one.
 const IDLE: Duration = Duration::from_secs(5);
-/// What is read at once: two records of TLS. The head of an answer must fit.
-const READ_BYTES: usize = 32 * 1024;
+/// What is read at once, a record of TLS: each watch keeps so much. The head of an answer must fit.
+const READ_BYTES: usize = 16 * 1024;
 /// Largest answer read: the API server's object limit is 1.5 MiB, a page of records a little more.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
