@@ -681,10 +681,10 @@ fn blobs(stored: Option<&Stored>) -> &dyn Blobs {
 
 fn key_of(object: &ObjectText, resource: &Resource) -> ObjectKey {
     ObjectKey {
-        group: resource.group.clone(),
-        kind: resource.kind.clone(),
-        namespace: object.namespace().to_owned(),
-        name: object.name().to_owned(),
+        group: resource.group.as_str().into(),
+        kind: resource.kind.as_str().into(),
+        namespace: object.namespace().into(),
+        name: object.name().into(),
     }
 }
 

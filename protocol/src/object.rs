@@ -3,19 +3,22 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+/// A name: up to 23 bytes stand in its place, longer ones are shared by their copies. Thousands of keys are kept, and each is
+/// copied often.
+pub use smol_str::SmolStr as Name;
 
 /// Which object, whatever its version: what an inventory, a drift report and a delete speak of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectKey {
     /// API group; empty for the core group.
-    pub group: String,
+    pub group: Name,
     /// Kind.
-    pub kind: String,
+    pub kind: Name,
     /// Namespace as declared; empty for a cluster-scoped object (or one that forgot it).
-    pub namespace: String,
+    pub namespace: Name,
     /// Name.
-    pub name: String,
+    pub name: Name,
 }
 
 /// Shown as people type it: `Deployment.apps default/my-app`, `Namespace staging`.
@@ -40,10 +43,10 @@ impl ObjectKey {
         let api_version = value.get("apiVersion")?.as_str()?;
         let metadata = value.get("metadata")?;
         Some(Self {
-            group: group_of(api_version).to_owned(),
-            kind: value.get("kind")?.as_str()?.to_owned(),
-            namespace: metadata.get("namespace").and_then(|n| n.as_str()).unwrap_or_default().to_owned(),
-            name: metadata.get("name")?.as_str()?.to_owned(),
+            group: group_of(api_version).into(),
+            kind: value.get("kind")?.as_str()?.into(),
+            namespace: metadata.get("namespace").and_then(|n| n.as_str()).unwrap_or_default().into(),
+            name: metadata.get("name")?.as_str()?.into(),
         })
     }
 

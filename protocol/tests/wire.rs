@@ -504,7 +504,7 @@ fn reports_are_cut_to_fit() {
                 group: "apps".into(),
                 kind: "Deployment".into(),
                 namespace: "default".into(),
-                name: format!("web-{i}"),
+                name: format!("web-{i}").into(),
             },
             state: ObjectState::Failed,
             reason: "Invalid".into(),

@@ -154,7 +154,7 @@ pub struct Engine {
     /// A list showed an object older than it was seen before.
     went_back: bool,
     /// Counts lists: what was touched after a list began is not gone for its absence there.
-    serial: u64,
+    serial: u32,
     next_step: u64,
     /// What was observed last, when that was noise.
     noisy: Option<Ix>,

@@ -25,7 +25,12 @@ pub fn kind() -> GroupKind {
 #[must_use]
 pub fn key_of(id: &UnitId) -> ObjectKey {
     let GroupKind { group, kind } = kind();
-    ObjectKey { group, kind, namespace: id.namespace.clone(), name: id.name.clone() }
+    ObjectKey {
+        group: group.into(),
+        kind: kind.into(),
+        namespace: id.namespace.as_str().into(),
+        name: id.name.as_str().into(),
+    }
 }
 
 /// What one Kustomization says.
@@ -122,10 +127,10 @@ pub fn parse_id(id: &str) -> Option<ObjectKey> {
     let (rest, kind) = rest.rsplit_once('_')?;
     let (name, group) = rest.rsplit_once('_')?;
     (!name.is_empty() && !kind.is_empty()).then(|| ObjectKey {
-        group: group.to_owned(),
-        kind: kind.to_owned(),
-        namespace: namespace.to_owned(),
-        name: name.replace("__", ":"),
+        group: group.into(),
+        kind: kind.into(),
+        namespace: namespace.into(),
+        name: name.replace("__", ":").into(),
     })
 }
 

@@ -32,8 +32,6 @@ pub struct Folded {
     pub version: Version,
     /// Over our field set and the values in it; [`Mark::NONE`] when we own nothing.
     pub owned: Mark,
-    /// Over what people own and we do not; [`Mark::NONE`] when that is nothing.
-    pub added: Mark,
     /// Is it doing what it is for.
     pub health: Health,
     /// It has a deletion timestamp.
@@ -49,7 +47,7 @@ pub struct Folded {
     /// Some manager other than ours owns `spec.replicas`, and we do not.
     pub replicas_elsewhere: bool,
     /// `spec.replicas`.
-    pub replicas: Option<i64>,
+    pub replicas: Option<i32>,
     /// What most objects have nothing of.
     pub notes: Option<Box<Notes>>,
     /// Of the text it came as, once noise came: see `still`.
@@ -59,6 +57,8 @@ pub struct Folded {
 /// What is to be said of few objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
+    /// Over what people own and we do not; [`Mark::NONE`] when that is nothing.
+    pub added: Mark,
     /// On its health, for people, unless all is well.
     pub health: Option<Box<str>>,
     /// The mark by which it opts out of prune, whoever made it.
@@ -68,6 +68,12 @@ pub struct Notes {
 }
 
 impl Folded {
+    /// Over what people own and we do not; [`Mark::NONE`] when that is nothing.
+    #[must_use]
+    pub fn added(&self) -> Mark {
+        self.notes.as_ref().map_or(Mark::NONE, |notes| notes.added)
+    }
+
     /// On its health, for people.
     #[must_use]
     pub fn health_message(&self) -> Option<&str> {
@@ -119,12 +125,11 @@ pub fn fold(live: &Value, asked: &[health::Asked], rules: &Rules) -> Option<Fold
     let keep = [marks::PRUNE, marks::RECONCILE]
         .into_iter()
         .find(|mark| [label(mark), annotation(mark)].into_iter().flatten().any(|v| v.eq_ignore_ascii_case("disabled")));
-    let notes = Notes { health: verdict.message.map(Into::into), keep, finalizers };
+    let notes = Notes { added: mark(&added), health: verdict.message.map(Into::into), keep, finalizers };
     Some(Folded {
         uid,
         version: Version::from(text("resourceVersion").unwrap_or_default()),
         owned: mark(&ours),
-        added: mark(&added),
         health: verdict.health,
         deleting,
         applied_by_us: !ours.is_empty(),
@@ -132,7 +137,7 @@ pub fn fold(live: &Value, asked: &[health::Asked], rules: &Rules) -> Option<Fold
         controls: controls(metadata, &ours),
         part_of_flux: label("app.kubernetes.io/part-of") == Some("flux"),
         replicas_elsewhere,
-        replicas: live.pointer("/spec/replicas").and_then(Value::as_i64),
+        replicas: live.pointer("/spec/replicas").and_then(Value::as_i64).and_then(|n| n.try_into().ok()),
         notes: (notes != Notes::default()).then(|| Box::new(notes)),
         still: None,
     })

@@ -38,7 +38,7 @@ impl GroupKind {
     /// The kind of an object.
     #[must_use]
     pub fn of(key: &ObjectKey) -> Self {
-        Self { group: key.group.clone(), kind: key.kind.clone() }
+        Self { group: key.group.to_string(), kind: key.kind.to_string() }
     }
 }
 

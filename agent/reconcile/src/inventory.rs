@@ -44,7 +44,7 @@ pub struct Entry {
     /// Of which unit.
     pub unit: Arc<UnitId>,
     /// As which `group/version` it was last applied.
-    pub api_version: Arc<str>,
+    pub api_version: ApiVersion,
     /// `None`: intent; the object may or may not exist. `Some`: the incarnation we applied.
     pub uid: Option<Uid>,
     /// What the last apply left behind; `None` before the first.
@@ -56,19 +56,21 @@ pub struct Entry {
     pub adopted: bool,
 }
 
+/// A `group/version`: one word in each of the records that share it.
+pub type ApiVersion = Arc<Box<str>>;
+
 /// Every `apiVersion` once: thousands of objects have the same few.
 #[derive(Clone, Debug, Default)]
-pub struct Versions(BTreeSet<Arc<str>>);
+pub struct Versions(BTreeMap<Box<str>, ApiVersion>);
 
 impl Versions {
     /// The one kept of this text.
-    pub fn of(&mut self, text: &str) -> Arc<str> {
-        if let Some(kept) = self.0.get(text) {
-            return Arc::clone(kept);
+    pub fn of(&mut self, text: &str) -> ApiVersion {
+        let kept = || Arc::new(text.into());
+        match self.0.get(text) {
+            Some(kept) => Arc::clone(kept),
+            None => Arc::clone(self.0.entry(text.into()).or_insert_with(kept)),
         }
-        let kept: Arc<str> = text.into();
-        self.0.insert(Arc::clone(&kept));
-        kept
     }
 }
 
@@ -90,18 +92,11 @@ pub struct UnitRecord {
     pub flux: Option<Digest>,
 }
 
-/// An entry with the hash that says its shard.
-#[derive(Clone, Debug)]
-struct Kept {
-    hash: u32,
-    entry: Entry,
-}
-
 /// The inventory of a cluster. Every change marks the shard it falls into; [`Inventory::take_writes`] writes those.
 #[derive(Clone, Debug)]
 pub struct Inventory {
     /// Boxed: the nodes of the map are half empty, as its keys come in order.
-    entries: BTreeMap<Arc<ObjectKey>, Box<Kept>>,
+    entries: BTreeMap<Arc<ObjectKey>, Box<Entry>>,
     units: BTreeMap<Arc<UnitId>, UnitRecord>,
     /// Unix minute -> deletes made in it without approval; the last hour only. Kept in shard 0.
     deletes: BTreeMap<u64, u32>,
@@ -153,12 +148,12 @@ impl Inventory {
     /// An entry.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<&Entry> {
-        self.entries.get(key).map(|kept| &kept.entry)
+        self.entries.get(key).map(|entry| &**entry)
     }
 
     /// All entries, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<ObjectKey>, &Entry)> {
-        self.entries.iter().map(|(key, kept)| (key, &kept.entry))
+        self.entries.iter().map(|(key, entry)| (key, &**entry))
     }
 
     /// How a unit's objects are to be deleted.
@@ -175,17 +170,11 @@ impl Inventory {
     /// Adds or replaces an entry. Nothing is marked when it is the same.
     pub fn put(&mut self, key: &Arc<ObjectKey>, entry: Entry) {
         match self.entries.get_mut(key) {
-            Some(kept) if kept.entry == entry => {}
-            Some(kept) => {
-                self.dirty.insert(kept.hash & (self.shards - 1));
-                kept.entry = entry;
-            }
-            None => {
-                let hash = text::hash_of(key);
-                self.dirty.insert(hash & (self.shards - 1));
-                self.entries.insert(Arc::clone(key), Box::new(Kept { hash, entry }));
-            }
+            Some(kept) if **kept == entry => return,
+            Some(kept) => **kept = entry,
+            None => _ = self.entries.insert(Arc::clone(key), Box::new(entry)),
         }
+        self.dirty.insert(self.shard_of(key));
     }
 
     /// Makes every entry anew, under the key and of the unit that are kept elsewhere: see `engine::settle`.
@@ -194,10 +183,10 @@ impl Inventory {
         key: impl Fn(&ObjectKey) -> Option<Arc<ObjectKey>>,
         unit: impl Fn(&UnitId) -> Option<Arc<UnitId>>,
     ) {
-        let renewed = |(old, kept): (Arc<ObjectKey>, Box<Kept>)| {
-            let mut new = Box::new(Kept::clone(&kept));
-            if let Some(unit) = unit(&new.entry.unit) {
-                new.entry.unit = unit;
+        let renewed = |(old, entry): (Arc<ObjectKey>, Box<Entry>)| {
+            let mut new = Box::new(Entry::clone(&entry));
+            if let Some(unit) = unit(&new.unit) {
+                new.unit = unit;
             }
             (key(&old).unwrap_or(old), new)
         };
@@ -206,9 +195,9 @@ impl Inventory {
 
     /// Removes an entry: the object is gone, or no longer ours.
     pub fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
-        let kept = self.entries.remove(key)?;
-        self.dirty.insert(kept.hash & (self.shards - 1));
-        Some(kept.entry)
+        let entry = self.entries.remove(key)?;
+        self.dirty.insert(self.shard_of(key));
+        Some(*entry)
     }
 
     /// Writes down how a unit's objects are to be deleted.

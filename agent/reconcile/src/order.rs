@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn key(group: &str, kind: &str) -> ObjectKey {
-        ObjectKey { group: group.into(), kind: kind.into(), namespace: String::new(), name: "x".into() }
+        ObjectKey { group: group.into(), kind: kind.into(), namespace: "".into(), name: "x".into() }
     }
 
     #[test]

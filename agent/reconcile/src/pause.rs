@@ -188,10 +188,10 @@ fn parts(live: &Value, namespace: &str, agent_namespace: &str) -> Result<(Covers
             },
         }),
         (None, None, Some(object)) => Covers::Object(ObjectKey {
-            group: text(object, "group").unwrap_or_default(),
-            kind: named(object, "object", "kind")?,
-            namespace: placed(text(object, "namespace"), "object", "")?,
-            name: named(object, "object", "name")?,
+            group: text(object, "group").unwrap_or_default().into(),
+            kind: named(object, "object", "kind")?.into(),
+            namespace: placed(text(object, "namespace"), "object", "")?.into(),
+            name: named(object, "object", "name")?.into(),
         }),
         _ => return Err("spec must have exactly one of cluster: true, unit, object".to_owned()),
     };

@@ -185,7 +185,7 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
     let merge = mode(view) == ApplyMode::Merge;
     let take_over = match live {
         None => TakeOver::No,
-        Some(live) if live.owned == baseline.owned && (live.added == Mark::NONE || merge) => return in_sync(view),
+        Some(live) if live.owned == baseline.owned && (live.added() == Mark::NONE || merge) => return in_sync(view),
         Some(live) => match view.drift {
             None if !view.looked => return Need::Read,
             // The declared bytes were not at hand: the apply settles it.
@@ -249,7 +249,7 @@ fn first_contact(view: &View<'_>) -> TakeOver {
         // A watch by our mark does not show what is there without it.
         None | Some(None) if view.take_over => TakeOver::HumansAndTools,
         Some(Some(live)) if !live.applied_by_us => TakeOver::HumansAndTools,
-        Some(Some(live)) if live.added != Mark::NONE => TakeOver::Humans,
+        Some(Some(live)) if live.added() != Mark::NONE => TakeOver::Humans,
         _ => TakeOver::No,
     }
 }

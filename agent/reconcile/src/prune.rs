@@ -242,7 +242,7 @@ pub fn never(key: &ObjectKey, live: Option<&Folded>, rules: &Rules) -> Option<&'
         return Some(why);
     }
     let namespace = guard::is_namespace(key);
-    if namespace && rules.protected_namespaces.contains(&key.name) {
+    if namespace && rules.protected_namespaces.iter().any(|name| *name == key.name) {
         return Some("a namespace of Kubernetes itself");
     }
     (namespace && live?.part_of_flux).then_some("Flux's own namespace")

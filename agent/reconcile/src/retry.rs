@@ -199,12 +199,8 @@ mod tests {
 
     #[test]
     fn failures_of_definitions_say_what_to_do() {
-        let key = |kind: &str| ObjectKey {
-            group: String::new(),
-            kind: kind.into(),
-            namespace: String::new(),
-            name: "x".into(),
-        };
+        let key =
+            |kind: &str| ObjectKey { group: "".into(), kind: kind.into(), namespace: "".into(), name: "x".into() };
         let failure = |status: u16, message: &str| Failure {
             status: Some(status),
             message: message.into(),

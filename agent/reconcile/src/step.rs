@@ -93,7 +93,7 @@ pub enum Edit {
     /// An autoscaler owns `spec.replicas` now: leave the field out.
     OmitReplicas,
     /// The workload is autoscaled, but the field is still ours: keep the live value until the autoscaler writes.
-    LiveReplicas(i64),
+    LiveReplicas(i32),
     /// These fields, as JSON pointers, are left to others: left out.
     DropFields(Vec<String>),
     /// These fields are left to others, and nobody owns them: their live values are sent.

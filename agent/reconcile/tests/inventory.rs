@@ -12,7 +12,7 @@ use driftless_reconcile::step::ShardWrite;
 
 fn key(n: usize) -> Arc<ObjectKey> {
     let (group, kind, namespace) = ("apps".into(), "Deployment".into(), format!("namespace-{}", n % 7));
-    Arc::new(ObjectKey { group, kind, namespace, name: format!("{n:0150}") })
+    Arc::new(ObjectKey { group, kind, namespace: namespace.into(), name: format!("{n:0150}").into() })
 }
 
 fn fill(inventory: &mut Inventory, range: std::ops::Range<usize>) {
@@ -27,7 +27,7 @@ fn fill(inventory: &mut Inventory, range: std::ops::Range<usize>) {
             &key(n),
             Entry {
                 unit,
-                api_version: "apps/v1".into(),
+                api_version: Arc::new("apps/v1".into()),
                 uid,
                 baseline: None,
                 restored: n % 11 == 0,

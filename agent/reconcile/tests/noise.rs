@@ -96,7 +96,7 @@ fn drift(declared: &Value, answer: &Value, live: &Value) -> Vec<String> {
     let rules = rules();
     let baseline = Baseline::new(Mark::NONE, fold(answer, &[], &rules).unwrap().owned, declared, answer, false, &rules);
     let folded = fold(live, &[], &rules).unwrap();
-    if folded.owned == baseline.owned && folded.added == Mark::NONE {
+    if folded.owned == baseline.owned && folded.added() == Mark::NONE {
         return Vec::new();
     }
     let context = Context {

@@ -73,7 +73,7 @@ fn the_answer_to_our_own_apply_is_in_sync_for_every_kind() {
     for (declared, answer) in pairs.into_iter().chain(items(&many).into_iter().zip(items(&answers))) {
         let kind = declared["kind"].as_str().expect("a kind").to_owned();
         assert_eq!(shown(&drift(&declared, &answer, &answer)), [""; 0], "{kind}");
-        assert_eq!(folded(&answer).added, Mark::NONE, "{kind}");
+        assert_eq!(folded(&answer).added(), Mark::NONE, "{kind}");
         if let Some(overlay) = baseline(&declared, &answer).overlay {
             overlays.extend(overlay.paths().map(|path| format!("{kind} {path}")));
         }
@@ -138,7 +138,7 @@ fn noise_is_none_of_our_business() {
     let (status, restarted) = (sample!("deploy.status"), sample!("deploy.restarted"));
     for (name, live) in [("a status write", &status), ("kubectl rollout restart", &restarted)] {
         assert_eq!(folded(live).owned, folded(&healed).owned, "{name}");
-        assert_eq!(folded(live).added, folded(&healed).added, "{name}");
+        assert_eq!(folded(live).added(), folded(&healed).added(), "{name}");
     }
 }
 
@@ -170,7 +170,7 @@ fn taking_over_leaves_to_others_what_is_not_for_an_apply() {
     let ours = ours.expect("ours");
     assert!(ours.owns(&["f:metadata", "f:annotations", "f:note"]));
     assert!(!ours.owns(&ownership_path_of_restart()));
-    assert_eq!(folded(&taken).added, Mark::NONE, "nobody's additions are left: the apply that follows removes them");
+    assert_eq!(folded(&taken).added(), Mark::NONE, "nobody's additions are left: the apply that follows removes them");
     // What the API server made of the same patch and the apply after it.
     let cleaned = sample!("deploy.cleaned");
     assert_eq!(shown(&drift(&sample!("deploy.desired"), &sample!("deploy.applied"), &cleaned)), [""; 0]);

@@ -119,10 +119,10 @@ impl Search<'_> {
         let keys: Vec<ObjectKey> = items
             .iter()
             .map(|meta| ObjectKey {
-                group: resource.group.clone(),
-                kind: resource.kind.clone(),
-                namespace: meta.namespace.clone(),
-                name: meta.name.clone(),
+                group: resource.group.as_str().into(),
+                kind: resource.kind.as_str().into(),
+                namespace: meta.namespace.as_str().into(),
+                name: meta.name.as_str().into(),
             })
             .collect();
         let known = self.look.known(keys.clone()).await?;

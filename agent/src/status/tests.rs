@@ -21,7 +21,7 @@ fn a_state_is_told_when_it_begins_and_not_while_it_lasts() {
     let mut drifted = good.clone();
     drifted.counts.drifted = 2;
     drifted.objects = vec![ObjectReport {
-        key: ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: "x".into() },
+        key: ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace: "a".into(), name: "x".into() },
         state: ObjectState::Drifted,
         reason: "Drifted".into(),
         message: "data.k".into(),
@@ -53,7 +53,7 @@ fn a_state_is_told_when_it_begins_and_not_while_it_lasts() {
 #[test]
 fn drift_that_is_only_observed_is_told_and_no_alert() {
     let field = |mode| FieldDrift {
-        key: ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: "x".into() },
+        key: ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace: "a".into(), name: "x".into() },
         path: "data.k".into(),
         pointer: None,
         desired: None,

@@ -48,7 +48,7 @@ impl Proposed {
         };
         for object in head.units.iter().flat_map(RenderedUnit::objects) {
             match (object.key.group.as_str(), object.key.kind.as_str()) {
-                ("", "Namespace") => drop(out.namespaces.insert(object.key.name.clone())),
+                ("", "Namespace") => drop(out.namespaces.insert(object.key.name.to_string())),
                 ("apiextensions.k8s.io", "CustomResourceDefinition") => out.kinds.extend(defined(object)),
                 _ => {}
             }
@@ -112,10 +112,12 @@ impl Proposed {
     /// What goes away by itself, since the same change makes what is missing.
     fn expected(&self, result: &DryRunResult) -> Option<String> {
         match result.outcome {
-            DryRunOutcome::NoNamespace if self.namespaces.contains(&result.key.namespace) => {
+            DryRunOutcome::NoNamespace if self.namespaces.contains(&*result.key.namespace) => {
                 Some(format!("Git declares the namespace {}: it is made first", result.key.namespace))
             }
-            DryRunOutcome::NotServed if self.kinds.contains(&(result.key.group.clone(), result.key.kind.clone())) => {
+            DryRunOutcome::NotServed
+                if self.kinds.contains(&(result.key.group.to_string(), result.key.kind.to_string())) =>
+            {
                 Some(format!("Git declares the definition of {}: it is made first", result.key.kind))
             }
             _ => None,

@@ -48,7 +48,8 @@ fn namespace(
     defined: &BTreeSet<(String, String)>,
     out: &mut Vec<Problem>,
 ) {
-    let needs = || is_namespaced(&object.key) || defined.contains(&(object.key.group.clone(), object.key.kind.clone()));
+    let needs =
+        || is_namespaced(&object.key) || defined.contains(&(object.key.group.to_string(), object.key.kind.to_string()));
     if object.key.namespace.is_empty() && needs() {
         let message = format!(
             "{} has no namespace, and its kind needs one: it is not applied; set metadata.namespace, or \

@@ -3,7 +3,7 @@
 //! What an API server of today knows. What kustomize knows is another table, of Kubernetes 1.21, and has to stay so for equal
 //! output: `kustomize/scope.rs`.
 
-use driftless_protocol::object::ObjectKey;
+use driftless_protocol::object::{Name, ObjectKey};
 
 /// Where an object stands in a cluster. The API server drops the namespace of an object whose kind has none, so two keys that
 /// differ in it alone are one object.
@@ -26,7 +26,7 @@ impl<'k> LiveKey<'k> {
 pub(crate) fn placed(key: &ObjectKey) -> ObjectKey {
     let mut key = key.clone();
     if is_cluster_scoped(&key) {
-        key.namespace.clear();
+        key.namespace = Name::default();
     }
     key
 }

@@ -73,12 +73,7 @@ mod tests {
     #[test]
     fn an_approval_ends_only_when_every_unit_speaks_of_a_generation_that_has_it() {
         let approved = ApprovedDelete {
-            key: ObjectKey {
-                group: String::new(),
-                kind: "Namespace".into(),
-                namespace: String::new(),
-                name: "old".into(),
-            },
+            key: ObjectKey { group: "".into(), kind: "Namespace".into(), namespace: "".into(), name: "old".into() },
             uid: "u-1".into(),
         };
         let generation = |sequence| Generation { trust_epoch: 1, epoch: 1, sequence };

@@ -155,12 +155,8 @@ mod tests {
         for text in ["", "api", "service/web", "deployment.batch/web", "deployment/other/web", "a/b/c/d"] {
             assert!(find(text, &id, Some(&view), None).is_err(), "{text:?}");
         }
-        let policy = ObjectKey {
-            group: String::new(),
-            kind: "NetworkPolicy".into(),
-            namespace: String::new(),
-            name: "x".into(),
-        };
+        let policy =
+            ObjectKey { group: "".into(), kind: "NetworkPolicy".into(), namespace: "".into(), name: "x".into() };
         assert!(is_kind("networkpolicies", &policy) && !is_kind("networkpolicys.x", &policy));
     }
 
@@ -178,8 +174,7 @@ mod tests {
             reported_at: None,
             live: None,
         };
-        let pod =
-            ObjectKey { group: String::new(), kind: "Pod".into(), namespace: "shop".into(), name: "web-1".into() };
+        let pod = ObjectKey { group: "".into(), kind: "Pod".into(), namespace: "shop".into(), name: "web-1".into() };
         let cause = Cause {
             code: "ImageNotFound".into(),
             at: pod,

@@ -92,7 +92,7 @@ async fn questions_reach_the_agent_and_its_answer_comes_back() {
     assert_eq!(question, Question::Orphans(wanted));
 
     // A refusal is told in its words; another answer is none.
-    let key = ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: "b".into() };
+    let key = ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace: "a".into(), name: "b".into() };
     let object = DryRunObject { unit: UnitId::kustomization("a", "apps"), key, account: None, body: "{}".into() };
     let request = DryRunRequest { objects: vec![object] };
     for (answer, code, words) in [

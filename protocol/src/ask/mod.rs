@@ -194,7 +194,12 @@ mod tests {
     use crate::object::ObjectKey;
 
     fn key(n: usize) -> ObjectKey {
-        ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: format!("{n:0>250}") }
+        ObjectKey {
+            group: "".into(),
+            kind: "ConfigMap".into(),
+            namespace: "a".into(),
+            name: format!("{n:0>250}").into(),
+        }
     }
 
     #[test]

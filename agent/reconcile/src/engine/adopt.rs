@@ -7,12 +7,12 @@ use std::sync::Arc;
 use driftless_protocol::bundle::Blobs;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{EventKind, LIST_LIMIT, RecentEvent};
+use driftless_protocol::report::{EventKind, LIST_LIMIT};
 
 use super::Engine;
 use super::leftovers::{Extra, Place};
 use super::run::Flight;
-use super::state::{Ix, Live, State, UnitIx};
+use super::state::{Ix, Live, Recent, State, UnitIx};
 use crate::adopt::{Fate, Found};
 use crate::fold::Folded;
 use crate::input::Millis;
@@ -127,7 +127,8 @@ impl Engine {
         for (key, why) in left {
             let detail =
                 format!("in the inventory of Flux's Kustomization {id} and declared by no unit: {why}: left alone");
-            slot.remember(RecentEvent { at: now, what: EventKind::Released, key, detail, took_ms: None });
+            let (key, detail) = (Arc::new(key), detail.into());
+            slot.remember(Recent { at: now, what: EventKind::Released, key, detail, took_ms: None });
         }
         self.report_dirty.insert(unit);
         if let Some(record) = self.inventory.unit(&id).cloned() {

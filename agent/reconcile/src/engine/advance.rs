@@ -347,7 +347,7 @@ impl Engine {
         let Some(obj) = self.obj(ix) else { return String::new() };
         let key = &obj.key;
         match wait {
-            Wait::Input => match obj.want.as_ref().and_then(|want| want.open.as_ref()) {
+            Wait::Input => match obj.want.as_ref().and_then(|want| want.open.as_deref()) {
                 Some(Open::Waits(why)) => why.to_string(),
                 _ => String::new(),
             },

@@ -30,10 +30,10 @@ pub(super) fn scale_target(autoscaler: &Value) -> Option<ObjectKey> {
         _ => (None, None),
     };
     Some(ObjectKey {
-        group: group_of(text("apiVersion").or(default_version)?).to_owned(),
-        kind: text("kind").or(default_kind)?.to_owned(),
-        namespace: autoscaler.pointer("/metadata/namespace")?.as_str()?.to_owned(),
-        name: text("name")?.to_owned(),
+        group: group_of(text("apiVersion").or(default_version)?).into(),
+        kind: text("kind").or(default_kind)?.into(),
+        namespace: autoscaler.pointer("/metadata/namespace")?.as_str()?.into(),
+        name: text("name")?.into(),
     })
 }
 

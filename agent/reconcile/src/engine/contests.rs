@@ -1,9 +1,11 @@
 //! Contests over fields: counted as they are healed, told once, ended when the other side stops.
 
-use driftless_protocol::report::{EventKind, FieldDrift, RecentEvent};
+use std::sync::Arc;
+
+use driftless_protocol::report::{EventKind, FieldDrift};
 
 use super::Engine;
-use super::state::{Ix, UnitIx};
+use super::state::{Ix, Recent, UnitIx};
 use crate::contest::kept::{self, Kept};
 use crate::contest::{self, Field, WINDOW};
 use crate::input::Millis;
@@ -72,9 +74,9 @@ impl Engine {
     }
 
     fn remember_contest(&mut self, ix: Ix, unit: UnitIx, what: EventKind, detail: String, now: Millis) {
-        let Some(key) = self.obj(ix).map(|obj| (*obj.key).clone()) else { return };
+        let Some(key) = self.obj(ix).map(|obj| Arc::clone(&obj.key)) else { return };
         if let Some(slot) = self.unit_mut(unit) {
-            slot.remember(RecentEvent { at: now, what, key, detail, took_ms: None });
+            slot.remember(Recent { at: now, what, key, detail: detail.into(), took_ms: None });
         }
         self.report_dirty.insert(unit);
     }

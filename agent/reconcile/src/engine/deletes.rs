@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use driftless_protocol::bundle::ApprovedDelete;
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{EventKind, HeldDelete, RecentEvent};
+use driftless_protocol::report::{EventKind, HeldDelete};
 
 use super::Engine;
 use super::run::Flight;
-use super::state::{Ix, Live, Slot, State, UnitIx};
+use super::state::{Ix, Live, Recent, Slot, State, UnitIx};
 use crate::input::{GroupKind, Millis};
 use crate::mark::Mark;
 use crate::order;
@@ -337,7 +337,7 @@ impl Engine {
         self.deletes_dirty = true;
         if let Some(unit) = unit {
             if let Some(slot) = self.unit_mut(unit) {
-                slot.remember(RecentEvent { at: now, what, key: (*key).clone(), detail, took_ms: None });
+                slot.remember(Recent { at: now, what, key, detail: detail.into(), took_ms: None });
             }
             self.touch(unit);
         }

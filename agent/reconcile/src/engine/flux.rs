@@ -31,7 +31,7 @@ pub(super) struct FluxSeen {
     /// Since when it is seen as suspended in its present generation.
     suspended_since: Option<Millis>,
     /// The list or event that last spoke of it: see `Engine::serial`.
-    seen: u64,
+    seen: u32,
 }
 
 /// A suspend that the agent has to set, or has tried to.
@@ -108,7 +108,7 @@ impl Engine {
     }
 
     /// A list of Kustomizations that began as this serial is complete.
-    pub(super) fn flux_listed(&mut self, began: u64) {
+    pub(super) fn flux_listed(&mut self, began: u32) {
         let gone: Vec<UnitId> =
             self.flux.iter().filter(|(_, known)| known.seen < began).map(|(id, _)| id.clone()).collect();
         for id in &gone {

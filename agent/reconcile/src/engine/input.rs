@@ -9,7 +9,7 @@ use driftless_protocol::bundle::{
 };
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::marks;
-use driftless_protocol::object::ObjectKey;
+use driftless_protocol::object::{Name, ObjectKey};
 
 use super::Engine;
 use super::autoscale::{autoscaler_kinds, scale_target};
@@ -243,7 +243,7 @@ impl Engine {
                 stage: Stage::of(&key),
                 handed_through: entry.handed_through,
                 options: (!entry.options.is_default()).then(|| Box::new(entry.options.clone())),
-                open: entry.holes.as_ref().map(|_| Open::Waits("its inputs to be read".into())),
+                open: entry.holes.as_ref().map(|_| Box::new(Open::Waits("its inputs to be read".into()))),
             };
             if let Some(obj) = self.obj_mut(ix) {
                 obj.want = Some(want);
@@ -295,7 +295,12 @@ impl Engine {
                 Ok(asked) => out.push(asked),
                 Err(why) => {
                     let (group, kind) = (expr.group.clone(), expr.kind.clone());
-                    let key = ObjectKey { group, kind, namespace: String::new(), name: "(healthCheckExprs)".into() };
+                    let key = ObjectKey {
+                        group: group.into(),
+                        kind: kind.into(),
+                        namespace: "".into(),
+                        name: "(healthCheckExprs)".into(),
+                    };
                     unusable.push((key, "BadExpression", format!("{why}; update the agent, or change the expression")));
                 }
             }
@@ -455,7 +460,7 @@ impl Engine {
         let cluster_wide =
             self.kinds.get(&GroupKind::of(&key)).is_some_and(|kind| kind.served.is_some() && !kind.namespaced);
         if cluster_wide {
-            key.namespace.clear();
+            key.namespace = Name::default();
         }
         key
     }

@@ -26,7 +26,7 @@ impl Engine {
             |key: &ObjectKey| self.by_key.get(key).and_then(|ix| self.obj(*ix)).is_some_and(|o| o.want.is_some());
         let unit = |key: &ObjectKey| {
             (key.group.as_str(), key.kind.as_str()) == ("kustomize.toolkit.fluxcd.io", "Kustomization")
-                && self.by_unit.contains_key(&UnitId::kustomization(&key.namespace, &key.name))
+                && self.by_unit.contains_key(&UnitId::kustomization(key.namespace.as_str(), key.name.as_str()))
         };
         keys.iter()
             .map(|key| declared(key) || self.inventory.get(key).is_some() || withheld.contains(key) || unit(key))

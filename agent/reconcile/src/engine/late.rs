@@ -110,7 +110,7 @@ impl Engine {
             }
             let Some(obj) = self.obj_mut(ix) else { continue };
             let Some(want) = &mut obj.want else { continue };
-            want.open = Some(open);
+            want.open = Some(Box::new(open));
             if want.mark != mark {
                 want.mark = mark;
                 // As with new content of a new bundle: tried at once, whatever failed before.
@@ -145,7 +145,7 @@ impl Engine {
 
     /// What fills an object that has holes, when it is filled.
     pub(super) fn fill_of(&self, want: &Want) -> Option<Arc<Fill>> {
-        match want.open {
+        match want.open.as_deref() {
             Some(Open::Filled { .. }) => self.unit(want.unit)?.full()?.late.as_ref()?.fill(),
             _ => None,
         }
@@ -167,7 +167,7 @@ impl Engine {
 
     /// What may be shown of an object.
     pub(super) fn hidden(&self, key: &ObjectKey, want: &Want, blobs: &dyn Blobs) -> Hidden {
-        match (&want.open, self.fill_of(want)) {
+        match (want.open.as_deref(), self.fill_of(want)) {
             (Some(Open::Filled { secret: true }), Some(fill)) => {
                 blobs.get(&want.blob.digest).map_or(Hidden::All, |text| fill.hidden(key, &text))
             }
@@ -179,7 +179,7 @@ impl Engine {
     /// Somebody's words about a live object, without values of Secrets that went into it.
     pub(super) fn scrubbed(&self, ix: Ix, words: Box<str>) -> Box<str> {
         let Some(want) = self.obj(ix).and_then(|obj| obj.want.as_ref()) else { return words };
-        match &want.open {
+        match want.open.as_deref() {
             None | Some(Open::Filled { secret: false }) => words,
             Some(Open::Filled { secret: true }) => match self.fill_of(want) {
                 Some(fill) => fill.scrub(&words).into(),
@@ -216,7 +216,7 @@ impl Engine {
             .iter()
             .filter_map(|ix| self.obj(*ix))
             .filter_map(|obj| Some((&*obj.key, obj.want.as_ref()?)))
-            .filter(|(_, want)| matches!(want.open, Some(Open::Filled { .. })))
+            .filter(|(_, want)| matches!(want.open.as_deref(), Some(Open::Filled { .. })))
             .map(|(key, want)| (key, want.mark))
             .collect();
         if marks.is_empty() {

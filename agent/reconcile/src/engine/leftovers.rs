@@ -116,7 +116,7 @@ impl Engine {
         };
         let entry = Entry {
             unit: Arc::clone(&slot.id),
-            api_version: found.api_version.as_str().into(),
+            api_version: Arc::new(found.api_version.as_str().into()),
             uid: Some(found.live.uid.clone()),
             baseline: None,
             restored: false,

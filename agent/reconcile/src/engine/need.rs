@@ -65,7 +65,7 @@ impl Engine {
         if (slot.theirs && !self.rules.shadow) || self.claimed(ix).is_some() {
             return Need::Theirs;
         }
-        if matches!(want.open, Some(Open::Waits(_))) {
+        if matches!(want.open.as_deref(), Some(Open::Waits(_))) {
             return Need::Input;
         }
         let entry = self.inventory.get(&obj.key);
@@ -74,7 +74,7 @@ impl Engine {
             Live::Absent => Some(None),
             Live::Present(folded) => Some(Some(folded)),
         };
-        let of = obj.live.folded().map(|live| (live.owned, live.added, want.mark));
+        let of = obj.live.folded().map(|live| (live.owned, live.added(), want.mark));
         let drift = obj.rare.drift.as_ref().filter(|drift| Some(drift.of) == of).map(|drift| DriftView {
             fields: drift.to_heal().count(),
             added: drift.to_heal().any(|field| field.desired.is_none()),
@@ -125,9 +125,9 @@ impl Engine {
             return None;
         }
         let key = ObjectKey {
-            group: String::new(),
-            kind: "Namespace".to_owned(),
-            namespace: String::new(),
+            group: "".into(),
+            kind: "Namespace".into(),
+            namespace: "".into(),
             name: obj.key.namespace.clone(),
         };
         let namespace = self.by_key.get(&key).and_then(|ix| self.obj(*ix))?;
@@ -157,7 +157,7 @@ impl Engine {
 
     /// Marks for tests and reports: what an object amounts to now, without queueing anything.
     pub(super) fn drift_of(obj: &Obj) -> Option<&super::state::Drift> {
-        let of = (obj.live.folded()?.owned, obj.live.folded()?.added, obj.want.as_ref()?.mark);
+        let of = (obj.live.folded()?.owned, obj.live.folded()?.added(), obj.want.as_ref()?.mark);
         obj.rare.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())
     }
 }

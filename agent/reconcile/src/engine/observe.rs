@@ -36,7 +36,7 @@ impl Engine {
     pub fn observe(&mut self, seen: Observation<'_>, blobs: &dyn Blobs, now: Millis) {
         match seen {
             Observation::ListBegin(kind) => {
-                self.serial += 1;
+                self.serial = self.serial.saturating_add(1);
                 self.kinds.entry(kind.clone()).or_default().listing = Some(self.serial);
             }
             Observation::ListEnd(kind) => self.list_end(kind, now),
@@ -59,10 +59,10 @@ impl Engine {
 
     pub(super) fn of_kind(&self, kind: &GroupKind) -> Vec<Ix> {
         let from = ObjectKey {
-            group: kind.group.clone(),
-            kind: kind.kind.clone(),
-            namespace: String::new(),
-            name: String::new(),
+            group: kind.group.as_str().into(),
+            kind: kind.kind.as_str().into(),
+            namespace: "".into(),
+            name: "".into(),
         };
         self.by_key
             .range::<ObjectKey, _>(from..)
@@ -142,7 +142,7 @@ impl Engine {
             self.autoscaler_gone(&key);
         }
         if key.group.is_empty() && key.kind == "Namespace" {
-            self.namespaces.remove(&key.name);
+            self.namespaces.remove(&*key.name);
         }
         let Some(ix) = self.by_key.get(&key).copied() else { return };
         let serial = self.serial;
@@ -296,7 +296,7 @@ impl Engine {
                     obj.health_since = now;
                 }
                 known.owned == folded.owned
-                    && known.added == folded.added
+                    && known.added() == folded.added()
                     && known.health == folded.health
                     && known.deleting == folded.deleting
                     && known.uid == folded.uid
@@ -352,7 +352,7 @@ impl Engine {
         let (Some(want), Live::Present(folded)) = (&obj.want, &obj.live) else { return };
         let entry = self.inventory.get(&obj.key);
         let baseline = entry.and_then(|entry| entry.baseline.as_ref());
-        let of = (folded.owned, folded.added, want.mark);
+        let of = (folded.owned, folded.added(), want.mark);
         let known = match baseline {
             Some(b) if b.desired == want.mark => Some(b),
             // Other content was applied last: the apply that is due settles everything.
@@ -367,7 +367,7 @@ impl Engine {
         let (observe, warn) = want.left();
         // What is left may be as we sent it last: left as it was live.
         let marked = !observe.is_empty() || !warn.is_empty();
-        if known.is_some_and(|b| b.owned == folded.owned) && folded.added == Mark::NONE && !marked {
+        if known.is_some_and(|b| b.owned == folded.owned) && folded.added() == Mark::NONE && !marked {
             if let Some(obj) = self.obj_mut(ix) {
                 obj.rare.clear(|rare| rare.drift = None);
             }

@@ -7,7 +7,7 @@ use driftless_protocol::report::{
     Contest, Counts, DriftClass, FieldDrift, LIST_LIMIT, ObjectReport, ObjectState, UnitReport, reason,
 };
 
-use super::state::{Ix, Live, Obj, Open, Slot, State, UnitIx};
+use super::state::{Ix, Live, Obj, Open, Recent, Slot, State, UnitIx};
 use super::{Engine, FIRST, Happened};
 use crate::contest;
 use crate::health::Health;
@@ -108,7 +108,7 @@ impl Engine {
             counts: Counts::default(),
             objects: Vec::new(),
             drift: Vec::new(),
-            recent: slot.recent.iter().cloned().collect(),
+            recent: slot.recent.iter().map(Recent::told).collect(),
             waiting: slot.status.waiting.clone(),
             contests: Vec::new(),
             held_deletes: slot.held_deletes.clone(),
@@ -272,7 +272,7 @@ impl Engine {
                 say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned(), obj.since)
             }
             Need::Input => {
-                let why = match obj.want.as_ref().and_then(|want| want.open.as_ref()) {
+                let why = match obj.want.as_ref().and_then(|want| want.open.as_deref()) {
                     Some(Open::Waits(why)) => why.to_string(),
                     _ => String::new(),
                 };

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use driftless_protocol::bundle::{ApplyMode, BlobRef, Blobs};
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{EventKind, FieldDrift, RecentEvent};
+use driftless_protocol::report::{EventKind, FieldDrift};
 use serde_json::Value;
 
 use super::Engine;
-use super::state::{Ix, Live, State, Trouble, UnitIx};
+use super::state::{Ix, Live, Recent, State, Trouble, UnitIx};
 use crate::drift::Baseline;
 use crate::fill::Fill;
 use crate::health;
 use crate::input::Millis;
-use crate::inventory::Entry;
+use crate::inventory::{ApiVersion, Entry};
 use crate::mark::{Mark, Version};
 use crate::ownership;
 use crate::plan::Need;
@@ -84,7 +84,7 @@ pub(super) enum Flight {
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     blob: BlobRef,
-    api_version: Arc<str>,
+    api_version: ApiVersion,
     /// Of the declared content.
     pub(super) mark: Mark,
     /// A value of a Secret went into it.
@@ -479,7 +479,7 @@ impl Engine {
         if let Some(id) = self.unit(unit).map(|slot| Arc::clone(&slot.id)) {
             let api_version = api_version
                 .or_else(|| self.inventory.get(&key).map(|entry| Arc::clone(&entry.api_version)))
-                .unwrap_or_else(|| "v1".into());
+                .unwrap_or_else(|| Arc::new("v1".into()));
             // What was there when we asked, and is another one than ours was.
             let known = self.inventory.get(&key);
             let other = known.and_then(|entry| entry.uid.as_ref()).is_some_and(|uid| *uid != folded.uid);
@@ -509,7 +509,7 @@ impl Engine {
         if changed && let Some(slot) = self.unit_mut(unit) {
             let what = if purpose == Purpose::Heal { EventKind::Healed } else { EventKind::Applied };
             let took_ms = (purpose == Purpose::Heal).then(|| now.saturating_sub(noticed));
-            slot.remember(RecentEvent { at: now, what, key: (*key).clone(), detail, took_ms });
+            slot.remember(Recent { at: now, what, key, detail: detail.into(), took_ms });
         }
     }
 
@@ -549,7 +549,7 @@ impl Engine {
                         rare.looked = None;
                     });
                     if let (Live::Present(folded), Some(want)) = (&obj.live, &obj.want) {
-                        obj.rare.made().looked = Some(Box::new((folded.owned, folded.added, want.mark)));
+                        obj.rare.made().looked = Some(Box::new((folded.owned, folded.added(), want.mark)));
                     }
                 }
             }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use driftless_protocol::object::ObjectKey;
+use driftless_protocol::object::{Name, ObjectKey};
 
 use super::Engine;
 use super::state::Ix;
@@ -44,8 +44,17 @@ impl Engine {
 
     fn settle(&mut self) {
         let by_key = std::mem::take(&mut self.by_key);
+        // In order, so that those who share a long name stand together.
+        let mut last = ObjectKey::default();
         let renewed = |(key, ix): (Arc<ObjectKey>, Ix)| {
-            let new = Arc::new(ObjectKey::clone(&key));
+            let share = |name: &Name, last: &Name| if name == last { last.clone() } else { Name::new(name) };
+            last = ObjectKey {
+                group: share(&key.group, &last.group),
+                kind: share(&key.kind, &last.kind),
+                namespace: share(&key.namespace, &last.namespace),
+                name: Name::new(&key.name),
+            };
+            let new = Arc::new(last.clone());
             if let Some(obj) = self.obj_mut(ix) {
                 obj.key = Arc::clone(&new);
             }
@@ -57,6 +66,11 @@ impl Engine {
             |key| by_key.get_key_value(key).map(|(key, _)| Arc::clone(key)),
             |unit| self.by_unit.get_key_value(unit).map(|(unit, _)| Arc::clone(unit)),
         );
+        for recent in self.units.iter_mut().flat_map(|slot| &mut slot.recent) {
+            let kept = by_key.get_key_value(&recent.key).map(|(key, _)| Arc::clone(key));
+            recent.key = kept.unwrap_or_else(|| Arc::new(ObjectKey::clone(&recent.key)));
+            recent.detail = recent.detail.clone();
+        }
         self.by_key = by_key;
         self.objects.shrink_to_fit();
     }
@@ -72,8 +86,8 @@ mod tests {
     use crate::rules::Rules;
 
     fn key(n: usize) -> Arc<ObjectKey> {
-        let (group, kind, namespace) = (String::new(), "ConfigMap".to_owned(), format!("ns-{}", n % 7));
-        Arc::new(ObjectKey { group, kind, namespace, name: format!("name-{n}") })
+        let (namespace, name) = (format!("ns-{}", n % 7).into(), format!("name-{n}").into());
+        Arc::new(ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace, name })
     }
 
     /// An engine with an inventory of so many objects, made one by one.

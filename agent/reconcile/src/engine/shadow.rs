@@ -64,7 +64,7 @@ impl Engine {
             Live::Absent if known.is_some_and(|known| known.absent) => Need::Leave,
             Live::Absent => Need::Read,
             Live::Present(live) => {
-                let of = (live.owned, live.added, want.mark);
+                let of = (live.owned, live.added(), want.mark);
                 match obj.rare.drift.as_ref().filter(|drift| drift.of == of) {
                     None => Need::Read,
                     Some(drift) if drift.fields.is_empty() => Need::Nothing,
@@ -240,10 +240,10 @@ impl Engine {
     pub(super) fn compare_shadow(&mut self, ix: Ix, live: &Value, blobs: &dyn Blobs, now: Millis) {
         let Some(obj) = self.obj(ix) else { return };
         let (Some(want), Live::Present(folded)) = (&obj.want, &obj.live) else { return };
-        if matches!(want.open, Some(Open::Waits(_))) {
+        if matches!(want.open.as_deref(), Some(Open::Waits(_))) {
             return;
         }
-        let of = (folded.owned, folded.added, want.mark);
+        let of = (folded.owned, folded.added(), want.mark);
         let Some(mut declared) = self.declared(ix, want, &self.edits(ix), blobs) else { return };
         without_mark(&mut declared);
         let hidden = self.hidden(&obj.key, want, blobs);
@@ -355,7 +355,7 @@ impl Engine {
                 }
                 Need::Listing => say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned()),
                 Need::Input => {
-                    let why = match obj.want.as_ref().and_then(|want| want.open.as_ref()) {
+                    let why = match obj.want.as_ref().and_then(|want| want.open.as_deref()) {
                         Some(Open::Waits(why)) => why.to_string(),
                         _ => String::new(),
                     };

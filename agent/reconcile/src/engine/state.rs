@@ -17,6 +17,7 @@ use crate::fold::Folded;
 use crate::health::Asked;
 use crate::ignore::Fate;
 use crate::input::{InputRef, Millis};
+use crate::inventory::ApiVersion;
 use crate::mark::Mark;
 use crate::order::Stage;
 use crate::retry::Class;
@@ -35,7 +36,7 @@ pub(super) struct Obj {
     pub(super) want: Option<Want>,
     pub(super) live: Live,
     /// The list or answer that last spoke of it: see `Engine::serial`.
-    pub(super) seen: u64,
+    pub(super) seen: u32,
     /// What few objects have anything of.
     pub(super) rare: Rare,
     /// A request about it is in flight.
@@ -141,13 +142,13 @@ pub(super) struct Want {
     pub(super) blob: BlobRef,
     /// Keyed mark of the blob's digest.
     pub(super) mark: Mark,
-    pub(super) api_version: Arc<str>,
+    pub(super) api_version: ApiVersion,
     pub(super) stage: Stage,
     pub(super) handed_through: bool,
     /// What Git says about it alone; most objects have nothing.
     pub(super) options: Option<Box<ObjectOptions>>,
     /// It has holes. `mark` is then that of the filled bytes, [`Mark::NONE`] until they are filled.
-    pub(super) open: Option<Open>,
+    pub(super) open: Option<Box<Open>>,
 }
 
 impl Drift {
@@ -184,7 +185,7 @@ impl Want {
 
     /// A value of a Secret went into it.
     pub(super) fn secret(&self) -> bool {
-        matches!(self.open, Some(Open::Filled { secret: true }))
+        matches!(self.open.as_deref(), Some(Open::Filled { secret: true }))
     }
 }
 
@@ -289,7 +290,8 @@ pub(super) struct Slot {
     pub(super) validated: bool,
     pub(super) status: Status,
     pub(super) held_deletes: Vec<HeldDelete>,
-    pub(super) recent: VecDeque<RecentEvent>,
+    /// Newest first.
+    pub(super) recent: VecDeque<Recent>,
     /// What happened since the caller was told.
     pub(super) gathered: Vec<Gathered>,
     /// The last pause that had held something of it back.
@@ -311,6 +313,26 @@ pub(super) struct Slot {
     pub(super) checked: Millis,
     /// Objects of its health checks that are not declared anywhere: last verdict and when to look again.
     pub(super) looks: Vec<Look>,
+}
+
+/// Something that was done, as reports tell it for a while: a [`RecentEvent`] of few words.
+#[derive(Debug)]
+pub(super) struct Recent {
+    pub(super) at: Millis,
+    pub(super) what: EventKind,
+    pub(super) key: Arc<ObjectKey>,
+    pub(super) detail: Box<str>,
+    pub(super) took_ms: Option<u64>,
+}
+
+/// Most of them that a unit keeps.
+const RECENT: usize = 20;
+
+impl Recent {
+    pub(super) fn told(&self) -> RecentEvent {
+        let Self { at, what, key, detail, took_ms } = self;
+        RecentEvent { at: *at, what: *what, key: ObjectKey::clone(key), detail: detail.to_string(), took_ms: *took_ms }
+    }
 }
 
 /// What was done to objects of a unit, by what it was.
@@ -382,7 +404,7 @@ pub(super) struct Kind {
     pub(super) served: Option<Vec<String>>,
     pub(super) namespaced: bool,
     /// A list of it began as this serial and is not complete.
-    pub(super) listing: Option<u64>,
+    pub(super) listing: Option<u32>,
     /// It was listed at least once.
     pub(super) listed: bool,
     /// When the last list was complete, or asked for.
@@ -488,7 +510,7 @@ impl Slot {
         self.validate && !self.validated
     }
 
-    pub(super) fn remember(&mut self, event: RecentEvent) {
+    pub(super) fn remember(&mut self, event: Recent) {
         let at = self.gathered.iter().position(|gathered| gathered.what == event.what);
         let at = at.unwrap_or_else(|| {
             self.gathered.push(Gathered { what: event.what, count: 0, first: Vec::new() });
@@ -500,8 +522,12 @@ impl Slot {
                 gathered.first.push(format!("{}: {}", event.key, event.detail));
             }
         }
+        self.recent.truncate(RECENT - 1);
+        if self.recent.len() == self.recent.capacity() {
+            // Not by doubling: every unit keeps its last ones.
+            self.recent.reserve_exact(4);
+        }
         self.recent.push_front(event);
-        self.recent.truncate(20);
     }
 }
 
@@ -537,5 +563,18 @@ impl Obj {
         self.elsewhere = false;
         self.recheck |= self.want.as_ref().is_some_and(|want| !want.ignore().is_empty());
         self.since = now;
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Entry;
+
+    /// One more word in one of them is 80 kB in a cluster of ten thousand objects.
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn records_stay_small() {
+        let sizes = [size_of::<Option<Obj>>(), size_of::<Entry>(), size_of::<ObjectKey>(), size_of::<Recent>()];
+        assert_eq!(sizes, [232, 96, 96, 56]);
     }
 }

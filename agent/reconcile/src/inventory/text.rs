@@ -8,7 +8,7 @@ use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::object::ObjectKey;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Inventory, Kept, UnitRecord, Versions};
+use super::{Entry, Inventory, UnitRecord, Versions};
 use crate::drift::Baseline;
 use crate::mark::Uid;
 
@@ -134,9 +134,8 @@ impl Inventory {
             draft.positions.insert(id, draft.units.len());
             draft.units.push(UnitLine { id: (**id).clone(), record: Some(record.clone()) });
         }
-        for (key, kept) in &self.entries {
-            let Kept { hash, entry } = &**kept;
-            let Some(draft) = drafts.get_mut(&(hash & mask)) else { continue };
+        for (key, entry) in &self.entries {
+            let Some(draft) = drafts.get_mut(&(hash_of(key) & mask)) else { continue };
             let units = &mut draft.units;
             let unit = *draft.positions.entry(&entry.unit).or_insert_with(|| {
                 units.push(UnitLine { id: (*entry.unit).clone(), record: None });
@@ -150,7 +149,7 @@ impl Inventory {
                     key.name.as_str().into(),
                 ),
                 u: unit,
-                v: Cow::Borrowed(&*entry.api_version),
+                v: Cow::Borrowed(&**entry.api_version),
                 uid: entry.uid.as_ref().map(Cow::Borrowed),
                 b: entry.baseline.as_ref().map(Cow::Borrowed),
                 r: entry.restored,
@@ -184,13 +183,12 @@ impl Inventory {
                 *sum += len;
             }
         };
-        for (key, kept) in &self.entries {
-            let Kept { hash, entry } = &**kept;
+        for (key, entry) in &self.entries {
             let overlay = entry.baseline.as_ref().and_then(|b| b.overlay.as_ref());
             let overlay: usize = overlay.map_or(0, |o| o.paths().map(|p| p.len() + 40).sum());
             let names =
                 key.group.len() + key.kind.len() + key.namespace.len() + key.name.len() + entry.api_version.len();
-            add(*hash, names + overlay + 200);
+            add(hash_of(key), names + overlay + 200);
         }
         for id in self.units.keys() {
             add(hash_of_unit(id), id.namespace.len() + id.name.len() + 200);
@@ -275,10 +273,10 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
             };
             let (group, kind, namespace, name) = line.k;
             let key = Arc::new(ObjectKey {
-                group: group.into_owned(),
-                kind: kind.into_owned(),
-                namespace: namespace.into_owned(),
-                name: name.into_owned(),
+                group: group.into(),
+                kind: kind.into(),
+                namespace: namespace.into(),
+                name: name.into(),
             });
             let entry = Entry {
                 unit: Arc::clone(unit),
@@ -288,8 +286,7 @@ pub fn decode(shards: &[(u32, String)]) -> (Inventory, Vec<InventoryError>) {
                 restored: line.r,
                 adopted: line.a,
             };
-            let hash = hash_of(&key);
-            inventory.entries.insert(key, Box::new(Kept { hash, entry }));
+            inventory.entries.insert(key, Box::new(entry));
         }
         if shard.shard == 0 {
             inventory.deletes = shard.deletes;

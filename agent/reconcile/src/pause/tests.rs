@@ -39,7 +39,7 @@ fn what_a_pause_covers_depends_on_its_namespace() {
     let role_key = ObjectKey {
         group: "rbac.authorization.k8s.io".into(),
         kind: "ClusterRole".into(),
-        namespace: String::new(),
+        namespace: "".into(),
         name: "r".into(),
     };
     for (namespace, more, want) in [

@@ -190,10 +190,10 @@ impl Inquiry {
     /// A claim that a pod names is not there.
     pub fn no_claim(&mut self, name: &str) {
         let key = ObjectKey {
-            group: String::new(),
+            group: "".into(),
             kind: "PersistentVolumeClaim".into(),
             namespace: self.key.namespace.clone(),
-            name: name.to_owned(),
+            name: name.into(),
         };
         let found = Found {
             rank: Rank::NoVolume,
@@ -251,7 +251,10 @@ impl Inquiry {
         for Unwell { key, found, claims, .. } in unwell {
             // A pod without a place for want of a volume: the claim says why.
             let by_claim = found.code == "ClaimNotBound"
-                && self.causes.iter().any(|(_, c)| c.code.starts_with("Claim") && claims.contains(&c.at.name));
+                && self
+                    .causes
+                    .iter()
+                    .any(|(_, c)| c.code.starts_with("Claim") && claims.iter().any(|name| *name == c.at.name));
             if !by_claim {
                 self.add(&key, found);
             }

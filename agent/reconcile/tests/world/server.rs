@@ -204,7 +204,7 @@ impl Cluster {
             let mut value =
                 json!({"apiVersion": declared["apiVersion"], "kind": declared["kind"], "metadata": metadata});
             if !key.namespace.is_empty() {
-                value["metadata"]["namespace"] = key.namespace.clone().into();
+                value["metadata"]["namespace"] = key.namespace.as_str().into();
             }
             Stored { value, owners: BTreeMap::new() }
         });

@@ -104,7 +104,7 @@ mod tests {
 
     fn list(clusters: &[&str]) -> DeleteList {
         let object = |name: &str, why: &str| DeleteListObject {
-            key: ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: name.into() },
+            key: ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace: "a".into(), name: name.into() },
             why: why.into(),
         };
         DeleteList {

@@ -66,8 +66,7 @@ mod tests {
 
     #[test]
     fn a_row_says_when_where_and_what() {
-        let key =
-            ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "shop".into(), name: "x".into() };
+        let key = ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace: "shop".into(), name: "x".into() };
         let detail = "data.k 2 -> 1 (manager kubectl)\n".to_owned();
         let event = RecentEvent { at: 60_000, what: EventKind::Healed, key, detail, took_ms: Some(7) };
         let unit = UnitId::kustomization("flux-system", "shop");

@@ -129,7 +129,7 @@ fn table(orphans: &[Orphan], now: u64) -> String {
     let mut table = Table::new(&["  KIND", "NAME", "AGE", "SEEMS TO BE OF"]);
     for orphan in orphans {
         let kind = match orphan.key.group.as_str() {
-            "" => orphan.key.kind.clone(),
+            "" => orphan.key.kind.to_string(),
             group => format!("{}.{group}", orphan.key.kind),
         };
         let owner = match (&orphan.system, &orphan.owner, &orphan.manager) {
@@ -139,7 +139,7 @@ fn table(orphans: &[Orphan], now: u64) -> String {
             (None, None, None) => String::new(),
         };
         let age = orphan.created.map(|at| ago(now, at)).unwrap_or_default();
-        table.row(vec![format!("  {kind}"), orphan.key.name.clone(), age, owner]);
+        table.row(vec![format!("  {kind}"), orphan.key.name.to_string(), age, owner]);
     }
     table.render()
 }
@@ -152,12 +152,8 @@ mod tests {
     use super::*;
 
     fn orphan(namespace: &str, name: &str, owner: Option<&str>) -> Orphan {
-        let key = ObjectKey {
-            group: String::new(),
-            kind: "ConfigMap".into(),
-            namespace: namespace.into(),
-            name: name.into(),
-        };
+        let key =
+            ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace: namespace.into(), name: name.into() };
         Orphan { key, created: Some(0), owner: owner.map(str::to_owned), manager: Some("kubectl".into()), system: None }
     }
 

@@ -77,8 +77,7 @@ mod tests {
     use super::*;
 
     fn object(name: &str, outcome: DryRunOutcome) -> LiveObject {
-        let key =
-            ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: name.into() };
+        let key = ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace: "a".into(), name: name.into() };
         let result =
             DryRunResult { key, outcome, message: "its\nwords".into(), takes: Vec::new(), warnings: Vec::new() };
         LiveObject { unit: UnitId::kustomization("flux-system", "apps"), result, expected: None }

@@ -498,7 +498,7 @@ mod tests {
                 for n in 0..count {
                     let mut object = one.clone();
                     object.action = action;
-                    object.key.name = format!("{name}{n}");
+                    object.key.name = format!("{name}{n}").into();
                     unit.objects.push(object);
                 }
             };

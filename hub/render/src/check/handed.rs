@@ -107,7 +107,7 @@ impl<'a> View<'a> {
 
     fn brings(&self, key: &ObjectKey) -> bool {
         self.sent.contains_key(key)
-            || (key.kind == "Secret" && self.made.contains(&(key.namespace.clone(), key.name.clone())))
+            || (key.kind == "Secret" && self.made.contains(&(key.namespace.to_string(), key.name.to_string())))
     }
 }
 
@@ -121,7 +121,7 @@ fn made_secret(object: &RenderedObject) -> Option<(String, String)> {
     };
     let (value, _) = super::value_of(object)?;
     let name = value.pointer(pointer).and_then(Value::as_str).unwrap_or(&object.key.name);
-    Some((object.key.namespace.clone(), name.to_owned()))
+    Some((object.key.namespace.to_string(), name.to_owned()))
 }
 
 /// One handed-through object.
@@ -148,10 +148,10 @@ impl About<'_> {
     fn key(&self, group: &str, kind: &str, reference: &Value) -> Option<ObjectKey> {
         let text = |field: &str| reference.get(field).and_then(Value::as_str).filter(|t| !t.is_empty());
         Some(ObjectKey {
-            group: group.to_owned(),
-            kind: text("kind").unwrap_or(kind).to_owned(),
-            namespace: text("namespace").unwrap_or(&self.object.key.namespace).to_owned(),
-            name: text("name")?.to_owned(),
+            group: group.into(),
+            kind: text("kind").unwrap_or(kind).into(),
+            namespace: text("namespace").unwrap_or(&self.object.key.namespace).into(),
+            name: text("name")?.into(),
         })
     }
 

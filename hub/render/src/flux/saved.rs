@@ -412,7 +412,12 @@ impl<'a> In<'a> {
     }
 
     fn key(&mut self) -> Option<ObjectKey> {
-        Some(ObjectKey { group: self.owned()?, kind: self.owned()?, namespace: self.owned()?, name: self.owned()? })
+        Some(ObjectKey {
+            group: self.owned()?.into(),
+            kind: self.owned()?.into(),
+            namespace: self.owned()?.into(),
+            name: self.owned()?.into(),
+        })
     }
 
     fn place(&mut self) -> Option<Location> {
@@ -470,7 +475,7 @@ mod tests {
 
     fn output() -> UnitOutput {
         let at = Location { source: "s".into(), file: "f".into(), line: 300 };
-        let key = ObjectKey { group: String::new(), kind: "K".into(), namespace: "n".into(), name: "é".into() };
+        let key = ObjectKey { group: "".into(), kind: "K".into(), namespace: "n".into(), name: "é".into() };
         let node = driftless_yaml::parse_one(
             b"a: [1, '2', ~]\nb: {c: 2020-01-01}",
             driftless_yaml::Dialect::Resource,

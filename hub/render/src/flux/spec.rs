@@ -361,10 +361,10 @@ fn health_checks(spec: &Fields<'_>, notes: &mut Vec<Note>) -> Result<Vec<ObjectK
     for item in spec.maps("healthChecks")? {
         item.unknown(&["apiVersion", "kind", "name", "namespace"], notes);
         out.push(ObjectKey {
-            group: group_of(item.text("apiVersion")?.unwrap_or_default()).to_owned(),
-            kind: item.required("kind")?.to_owned(),
-            namespace: item.filled("namespace")?.unwrap_or_default(),
-            name: item.required("name")?.to_owned(),
+            group: group_of(item.text("apiVersion")?.unwrap_or_default()).into(),
+            kind: item.required("kind")?.into(),
+            namespace: item.filled("namespace")?.unwrap_or_default().into(),
+            name: item.required("name")?.into(),
         });
     }
     Ok(out)

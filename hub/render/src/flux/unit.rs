@@ -235,7 +235,7 @@ fn finish(inputs: &UnitInputs<'_>, built: Built, folder: &str, output: &mut Unit
             && encrypted::is_encrypted(&resource.node)
             && let Some(key) = key_of(&resource.node)
         {
-            unknown_names.insert(key.name.clone(), key);
+            unknown_names.insert(key.name.to_string(), key);
         }
     }
     let mut asked = BTreeSet::new();
@@ -340,7 +340,8 @@ fn item(
     }
     if let Some(how) = maker_of_secret(&key) {
         let name = made_name(&node, &key);
-        let made = ObjectKey { group: String::new(), kind: "Secret".into(), namespace: key.namespace.clone(), name };
+        let made =
+            ObjectKey { group: "".into(), kind: "Secret".into(), namespace: key.namespace.clone(), name: name.into() };
         output.produced.push((true, made, Known::Elsewhere(how.into()), at.clone()));
     }
     if is_encrypted {
@@ -351,11 +352,11 @@ fn item(
                 (base, message)
             }
             None => (
-                key.name.clone(),
+                key.name.to_string(),
                 "encrypted in Git and not decrypted yet: it is kept in the cluster as it is, and created by nobody",
             ),
         };
-        let key = ObjectKey { name, ..key };
+        let key = ObjectKey { name: name.into(), ..key };
         return Ok(Some(withheld(key, Code::Encrypted, message.to_owned(), at, &node)));
     }
     if let Some(name) = encrypted::mentions(&node, unknown_names) {
@@ -390,7 +391,9 @@ fn item(
         object.generated_name = hashed_base_name;
     }
     Ok(Some(match source {
-        Some((kind, id, node)) => Item::Source { kind, id, node, at: at.clone(), object: Box::new(object), open: None },
+        Some((kind, id, node)) => {
+            Item::Source { kind: kind.to_string(), id, node, at: at.clone(), object: Box::new(object), open: None }
+        }
         None => object,
     }))
 }
@@ -480,7 +483,14 @@ fn open_item(
                 "{kind} {id} needs {shown}, which only the cluster has, so that the hub cannot fetch it ({at}); give the \
                  variable a value in Git or by a cluster fact"
             );
-            Item::Source { kind, id, node, at: at.clone(), object: Box::new(object), open: Some(message) }
+            Item::Source {
+                kind: kind.to_string(),
+                id,
+                node,
+                at: at.clone(),
+                object: Box::new(object),
+                open: Some(message),
+            }
         }
         None => object,
     }))
@@ -542,16 +552,16 @@ fn encode(
 pub(crate) fn key_of(node: &Node) -> Option<ObjectKey> {
     let text = |path: &[&str]| node.at(path).and_then(Node::as_str).filter(|t| !t.is_empty());
     Some(ObjectKey {
-        group: group_of(text(&["apiVersion"])?).to_owned(),
-        kind: text(&["kind"])?.to_owned(),
-        namespace: text(&["metadata", "namespace"]).unwrap_or_default().to_owned(),
-        name: text(&["metadata", "name"])?.to_owned(),
+        group: group_of(text(&["apiVersion"])?).into(),
+        kind: text(&["kind"])?.into(),
+        namespace: text(&["metadata", "namespace"]).unwrap_or_default().into(),
+        name: text(&["metadata", "name"])?.into(),
     })
 }
 
 /// The API server puts an object without namespace where the client says; Flux's says `default`.
 pub(crate) fn namespace_or_default(key: &ObjectKey) -> String {
-    if key.namespace.is_empty() { "default".to_owned() } else { key.namespace.clone() }
+    if key.namespace.is_empty() { "default".to_owned() } else { key.namespace.to_string() }
 }
 
 fn substitution_disabled(node: &Node) -> bool {

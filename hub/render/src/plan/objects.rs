@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use driftless_protocol::bundle::{Late, LateInput, ObjectOptions};
 use driftless_protocol::id::UnitId;
 use driftless_protocol::marks;
-use driftless_protocol::object::ObjectKey;
+use driftless_protocol::object::{Name, ObjectKey};
 use serde_json::Value;
 
 use super::fate::{self, Circumstances, Standing};
@@ -320,7 +320,7 @@ fn is_owner_label(path: &FieldPath) -> bool {
 
 /// Marks fields that only follow the new name of a replaced object.
 fn follow(out: &mut Objects) {
-    let renamed: BTreeMap<(String, String), ObjectKey> = out
+    let renamed: BTreeMap<(Name, Name), ObjectKey> = out
         .plans
         .values()
         .flatten()
@@ -331,7 +331,7 @@ fn follow(out: &mut Objects) {
     }
     let mark = |change: &mut ChangedField| {
         if let (Some(Value::String(old)), Some(Value::String(new))) = (&change.old, &change.new) {
-            change.follows = renamed.get(&(old.clone(), new.clone())).cloned();
+            change.follows = renamed.get(&(old.as_str().into(), new.as_str().into())).cloned();
         }
     };
     out.plans.values_mut().flatten().flat_map(|plan| &mut plan.fields).for_each(mark);

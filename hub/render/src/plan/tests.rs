@@ -503,7 +503,7 @@ fn carry_out(plan: &ClusterPlan, objects: &mut BTreeMap<ObjectKey, Value>) {
                     let before = object.was.as_ref().unwrap_or(&object.key);
                     let mut value = objects.remove(before).expect("what changes was there");
                     object.fields.iter().for_each(|change| apply(&mut value, change));
-                    value["metadata"]["name"] = object.key.name.clone().into();
+                    value["metadata"]["name"] = object.key.name.as_str().into();
                     own(&mut value, &unit.unit);
                     objects.insert(object.key.clone(), value);
                 }

@@ -139,8 +139,7 @@ mod tests {
             ("apiregistration.k8s.io", "APIService", "v1.", 36, true),
             ("example.org", "Thing", "Thing", 36, false),
         ] {
-            let key =
-                ObjectKey { group: group.into(), kind: kind.into(), namespace: String::new(), name: given.into() };
+            let key = ObjectKey { group: group.into(), kind: kind.into(), namespace: "".into(), name: given.into() };
             assert_eq!(name(&key, Some(minor)).is_none(), good, "{kind} {given} in 1.{minor}");
         }
         assert!(namespace("").is_none() && namespace("a-b").is_none() && namespace("a.b").is_some());

@@ -23,7 +23,7 @@ pub(super) fn undeclared(cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) {
     let mut used: BTreeMap<&str, Vec<(&RenderedUnit, &RenderedObject)>> = BTreeMap::new();
     for (unit, object) in cluster.rendered.objects() {
         match (object.key.group.as_str(), object.key.kind.as_str()) {
-            ("", "Namespace") => _ = declared.insert(object.key.name.clone()),
+            ("", "Namespace") => _ = declared.insert(object.key.name.to_string()),
             // A withheld or second Namespace is there all the same; see below.
             ("helm.toolkit.fluxcd.io", "HelmRelease") => declared.extend(made_by_release(object)),
             _ => {}
@@ -33,7 +33,7 @@ pub(super) fn undeclared(cluster: &Cluster<'_>, say: &mut dyn FnMut(Problem)) {
         }
     }
     let withheld = cluster.rendered.units.iter().flat_map(RenderedUnit::withheld);
-    declared.extend(withheld.filter(|w| w.key.kind == "Namespace").map(|w| w.key.name.clone()));
+    declared.extend(withheld.filter(|w| w.key.kind == "Namespace").map(|w| w.key.name.to_string()));
     let unknown = cluster.rendered.units.iter().filter(|u| !matches!(u.state, RenderState::Full { .. })).count();
     for (namespace, objects) in used.iter().filter(|(n, _)| !declared.contains(**n)) {
         let Some((unit, first)) = objects.first() else { continue };

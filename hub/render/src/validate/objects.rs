@@ -90,7 +90,7 @@ impl<'a> Checker<'a> {
         told: bool,
         say: &mut dyn FnMut(Problem),
     ) -> bool {
-        let key = (object.key.group.clone(), object.key.kind.clone());
+        let key = (object.key.group.to_string(), object.key.kind.to_string());
         let definition = own.get(&key).or_else(|| self.in_files.get(&key)).cloned();
         let source = match &definition {
             _ if cluster.schemas.kind(&object.api_version, &object.key.kind).is_some() => {
@@ -145,10 +145,10 @@ impl<'a> Checker<'a> {
     }
 
     fn note(&mut self, cluster: &Cluster<'_>, object: &RenderedObject) {
-        let entry = self.unchecked.entry((object.api_version.clone(), object.key.kind.clone()));
+        let entry = self.unchecked.entry((object.api_version.clone(), object.key.kind.to_string()));
         let unchecked = entry.or_insert_with(|| Unchecked {
             api_version: object.api_version.clone(),
-            kind: object.key.kind.clone(),
+            kind: object.key.kind.to_string(),
             objects: 0,
             clusters: Default::default(),
             first: object.origin.clone(),

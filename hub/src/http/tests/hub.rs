@@ -23,7 +23,7 @@ const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
 type Case<'a> = (&'a Method, &'a str, &'a str, u16, Option<&'a str>, &'a [&'a str]);
 
 fn held() -> ObjectKey {
-    ObjectKey { group: String::new(), kind: "Namespace".into(), namespace: String::new(), name: "old".into() }
+    ObjectKey { group: "".into(), kind: "Namespace".into(), namespace: "".into(), name: "old".into() }
 }
 
 fn report() -> UnitReport {

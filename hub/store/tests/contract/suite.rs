@@ -325,7 +325,7 @@ pub(crate) fn told(name: &str, deeds: &[(u64, &str)]) -> UnitReport {
     let event = |(at, detail): &(u64, &str)| RecentEvent {
         at: *at,
         what: EventKind::Healed,
-        key: ObjectKey { group: String::new(), kind: "ConfigMap".into(), namespace: "a".into(), name: "x".into() },
+        key: ObjectKey { group: "".into(), kind: "ConfigMap".into(), namespace: "a".into(), name: "x".into() },
         detail: (*detail).to_owned(),
         took_ms: Some(3),
     };
