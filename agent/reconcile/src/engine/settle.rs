@@ -73,6 +73,7 @@ impl Engine {
         }
         self.by_key = by_key;
         self.objects.shrink_to_fit();
+        self.queue.shrink_to_fit();
     }
 }
 
