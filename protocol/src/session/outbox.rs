@@ -41,10 +41,31 @@ pub(super) struct Outbox {
     open: VecDeque<u64>,
 }
 
+/// A report as it is kept, for the sessions to come: compressed, since most are never read again.
 #[derive(Debug)]
 struct Entry {
-    report: Box<UnitReport>,
+    packed: Box<[u8]>,
+    /// As JSON.
     bytes: usize,
+    generation: Option<Generation>,
+}
+
+/// Compression: fast.
+const LEVEL: i32 = 1;
+
+impl Entry {
+    /// `None`: it cannot be written down, which no report is known to do.
+    fn of(report: &UnitReport) -> Option<Self> {
+        let json = serde_json::to_vec(report).ok()?;
+        let packed = zstd::bulk::compress(&json, LEVEL).ok()?.into_boxed_slice();
+        Some(Self { packed, bytes: json.len(), generation: report.generation })
+    }
+
+    fn report(&self, unit: &UnitId) -> UnitReport {
+        let json = zstd::bulk::decompress(&self.packed, self.bytes).map_err(|error| error.to_string());
+        let read = json.and_then(|json| serde_json::from_slice(&json).map_err(|error| error.to_string()));
+        read.unwrap_or_else(|error| UnitReport::unreadable(unit.clone(), &error))
+    }
 }
 
 impl Outbox {
@@ -52,7 +73,7 @@ impl Outbox {
         report.fit(limits::CLUSTER_REPORT_BYTES);
         if self.cluster.as_ref() != Some(&report) {
             if !self.reads_units_at {
-                let old = self.units.iter().filter(|(_, entry)| entry.report.generation < report.units_at);
+                let old = self.units.iter().filter(|(_, entry)| entry.generation < report.units_at);
                 self.due.extend(old.map(|(unit, _)| unit.clone()));
             }
             self.cluster = Some(report);
@@ -74,19 +95,20 @@ impl Outbox {
             return;
         }
         report.fit(limits::UNIT_REPORT_BYTES);
-        let mut bytes = len(&report);
+        let Some(mut entry) = Entry::of(&report) else { return };
         let before = self.units.get(&unit).map_or(0, |e| e.bytes);
-        if self.bytes - before + bytes > TOTAL_BYTES {
+        if self.bytes - before + entry.bytes > TOTAL_BYTES {
             report.fit(SMALL_BYTES);
-            bytes = len(&report);
+            let Some(small) = Entry::of(&report) else { return };
+            entry = small;
         }
-        if self.units.get(&unit).is_some_and(|e| e.report == report) {
+        if self.units.get(&unit).is_some_and(|known| known.packed == entry.packed) {
             return;
         }
-        self.bytes = self.bytes - before + bytes;
+        self.bytes = self.bytes - before + entry.bytes;
         self.gone.remove(&unit);
         self.due.insert(unit.clone());
-        self.units.insert(unit, Entry { report, bytes });
+        self.units.insert(unit, entry);
     }
 
     pub(super) fn gone(&mut self, unit: UnitId) {
@@ -194,7 +216,7 @@ impl Outbox {
                     break;
                 }
                 bytes += entry.bytes;
-                let mut report = (*entry.report).clone();
+                let mut report = entry.report(unit);
                 report.generation = report.generation.max(at);
                 reports.push(report);
             }
@@ -208,8 +230,4 @@ impl Outbox {
         self.open.push_back(self.n);
         self.n
     }
-}
-
-fn len(report: &UnitReport) -> usize {
-    serde_json::to_vec(report).map_or(0, |bytes| bytes.len())
 }
