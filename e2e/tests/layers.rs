@@ -34,7 +34,18 @@ const PURE: &[(&str, &[&str])] = &[
     ("driftless-cel", &["kube-cel", "serde_json", "thiserror"]),
     (
         "driftless-protocol",
-        &["base64", "bincode", "blake3", "ed25519-dalek", "serde", "serde_json", "thiserror", "zeroize", "zstd"],
+        &[
+            "base64",
+            "bincode",
+            "blake3",
+            "ed25519-dalek",
+            "serde",
+            "serde_json",
+            "smol_str",
+            "thiserror",
+            "zeroize",
+            "zstd",
+        ],
     ),
     (
         "driftless-render",

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-/// A name: up to 23 bytes stand in its place, longer ones are shared by their copies. Thousands of keys are kept, and each is
+
+/// A name: up to 23 bytes are stored inline, longer ones are shared by their copies. Thousands of keys are kept, and each is
 /// copied often.
 pub use smol_str::SmolStr as Name;
 
