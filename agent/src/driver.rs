@@ -258,13 +258,16 @@ impl Driver {
                 return Err(ApiError::Answer(why.to_owned()));
             }
             self.take_pauses();
+            // A unit is looked at by the clock, whatever else came in between.
+            news |= self.engine.next_deadline().is_some_and(|at| at <= self.now());
             self.start_steps();
             self.tell_pauses();
             if std::mem::take(&mut self.watches_due) {
                 self.set_watches();
             }
             if std::mem::replace(&mut news, true) {
-                self.reports_due.get_or_insert(self.reported + REPORT_PAUSE);
+                let soon = self.reported + REPORT_PAUSE;
+                self.reports_due = Some(self.reports_due.map_or(soon, |due| due.min(soon)));
             }
             if self.reports_due.is_some_and(|due| due <= Instant::now()) {
                 self.collect_reports();
@@ -628,7 +631,9 @@ impl Driver {
 
     fn wake(&self) -> Instant {
         let now = Instant::now();
-        let engine = self.engine.next_deadline().map(|at| {
+        // Without the right to act nothing is polled; the renewal of the lease wakes.
+        let may_act = self.leadership.borrow().may_act(now);
+        let engine = self.engine.next_deadline().filter(|_| may_act).map(|at| {
             let wait = at.saturating_sub(self.now());
             now + Duration::from_millis(wait)
         });

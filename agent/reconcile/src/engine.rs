@@ -1,7 +1,7 @@
 //! The world of one cluster and what to do next in it.
 //!
 //! Without I/O, as a protocol state machine is: the caller feeds events and answers, polls steps and deadlines. An event
-//! marks its unit dirty; [`Engine::poll`] looks at dirty units only.
+//! marks its unit dirty, or has a large one looked at soon; [`Engine::poll`] looks at those units only.
 
 mod adopt;
 mod advance;
@@ -70,7 +70,7 @@ pub struct Happened {
 /// 1. [`Engine::set_inventory`] once, [`Engine::set_discovery`] and [`Engine::set_bundle`] as they come, in any order.
 /// 2. Run the watches of [`Engine::wanted`] and feed what they see to [`Engine::observe`].
 /// 3. After every input, and at [`Engine::next_deadline`]: [`Engine::poll`], carry the steps out, answer each with
-///    [`Engine::done`]. Then [`Engine::take_reports`].
+///    [`Engine::done`]. Then [`Engine::take_reports`], again a while later where something is [untold](Engine::untold).
 #[derive(Debug)]
 pub struct Engine {
     rules: Rules,
@@ -443,7 +443,8 @@ impl Engine {
     /// An object of a unit changed. A unit of few objects is looked at at once, a large one not again and again.
     fn touch_paced(&mut self, unit: UnitIx, now: Millis) {
         match self.unit(unit) {
-            Some(slot) if slot.looked.saturating_add(slot.pace()) > now => {
+            // The clock may have been set back.
+            Some(slot) if slot.looked <= now && slot.looked.saturating_add(slot.pace()) > now => {
                 self.touch_at(unit, slot.looked.saturating_add(slot.pace()));
             }
             Some(_) => self.touch(unit),

@@ -3,6 +3,7 @@
 
 mod world;
 
+use driftless_protocol::report::Ready;
 use driftless_reconcile::step::{Action, Outcome, Step};
 use serde_json::json;
 use world::*;
@@ -47,6 +48,42 @@ fn an_edit_is_healed_at_once_and_those_that_follow_closely_together() {
     run_until(&mut w, looked + LOOKS);
     let healed: Vec<String> = (1..6).map(|n| format!("Heal ConfigMap default/c-{n}")).collect();
     assert_eq!(w.writes(), healed);
+}
+
+/// What is told of a generation rests on reports made since it came.
+#[test]
+fn a_new_generation_is_reported_although_the_last_report_is_young() {
+    let mut w = World::new();
+    w.commit(&[large("1")]);
+    w.settle();
+    w.engine.take_reports(w.now);
+    w.commit(&[large("2")]);
+    assert!(w.engine.poll(w.now).len() > 1);
+    assert!(w.engine.take_reports(w.now)[0].message.contains("1280 objects to go"));
+}
+
+#[test]
+fn objects_that_move_to_another_unit_while_they_are_applied_are_its_work() {
+    let mut w = World::new();
+    let of = |name: &str| unit(name, large("1").objects);
+    w.commit(&[unit("old", vec![config_map("before", "1")])]);
+    w.settle();
+    w.commit(&[of("old")]);
+    let intents = w.engine.poll(w.now);
+    w.engine.done(intents[0].id, Outcome::Ok, &w.store, w.now);
+    let sent = w.engine.poll(w.now);
+    assert!(sent.len() > 1 && sent.iter().all(|step| matches!(step.action, Action::Apply(_))));
+    w.commit(&[of("new")]);
+    // It is looked at while all of that is on its way.
+    for step in w.engine.poll(w.now) {
+        w.engine.done(step.id, Outcome::Ok, &w.store, w.now);
+    }
+    for step in &sent {
+        w.engine.done(step.id, Outcome::Unknown, &w.store, w.now + 5);
+    }
+    w.settle();
+    let report = w.report("new");
+    assert_eq!((report.ready, report.counts.in_sync), (Ready::True, OBJECTS as u32), "{}", report.message);
 }
 
 #[test]

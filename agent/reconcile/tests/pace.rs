@@ -164,6 +164,23 @@ fn an_interval_between_heals_and_a_limit_per_hour_are_kept() {
 }
 
 #[test]
+fn a_limit_per_hour_holds_also_for_what_drifts_at_once() {
+    let mut w = World::new();
+    let names: Vec<String> = (0..7).map(|n| format!("x-{n}")).collect();
+    let objects = names.iter().map(|name| config_map(name, "1")).collect();
+    w.commit(&[unit("a", objects).with(|s| s.heals_per_hour = 3)]);
+    w.settle();
+    w.writes();
+    for name in &names {
+        w.cluster.update(&key("", "ConfigMap", "default", name), "kubectl-edit", &[("data|k", Some(json!("2")))]);
+    }
+    for (seconds, heals) in [(3_500, 3), (200, 3), (3_600, 1)] {
+        for_seconds(&mut w, seconds);
+        assert_eq!(w.writes().len(), heals);
+    }
+}
+
+#[test]
 fn healing_waits_for_a_healthy_unit_when_asked_to() {
     let mut w = World::new();
     let claim =

@@ -437,7 +437,7 @@ impl Engine {
     }
 
     /// An object is queued: its unit has work under way.
-    fn work_begins(&mut self, ix: Ix) {
+    pub(super) fn work_begins(&mut self, ix: Ix) {
         let unit = self.unit_of(ix);
         if let Some(obj) = self.obj_mut(ix) {
             let before = std::mem::replace(&mut obj.work_of, unit);

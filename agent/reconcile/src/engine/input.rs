@@ -189,7 +189,21 @@ impl Engine {
             }
         }
         self.find_leaving(&held_before, now);
+        self.recount_work();
+        for slot in &mut self.units {
+            // What is told of a generation rests on a report that was made since it came.
+            slot.told = 0;
+        }
         self.touch_all();
+    }
+
+    /// What was queued or sent may be of another unit by now.
+    fn recount_work(&mut self) {
+        for ix in 0..self.objects.len() as Ix {
+            if self.obj(ix).is_some_and(|obj| obj.work_of.is_some()) {
+                self.work_begins(ix);
+            }
+        }
     }
 
     fn units_held(&self) -> BTreeSet<UnitIx> {

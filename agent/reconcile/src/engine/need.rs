@@ -101,7 +101,11 @@ impl Engine {
             recheck: obj.recheck,
             adopt: obj.adopt,
             drifts_since: obj.rare.drift.as_ref().map_or(obj.since, |drift| drift.since),
-            heals_again: slot.heals_again(full.spec.heals_per_hour, now),
+            heals_again: slot.heals_again(
+                full.spec.heals_per_hour,
+                slot.healing.saturating_sub(u32::from(obj.busy)),
+                now,
+            ),
             apply: want.apply(),
             elsewhere: obj.elsewhere,
             probed: obj.rare.probed.as_deref().copied() == of.map(|(owned, _, desired)| (owned, desired)),
@@ -119,7 +123,7 @@ impl Engine {
         made_anew(obj, self.inventory.get(&obj.key)).cloned()
     }
 
-    /// The namespace of an object where it is declared in this bundle and is not there yet.
+    /// The Namespace object that is to come before an object.
     fn namespace_to_come(&self, obj: &Obj) -> Option<(&Obj, &Want)> {
         if obj.key.namespace.is_empty() {
             return None;

@@ -318,9 +318,13 @@ impl Engine {
             return;
         }
         self.compare(ix, live, blobs, now);
-        match self.obj(ix).and_then(|obj| obj.work_of) {
-            // Our own write, most likely: the answer to it, or the watch ahead of that. The end of it has the unit looked at.
-            Some(unit) => self.touch_soon(unit, now),
+        let unit = self.unit_of(ix);
+        match self.obj(ix).and_then(|obj| obj.work_of).filter(|of| Some(*of) == unit) {
+            // Most likely our own write: the answer to it, or the watch ahead of that.
+            Some(unit) => {
+                self.touch_soon(unit, now);
+                self.deletes_dirty |= self.leaving.contains(&ix);
+            }
             None => self.object_changed(ix, now),
         }
         self.cause_changed(ix, now);

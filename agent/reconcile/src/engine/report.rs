@@ -24,17 +24,16 @@ impl Engine {
     pub fn take_reports(&mut self, now: Millis) -> Vec<UnitReport> {
         let mut out = Vec::new();
         for unit in std::mem::take(&mut self.report_dirty) {
-            match self.unit_mut(unit) {
-                // There is more to tell soon: at the end of its work at the latest.
-                Some(slot) if slot.told_lately(now) => {
-                    self.report_dirty.insert(unit);
-                    continue;
-                }
-                Some(slot) => slot.told = now,
-                None => continue,
+            // There is more to tell soon: at the end of its work at the latest.
+            if self.unit(unit).is_some_and(|slot| slot.told_lately(now)) {
+                self.report_dirty.insert(unit);
+                continue;
             }
             self.gather(unit);
             let Some(report) = self.report_of(unit, now) else { continue };
+            if let Some(slot) = self.unit_mut(unit) {
+                slot.told = now;
+            }
             let mut timeless = report.clone();
             // Neither the time nor a new generation is a change of the unit.
             (timeless.observed_at, timeless.generation) = (0, None);

@@ -24,13 +24,12 @@ use crate::step::{Action, Apply, Edit, Failure, Outcome, Purpose, ShardWrite, St
 /// How long changes of the inventory that nothing waits for may gather: UIDs and baselines of a burst of applies go out
 /// in few writes. Losing them costs a comparison, never an object.
 pub(super) const WRITE_DELAY: Millis = 1000;
-/// How long after an answer a unit is looked at again at the latest, while it has more requests on the way.
+/// How long after an answer a unit of few objects is looked at again at the latest, while it has more requests on the way.
 pub(super) const LOOK_SOON: Millis = 25;
-/// A unit with so many objects is looked at every millisecond at most, one with more of them less often, so that looks take a
-/// small part of the time.
-pub(super) const LOOKS_PER_MILLI: Millis = 64;
-/// And while it has requests on the way is reported so often at most.
-pub(super) const REPORTS_PER_MILLI: Millis = 4;
+/// A look costs by the number of objects: a millisecond passes between two for each so many of them.
+pub(super) const OBJECTS_PER_LOOK_MS: Millis = 64;
+/// And between two reports on a unit that is at work, a millisecond for each so many.
+pub(super) const OBJECTS_PER_REPORT_MS: Millis = 4;
 /// How often an object of a health check that is not ours is read while a unit waits for it.
 const LOOK_EVERY: Millis = 5_000;
 
@@ -168,6 +167,11 @@ impl Engine {
                 self.work_ends(ix);
                 continue;
             };
+            if let Flight::Apply { purpose: Purpose::Heal, unit, .. } = &flight
+                && let Some(slot) = self.unit_mut(*unit)
+            {
+                slot.healing += 1;
+            }
             let step = self.step(action);
             self.flights.insert(step.id, flight);
             if let Some(obj) = self.obj_mut(ix) {
@@ -358,6 +362,11 @@ impl Engine {
                 if let Some(obj) = self.obj_mut(ix) {
                     obj.busy = false;
                 }
+                if let Flight::Apply { purpose: Purpose::Heal, unit, .. } = &flight
+                    && let Some(slot) = self.unit_mut(*unit)
+                {
+                    slot.healing = slot.healing.saturating_sub(1);
+                }
                 match flight {
                     Flight::Apply { sent, purpose, unit, detail, noticed, before, fields, .. } => match outcome {
                         Outcome::Object(answer) => {
@@ -376,9 +385,9 @@ impl Engine {
                     Flight::Adopted { .. } => self.adopted_read(ix, outcome, blobs, now),
                     _ => self.deleted(ix, outcome, now),
                 }
-                let unit = self.obj(ix).and_then(|obj| obj.work_of).or_else(|| self.unit_of(ix));
+                let (of, unit) = (self.obj(ix).and_then(|obj| obj.work_of), self.unit_of(ix));
                 self.work_ends(ix);
-                if let Some(unit) = unit {
+                for unit in of.into_iter().chain(unit.filter(|unit| Some(*unit) != of)) {
                     self.touch_soon(unit, now);
                 }
                 self.deletes_dirty |= self.leaving.contains(&ix);
