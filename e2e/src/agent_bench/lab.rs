@@ -86,6 +86,8 @@ impl Lab {
         crate::certs::write_private(&kubeconfig, &access.kubeconfig())?;
         let tail = Tail::new(audit.file());
         let lab = Self { peer: access.client().await?, world, tail, kubeconfig, folder };
+        // Where the Flux objects are, and so the agent's Unit objects, as in every cluster that Flux runs in.
+        lab.namespaces(&["flux-system".to_owned()]).await?;
         let commit = lab.world.repo.head().await?;
         lab.world.wait_fetched(&commit).await?;
         Ok(lab)
