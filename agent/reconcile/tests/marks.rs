@@ -249,6 +249,19 @@ fn force_makes_an_object_anew_once_that_is_approved() {
     }
 }
 
+/// The hub ends an approval that no unit speaks of any more: a process that has just started speaks of it before it was refused.
+#[test]
+fn an_approval_is_open_while_a_new_process_was_not_refused_yet() {
+    let (mut w, next) = immutable_world(true, false);
+    let uid = w.report("a").held_deletes[0].uid.clone();
+    let approved = ApprovedDelete { key: key("apps", "Deployment", "default", "web"), uid };
+    w.commit_index(std::slice::from_ref(&next), true, std::slice::from_ref(&approved));
+    w.restart();
+    assert_eq!(w.report("a").approved_deletes, [approved]);
+    w.settle();
+    assert_eq!((w.report("a").ready, w.report("a").approved_deletes.len()), (Ready::True, 0));
+}
+
 #[test]
 fn without_force_nothing_is_made_anew_whatever_is_approved() {
     let (mut w, next) = immutable_world(false, false);

@@ -124,7 +124,7 @@ impl Engine {
     pub(super) fn open_approvals(&self, unit: UnitIx) -> Vec<ApprovedDelete> {
         let open = self.approved.iter().filter(|(key, uid)| {
             let Some(ix) = self.by_key.get(key).copied() else { return false };
-            if !self.leaving.contains(&ix) && !self.to_recreate(ix) {
+            if !self.leaving.contains(&ix) && !self.may_recreate(ix) {
                 return false;
             }
             let Some(obj) = self.obj(ix).filter(|_| self.unit_of(ix) == Some(unit)) else { return false };

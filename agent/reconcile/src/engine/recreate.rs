@@ -22,9 +22,21 @@ impl Engine {
         let Some(obj) = self.obj(ix) else { return false };
         let (Some(want), Some(trouble)) = (&obj.want, &obj.rare.trouble) else { return false };
         let refused = trouble.class == Class::Immutable && trouble.mark == want.mark;
+        refused && self.may_recreate(ix)
+    }
+
+    /// Whether it may come to that: its content is not applied, and its unit or the object itself says `force`. A process that
+    /// has just started has not been refused yet.
+    pub(super) fn may_recreate(&self, ix: Ix) -> bool {
+        let Some(obj) = self.obj(ix) else { return false };
+        let Some(want) = &obj.want else { return false };
         let unit = self.unit(want.unit).and_then(|slot| slot.full()).is_some_and(|full| full.spec.force);
         let forced = unit || want.options.as_ref().is_some_and(|options| options.force);
-        refused && forced && prune::never(&obj.key, obj.live.folded(), &self.rules).is_none()
+        let applied = || {
+            let entry = self.inventory.get(&obj.key);
+            entry.and_then(|entry| entry.baseline.as_ref()).is_some_and(|baseline| baseline.desired == want.mark)
+        };
+        forced && !applied() && prune::never(&obj.key, obj.live.folded(), &self.rules).is_none()
     }
 
     /// Holds what is to be made anew until it is approved.
