@@ -694,7 +694,7 @@ fn key_of(object: &ObjectText, resource: &Resource) -> ObjectKey {
 }
 
 fn group_kind(group: &str, kind: &str) -> GroupKind {
-    GroupKind { group: group.to_owned(), kind: kind.to_owned() }
+    GroupKind { group: group.into(), kind: kind.into() }
 }
 
 fn served_kinds(served: &Served) -> Vec<ServedKind> {

@@ -455,12 +455,19 @@ impl Engine {
     /// Has a unit looked at then, unless it is looked at before.
     fn touch_at(&mut self, unit: UnitIx, at: Millis) {
         self.report_dirty.insert(unit);
-        let Some(slot) = self.unit_mut(unit).filter(|slot| slot.wake.is_none_or(|wake| wake > at)) else { return };
-        let old = slot.wake.replace(at);
-        if let Some(old) = old {
-            self.timers.remove(&(old, unit));
+        if self.unit(unit).is_some_and(|slot| slot.wake.is_none_or(|wake| wake > at)) {
+            self.wake_at(unit, Some(at));
         }
-        self.timers.insert((at, unit));
+    }
+
+    /// When a unit is looked at next although nothing happens; in the place of what was said before.
+    fn wake_at(&mut self, unit: UnitIx, at: Option<Millis>) {
+        let Some(slot) = self.unit_mut(unit) else { return };
+        let before = std::mem::replace(&mut slot.wake, at);
+        if let Some(before) = before {
+            self.timers.remove(&(before, unit));
+        }
+        self.timers.extend(at.map(|at| (at, unit)));
     }
 
     /// Something about an object changed.
@@ -468,9 +475,7 @@ impl Engine {
         if let Some(unit) = self.unit_of(ix) {
             self.touch(unit);
         }
-        if self.leaving.contains(&ix) {
-            self.deletes_dirty = true;
-        }
+        self.delete_changed(ix);
     }
 
     /// A watch says that an object is not as it was: it may be one of thousands.
@@ -478,9 +483,12 @@ impl Engine {
         if let Some(unit) = self.unit_of(ix) {
             self.touch_paced(unit, now);
         }
-        if self.leaving.contains(&ix) {
-            self.deletes_dirty = true;
-        }
+        self.delete_changed(ix);
+    }
+
+    /// Something about an object changed: if it left Git, whether it may be deleted is judged anew.
+    fn delete_changed(&mut self, ix: Ix) {
+        self.deletes_dirty |= self.leaving.contains(&ix);
     }
 
     fn can_write(&self) -> bool {
@@ -496,7 +504,7 @@ impl Engine {
 }
 
 fn namespace_kind() -> GroupKind {
-    GroupKind { group: String::new(), kind: "Namespace".to_owned() }
+    GroupKind { group: "".into(), kind: "Namespace".into() }
 }
 
 /// The version part of an `apiVersion`.

@@ -18,19 +18,14 @@ const MOST_IDS: usize = driftless_protocol::limits::BUNDLE_OBJECTS;
 /// The kind.
 #[must_use]
 pub fn kind() -> GroupKind {
-    GroupKind { group: GROUP.to_owned(), kind: UnitKind::Kustomization.as_str().to_owned() }
+    GroupKind { group: GROUP.into(), kind: UnitKind::Kustomization.as_str().into() }
 }
 
 /// The object that defines a unit for Flux.
 #[must_use]
 pub fn key_of(id: &UnitId) -> ObjectKey {
     let GroupKind { group, kind } = kind();
-    ObjectKey {
-        group: group.into(),
-        kind: kind.into(),
-        namespace: id.namespace.as_str().into(),
-        name: id.name.as_str().into(),
-    }
+    ObjectKey { group, kind, namespace: id.namespace.as_str().into(), name: id.name.as_str().into() }
 }
 
 /// What one Kustomization says.

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use driftless_protocol::bundle::{Index, LateKind, ServiceAccount, UnitBody};
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::Generation;
-use driftless_protocol::object::ObjectKey;
+use driftless_protocol::object::{Name, ObjectKey};
 use serde_json::Value;
 
 /// Unix milliseconds. The engine never asks for the time.
@@ -29,16 +29,16 @@ pub struct Desired<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupKind {
     /// API group; empty for the core group.
-    pub group: String,
+    pub group: Name,
     /// Kind.
-    pub kind: String,
+    pub kind: Name,
 }
 
 impl GroupKind {
     /// The kind of an object.
     #[must_use]
     pub fn of(key: &ObjectKey) -> Self {
-        Self { group: key.group.to_string(), kind: key.kind.to_string() }
+        Self { group: key.group.clone(), kind: key.kind.clone() }
     }
 }
 

@@ -18,16 +18,23 @@ fn large(value: &str) -> Unit {
     unit("large", (0..OBJECTS).map(|n| config_map(&format!("c-{n}"), value)).collect())
 }
 
+/// It is applied, and reported.
+fn applied() -> World {
+    let mut w = World::new();
+    w.commit(&[large("1")]);
+    w.settle();
+    assert_eq!(w.writes().len(), OBJECTS);
+    w.engine.take_reports(w.now);
+    w
+}
+
 fn run_until(w: &mut World, until: u64) {
     w.run_until(until, &mut |_: &Step| None);
 }
 
 #[test]
 fn an_edit_is_healed_at_once_and_those_that_follow_closely_together() {
-    let mut w = World::new();
-    w.commit(&[large("1")]);
-    w.settle();
-    assert_eq!(w.writes().len(), OBJECTS);
+    let mut w = applied();
     let edit = |w: &mut World, n: usize| {
         let key = key("", "ConfigMap", "default", &format!("c-{n}"));
         w.cluster.update(&key, "kubectl-edit", &[("data|k", Some(json!("by hand")))]);
@@ -53,10 +60,7 @@ fn an_edit_is_healed_at_once_and_those_that_follow_closely_together() {
 /// What is told of a generation rests on reports made since it came.
 #[test]
 fn a_new_generation_is_reported_although_the_last_report_is_young() {
-    let mut w = World::new();
-    w.commit(&[large("1")]);
-    w.settle();
-    w.engine.take_reports(w.now);
+    let mut w = applied();
     w.commit(&[large("2")]);
     assert!(w.engine.poll(w.now).len() > 1);
     assert!(w.engine.take_reports(w.now)[0].message.contains("1280 objects to go"));
@@ -88,10 +92,7 @@ fn objects_that_move_to_another_unit_while_they_are_applied_are_its_work() {
 
 #[test]
 fn while_it_is_at_work_it_is_reported_now_and_then_and_at_the_end() {
-    let mut w = World::new();
-    w.commit(&[large("1")]);
-    w.settle();
-    w.engine.take_reports(w.now);
+    let mut w = applied();
     w.now += REPORTS;
     w.commit(&[large("2")]);
     let now = w.now;

@@ -106,10 +106,14 @@ impl Span {
 }
 
 impl Asked {
+    /// It asked for a write.
+    pub(super) fn writes(&self) -> bool {
+        !self.dry_run && matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete")
+    }
+
     /// A write that changed, or could have changed, an object in this namespace.
     pub(super) fn writes_in(&self, namespace: &str) -> bool {
-        let write = matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete");
-        write && !self.dry_run && self.namespace == namespace && (200..300).contains(&self.code)
+        self.writes() && self.namespace == namespace && (200..300).contains(&self.code)
     }
 }
 

@@ -54,11 +54,12 @@ struct Entry {
 const LEVEL: i32 = 1;
 
 impl Entry {
-    /// `None`: it cannot be written down, which no report is known to do.
-    fn of(report: &UnitReport) -> Option<Self> {
-        let json = serde_json::to_vec(report).ok()?;
-        let packed = zstd::bulk::compress(&json, LEVEL).ok()?.into_boxed_slice();
-        Some(Self { packed, bytes: json.len(), generation: report.generation })
+    fn of(report: &UnitReport) -> Self {
+        // Strings, numbers and lists: writing them down cannot fail, nor can compressing what is in memory. If either did,
+        // the hub would be told that the report is unreadable.
+        let json = serde_json::to_vec(report).unwrap_or_default();
+        let packed = zstd::bulk::compress(&json, LEVEL).unwrap_or_default().into_boxed_slice();
+        Self { packed, bytes: json.len(), generation: report.generation }
     }
 
     fn report(&self, unit: &UnitId) -> UnitReport {
@@ -95,12 +96,11 @@ impl Outbox {
             return;
         }
         report.fit(limits::UNIT_REPORT_BYTES);
-        let Some(mut entry) = Entry::of(&report) else { return };
+        let mut entry = Entry::of(&report);
         let before = self.units.get(&unit).map_or(0, |e| e.bytes);
         if self.bytes - before + entry.bytes > TOTAL_BYTES {
             report.fit(SMALL_BYTES);
-            let Some(small) = Entry::of(&report) else { return };
-            entry = small;
+            entry = Entry::of(&report);
         }
         if self.units.get(&unit).is_some_and(|known| known.packed == entry.packed) {
             return;

@@ -8,7 +8,7 @@ use driftless_protocol::report::{Ready, reason};
 use super::Engine;
 use super::judge::Tally;
 use super::need::heals;
-use super::state::{Ix, Open, State, Status, UnitIx};
+use super::state::{Ix, State, Status, UnitIx};
 use crate::health::Health;
 use crate::input::Millis;
 use crate::inventory::Entry;
@@ -95,16 +95,9 @@ impl Engine {
                 None => self.advance_full(unit, now),
             },
         };
-        let old = self.unit(unit).and_then(|slot| slot.wake);
-        if let Some(old) = old {
-            self.timers.remove(&(old, unit));
-        }
-        if let Some(wake) = wake {
-            self.timers.insert((wake, unit));
-        }
+        self.wake_at(unit, wake);
         let Some(slot) = self.unit_mut(unit) else { return };
         slot.looked = now;
-        slot.wake = wake;
         let mut status = status;
         // How long it has waited for the same thing.
         if let (Some(new), Some(old)) = (&mut status.waiting, &slot.status.waiting)
@@ -347,10 +340,7 @@ impl Engine {
         let Some(obj) = self.obj(ix) else { return String::new() };
         let key = &obj.key;
         match wait {
-            Wait::Input => match obj.want.as_ref().and_then(|want| want.open.as_deref()) {
-                Some(Open::Waits(why)) => why.to_string(),
-                _ => String::new(),
-            },
+            Wait::Input => obj.missing_input().to_owned(),
             Wait::Gone => format!("{key} is being deleted; it is made anew once it is gone"),
             Wait::Listing => match self.kind_of(key).and_then(|kind| kind.blind.as_ref()) {
                 Some(why) => format!("{} cannot be listed: {why}", key.kind),

@@ -17,7 +17,7 @@ pub(super) fn scalable(key: &ObjectKey) -> bool {
 /// Kinds that target a workload.
 pub(super) fn autoscaler_kinds() -> [GroupKind; 2] {
     [("autoscaling", "HorizontalPodAutoscaler"), ("keda.sh", "ScaledObject")]
-        .map(|(group, kind)| GroupKind { group: group.to_owned(), kind: kind.to_owned() })
+        .map(|(group, kind)| GroupKind { group: group.into(), kind: kind.into() })
 }
 
 /// The workload an autoscaler targets.

@@ -58,12 +58,8 @@ impl Engine {
     }
 
     pub(super) fn of_kind(&self, kind: &GroupKind) -> Vec<Ix> {
-        let from = ObjectKey {
-            group: kind.group.as_str().into(),
-            kind: kind.kind.as_str().into(),
-            namespace: "".into(),
-            name: "".into(),
-        };
+        let from =
+            ObjectKey { group: kind.group.clone(), kind: kind.kind.clone(), namespace: "".into(), name: "".into() };
         self.by_key
             .range::<ObjectKey, _>(from..)
             .take_while(|(key, _)| key.group == kind.group && key.kind == kind.kind)
@@ -323,7 +319,7 @@ impl Engine {
             // Most likely our own write: the answer to it, or the watch ahead of that.
             Some(unit) => {
                 self.touch_soon(unit, now);
-                self.deletes_dirty |= self.leaving.contains(&ix);
+                self.delete_changed(ix);
             }
             None => self.object_changed(ix, now),
         }

@@ -7,7 +7,7 @@ use driftless_protocol::report::{
     Contest, Counts, DriftClass, FieldDrift, LIST_LIMIT, ObjectReport, ObjectState, UnitReport, reason,
 };
 
-use super::state::{Ix, Live, Obj, Open, Recent, Slot, State, UnitIx};
+use super::state::{Ix, Live, Obj, Recent, Slot, State, UnitIx};
 use super::{Engine, FIRST, Happened};
 use crate::contest;
 use crate::health::Health;
@@ -271,11 +271,8 @@ impl Engine {
                 say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned(), obj.since)
             }
             Need::Input => {
-                let why = match obj.want.as_ref().and_then(|want| want.open.as_deref()) {
-                    Some(Open::Waits(why)) => why.to_string(),
-                    _ => String::new(),
-                };
-                say(ObjectState::Pending, "InputNotReady", format!("waits for {why}"), obj.since);
+                let why = format!("waits for {}", obj.missing_input());
+                say(ObjectState::Pending, "InputNotReady", why, obj.since);
                 return;
             }
             Need::Gone => {

@@ -79,6 +79,16 @@ pub(super) enum Flight {
     },
 }
 
+impl Flight {
+    /// The unit whose object it heals.
+    fn heals(&self) -> Option<UnitIx> {
+        match self {
+            Self::Apply { purpose: Purpose::Heal, unit, .. } => Some(*unit),
+            _ => None,
+        }
+    }
+}
+
 /// What a request carried: the same is compared with its answer, whatever is wanted by then.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
@@ -167,9 +177,7 @@ impl Engine {
                 self.work_ends(ix);
                 continue;
             };
-            if let Flight::Apply { purpose: Purpose::Heal, unit, .. } = &flight
-                && let Some(slot) = self.unit_mut(*unit)
-            {
+            if let Some(slot) = flight.heals().and_then(|unit| self.unit_mut(unit)) {
                 slot.healing += 1;
             }
             let step = self.step(action);
@@ -362,9 +370,7 @@ impl Engine {
                 if let Some(obj) = self.obj_mut(ix) {
                     obj.busy = false;
                 }
-                if let Flight::Apply { purpose: Purpose::Heal, unit, .. } = &flight
-                    && let Some(slot) = self.unit_mut(*unit)
-                {
+                if let Some(slot) = flight.heals().and_then(|unit| self.unit_mut(unit)) {
                     slot.healing = slot.healing.saturating_sub(1);
                 }
                 match flight {
@@ -390,7 +396,7 @@ impl Engine {
                 for unit in of.into_iter().chain(unit.filter(|unit| Some(*unit) != of)) {
                     self.touch_soon(unit, now);
                 }
-                self.deletes_dirty |= self.leaving.contains(&ix);
+                self.delete_changed(ix);
             }
             Flight::Look { unit, key } => {
                 let asked = self.unit(unit).and_then(|slot| slot.full()).map(|full| Arc::clone(&full.asked));

@@ -355,11 +355,7 @@ impl Engine {
                 }
                 Need::Listing => say(ObjectState::Pending, "NotListed", "its kind has not been listed yet".to_owned()),
                 Need::Input => {
-                    let why = match obj.want.as_ref().and_then(|want| want.open.as_deref()) {
-                        Some(Open::Waits(why)) => why.to_string(),
-                        _ => String::new(),
-                    };
-                    say(ObjectState::Pending, "InputNotReady", format!("waits for {why}"));
+                    say(ObjectState::Pending, "InputNotReady", format!("waits for {}", obj.missing_input()));
                 }
                 _ => say(ObjectState::Pending, "Comparing", "being read".to_owned()),
             }

@@ -484,13 +484,18 @@ impl Slot {
 
     /// How long after a look at it the next may come: a look costs by the number of its objects.
     pub(super) fn pace(&self) -> Millis {
-        self.full().map_or(0, |full| full.objects.len() as Millis / super::run::OBJECTS_PER_LOOK_MS)
+        self.size() / super::run::OBJECTS_PER_LOOK_MS
+    }
+
+    /// How many objects it declares.
+    fn size(&self) -> u64 {
+        self.full().map_or(0, |full| full.objects.len() as u64)
     }
 
     /// It is at work and was reported on not long ago: what is told then is how far it is.
     pub(super) fn told_lately(&self, now: Millis) -> bool {
-        let objects = self.full().map_or(0, |full| full.objects.len() as Millis);
-        self.work > 0 && self.told <= now && now < self.told.saturating_add(objects / super::run::OBJECTS_PER_REPORT_MS)
+        let pause = self.size() / super::run::OBJECTS_PER_REPORT_MS;
+        self.work > 0 && self.told <= now && now < self.told.saturating_add(pause)
     }
 
     pub(super) fn full(&self) -> Option<&Full> {
@@ -550,6 +555,14 @@ impl Obj {
             elsewhere: false,
             health_since: now,
             since: now,
+        }
+    }
+
+    /// What a hole of it waits for, in words; nothing where none does.
+    pub(super) fn missing_input(&self) -> &str {
+        match self.want.as_ref().and_then(|want| want.open.as_deref()) {
+            Some(Open::Waits(why)) => why,
+            _ => "",
         }
     }
 

@@ -21,7 +21,7 @@ impl Asked {
     pub fn compile(from: &HealthExpr) -> Result<Self, CelError> {
         let optional = |text: &Option<String>| text.as_deref().map(Question::compile).transpose();
         Ok(Self {
-            kind: GroupKind { group: from.group.clone(), kind: from.kind.clone() },
+            kind: GroupKind { group: from.group.as_str().into(), kind: from.kind.as_str().into() },
             in_progress: optional(&from.in_progress)?,
             failed: optional(&from.failed)?,
             current: Question::compile(&from.current)?,

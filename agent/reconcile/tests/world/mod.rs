@@ -323,7 +323,7 @@ impl World {
     fn watch(&mut self) {
         for wanted in self.engine.wanted() {
             if self.watched.insert(wanted.kind.clone()) {
-                match self.blind.contains(&wanted.kind.kind) {
+                match self.blind.contains(&*wanted.kind.kind) {
                     true => self.engine.observe(Observation::Blind(&wanted.kind, "forbidden"), &self.store, self.now),
                     false => self.list(&wanted.kind),
                 }
@@ -342,7 +342,7 @@ impl World {
     pub fn deliver(&mut self) {
         while let Some((gone, value)) = self.cluster.events.pop_front() {
             let kind = GroupKind::of(&ObjectKey::of(&value).unwrap());
-            if !self.watched.contains(&kind) || self.deaf || self.blind.contains(&kind.kind) {
+            if !self.watched.contains(&kind) || self.deaf || self.blind.contains(&*kind.kind) {
                 continue;
             }
             match gone {
@@ -417,7 +417,7 @@ impl World {
             self.watch();
             let steps = self.engine.poll(self.now);
             for kind in self.engine.take_relists() {
-                self.relists.push(kind.kind.clone());
+                self.relists.push(kind.kind.to_string());
                 self.list(&kind);
             }
             self.in_flight_most = self.in_flight_most.max(steps.len());
