@@ -1,6 +1,6 @@
 //! A real admission webhook on loopback, over TLS as the API server wants it. What it does to objects, a test says.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -75,9 +75,8 @@ impl Webhook {
     /// No port or no certificate can be had.
     pub async fn start(judge: impl Fn(&Value) -> Verdict + Send + Sync + 'static) -> Result<Self> {
         let (acceptor, authority) = certs::loopback_tls("webhook")?;
-        let [port] = ports::free().context("choose a port")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        let listener = ports::listen().context("listen on a port")?;
+        let address = listener.local_addr()?;
         let calls = Arc::new(AtomicUsize::new(0));
         let serving = accept(listener, acceptor, Arc::new(judge), calls.clone());
         Ok(Self { address, authority, calls, _listening: AbortOnDropHandle::new(tokio::spawn(serving)) })

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -76,9 +76,8 @@ impl FaultProxy {
         config.auth_info = kube::config::AuthInfo::default();
         let upstream = Client::try_from(config).context("make a client without credentials")?;
         let (acceptor, authority) = certs::loopback_tls("fault proxy").context("set up TLS of the fault proxy")?;
-        let [port] = ports::free().context("choose a port")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        let listener = ports::listen().context("listen on a port")?;
+        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             upstream,
             rules: Mutex::default(),

@@ -1,7 +1,7 @@
 //! The HTTP side: listening, passwords, TLS, and misbehaving on demand.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -127,7 +127,8 @@ impl GitServer {
         } else {
             (None, None)
         };
-        let [port] = ports::free().context("choose a port")?;
+        let listener = ports::listen().context("listen on a port")?;
+        let address = listener.local_addr()?;
         let shared = Shared {
             git: program()?,
             repositories,
@@ -135,10 +136,9 @@ impl GitServer {
             mode: watch::Sender::new(Mode::Serve),
             requests: Mutex::default(),
         };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let shared = Arc::new(shared);
         let mut server = Self { shared, address, acceptor, authority, listening: None, works, _folder: folder };
-        server.listen().await?;
+        server.serve(listener);
         Ok(server)
     }
 
@@ -200,12 +200,15 @@ impl GitServer {
     /// Another program took the port.
     pub async fn listen(&mut self) -> Result<()> {
         if self.listening.is_none() {
-            let listener = TcpListener::bind(self.address).await;
-            let listener = listener.with_context(|| format!("listen on {}", self.address))?;
-            let serving = accept(listener, Arc::clone(&self.shared), self.acceptor.clone());
-            self.listening = Some(AbortOnDropHandle::new(tokio::spawn(serving)));
+            let listener = ports::listen_again(self.address).await;
+            self.serve(listener.with_context(|| format!("listen on {}", self.address))?);
         }
         Ok(())
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let serving = accept(listener, Arc::clone(&self.shared), self.acceptor.clone());
+        self.listening = Some(AbortOnDropHandle::new(tokio::spawn(serving)));
     }
 }
 

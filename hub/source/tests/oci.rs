@@ -61,17 +61,23 @@ impl Registry {
     }
 
     async fn up(&mut self) {
+        let since = Instant::now();
+        while self.child.is_none() || TcpStream::connect(self.address).is_err() {
+            assert!(since.elapsed() < Duration::from_secs(60), "the registry does not come up");
+            // Its port may be held for a moment, by a program that a neighbouring test is starting: it ends at once.
+            let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            if ended {
+                self.child = Some(self.spawn());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn spawn(&self) -> Child {
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(self.dir.path().join("config.yml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child =
-            command.spawn().unwrap_or_else(|e| panic!("docker-registry cannot be run ({e}); install that package"));
-        self.child = Some(child);
-        let since = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
-            assert!(since.elapsed() < Duration::from_secs(60), "the registry does not come up");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        command.spawn().unwrap_or_else(|e| panic!("docker-registry cannot be run ({e}); install that package"))
     }
 
     fn stop(&mut self) {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use rustls::pki_types::PrivateKeyDer;
@@ -81,7 +82,7 @@ impl Host {
     /// Listens, on the port of before if there was one.
     pub fn up(&mut self) {
         self.shared.stop.store(false, Ordering::SeqCst);
-        let listener = TcpListener::bind(self.address).unwrap();
+        let listener = listen(self.address);
         self.address = listener.local_addr().unwrap();
         let shared = self.shared.clone();
         self.thread = Some(std::thread::spawn(move || {
@@ -132,6 +133,18 @@ impl Host {
 
     pub fn url_with(&self, userinfo: &str, path: &str) -> String {
         self.url(path).replace("://", &format!("://{userinfo}@"))
+    }
+}
+
+/// A port of before may be held a moment longer, by a program that a neighbouring test is starting.
+fn listen(address: SocketAddr) -> TcpListener {
+    let since = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(error) => assert!(since.elapsed() < Duration::from_secs(10), "listen on {address}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
