@@ -158,13 +158,19 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         clock: setup.clock,
     };
     let now = driver.now();
+    if shards.is_empty() && setup.stored.is_some() {
+        tracing::warn!(
+            "there is no inventory, although a bundle is stored: it is made anew from what carries our label, and what left \
+             Git before is not deleted (`driftless orphans` lists it)"
+        );
+    }
     driver.engine.set_inventory(&shards, now);
     // Megabytes in a large cluster, and this function lives as long as the leading.
     drop(shards);
     if !shadow {
         driver.engine.take_back_contests(contested);
     }
-    driver.engine.set_discovery(&served_kinds(&driver.served), true, now);
+    driver.engine.set_discovery(&served_kinds(&driver.served), &BTreeSet::new(), now);
     driver.engine.await_pauses();
     driver.pauses.served(&driver.served);
     driver.board.served(&driver.served);
@@ -302,6 +308,10 @@ impl Driver {
                         self.done(done);
                     }
                     self.watches_due |= owned != self.engine.inventory_len();
+                    if self.engine.take_unserved() {
+                        let due = Instant::now() + DISCOVERY_PAUSE;
+                        self.discovery_due = Some(self.discovery_due.map_or(due, |before| before.min(due)));
+                    }
                 }
                 from_hub = self.from_hub.recv() => match from_hub {
                     Some(FromHub::Bundle(stored)) => self.take_bundle(stored),
@@ -443,7 +453,7 @@ impl Driver {
                 tracing::warn!(kind = resource.kind, "the API server is behind what was seen of it");
                 self.begin_again = Some(WENT_BACK);
             }
-            Seen::Failing { resource, message, .. } => {
+            Seen::Failing { resource, message, refused } => {
                 tracing::warn!(
                     kind = resource.kind,
                     group = resource.group,
@@ -451,7 +461,10 @@ impl Driver {
                     "cannot watch; trying again"
                 );
                 let kind = group_kind(&resource.group, &resource.kind);
-                self.engine.observe(Observation::Blind(&kind, &message), blobs, now);
+                // What was listed once goes on from where it was, unless it may not any more.
+                let blind = refused || !self.engine.has_listed(&kind);
+                let seen = if blind { Observation::Blind(&kind, &message) } else { Observation::Interrupted(&kind) };
+                self.engine.observe(seen, blobs, now);
             }
         }
         true
@@ -564,7 +577,7 @@ impl Driver {
                 let version = version.as_ref().and_then(|v| v.get("gitVersion")).and_then(Value::as_str);
                 self.facts.discovered(version.map(str::to_owned));
                 let now = self.now();
-                self.engine.set_discovery(&served_kinds(&self.served), true, now);
+                self.engine.set_discovery(&served_kinds(&self.served), &BTreeSet::new(), now);
                 self.pauses.served(&self.served);
                 self.board.served(&self.served);
                 self.watches_due = true;

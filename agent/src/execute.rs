@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{Bundle, ServiceAccount};
+use driftless_protocol::marks;
 use driftless_reconcile::fill::Fill;
 use driftless_reconcile::step::{Action, Apply, Delete, Failure, Outcome, SuspendFlux, TakeOver};
 use driftless_reconcile::{edit, ownership, retry, rules::Rules};
@@ -142,7 +143,8 @@ impl Context {
         if !self.may_act() {
             return Answer::Unknown;
         }
-        match self.api.apply(&actor, resource, &key.namespace, &key.name, &body.bytes, dry_run).await {
+        let dry = dry_run.then(|| apply.instead_of.as_deref().unwrap_or(marks::FIELD_MANAGER));
+        match self.api.apply(&actor, resource, &key.namespace, &key.name, &body.bytes, dry).await {
             Ok(object) => Answer::Object(object),
             Err(error) => match &apply.fill {
                 Some(fill) if body.secret => hidden(&error, &key.name, fill),

@@ -33,6 +33,18 @@ pub fn is_namespace(key: &ObjectKey) -> bool {
     key.group.is_empty() && key.kind == "Namespace"
 }
 
+/// Why an agent in this namespace does not apply an object: its chart does, or the agent itself. A bundle that could change
+/// the agent's records, accounts or rights could take its guards away.
+#[must_use]
+pub fn not_for_bundles(key: &ObjectKey, agent_namespace: &str) -> Option<&'static str> {
+    let own_name = key.name == "driftless" || key.name.starts_with("driftless-");
+    if key.namespace == agent_namespace {
+        let kinds = ["", "apps", "rbac.authorization.k8s.io", "coordination.k8s.io", "policy"];
+        return (own_name && kinds.contains(&key.group.as_str())).then_some("it belongs to the agent");
+    }
+    part_of_agent(key, agent_namespace)
+}
+
 /// Why an agent in this namespace never deletes an object: it is part of what the agent runs on.
 #[must_use]
 pub fn part_of_agent(key: &ObjectKey, agent_namespace: &str) -> Option<&'static str> {
@@ -82,6 +94,34 @@ mod tests {
             (key("apiextensions.k8s.io", "CustomResourceDefinition", "", "pauses.notdriftless.dev"), false),
         ] {
             assert_eq!(part_of_agent(&key, "driftless-system").is_some(), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_the_chart_and_the_agent_write_no_bundle_does() {
+        let key = |group: &str, kind: &str, namespace: &str, name: &str| ObjectKey {
+            group: group.into(),
+            kind: kind.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let (home, rbac) = ("driftless-system", "rbac.authorization.k8s.io");
+        for (key, refused) in [
+            (key("", "Secret", home, "driftless-identity"), true),
+            (key("", "ConfigMap", home, "driftless-inventory-0"), true),
+            (key("apps", "DaemonSet", home, "driftless-agent"), true),
+            (key("coordination.k8s.io", "Lease", home, "driftless-agent"), true),
+            (key("", "Namespace", "", home), true),
+            (key(rbac, "ClusterRoleBinding", "", "driftless-applier"), true),
+            (key("apiextensions.k8s.io", "CustomResourceDefinition", "", "units.driftless.dev"), true),
+            // What a platform adds beside it is its own affair.
+            (key("", "ResourceQuota", home, "platform"), false),
+            (key("networking.k8s.io", "NetworkPolicy", home, "driftless-agent"), false),
+            (key("driftless.dev", "Pause", home, "driftless-night"), false),
+            (key("helm.toolkit.fluxcd.io", "HelmRelease", home, "driftless-agent"), false),
+            (key("apps", "Deployment", "apps", "driftless-demo"), false),
+        ] {
+            assert_eq!(not_for_bundles(&key, home).is_some(), refused, "{key}");
         }
     }
 }

@@ -183,9 +183,16 @@ impl Contests {
         if is_guarded(key) {
             return 0;
         }
+        let longest = self.contested().map(Field::pause).max().unwrap_or(0);
         let pause = |drift: &FieldDrift| {
-            let field = self.contested().find(|field| field.path == drift.path)?;
-            (!is_guarded_path(&drift.path)).then(|| field.pause())
+            if is_guarded_path(&drift.path) {
+                return None;
+            }
+            match self.fields.iter().find(|field| field.path == drift.path) {
+                Some(field) => field.since.map(|_| field.pause()),
+                // One of more fields than are counted goes with those that are.
+                None => (self.fields.len() >= MOST_FIELDS).then_some(longest),
+            }
         };
         fields.into_iter().map(pause).try_fold(0, |most, pause| Some(most.max(pause?))).unwrap_or(0)
     }

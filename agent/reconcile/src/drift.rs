@@ -59,6 +59,14 @@ impl Overlay {
         Self(paths)
     }
 
+    /// What an answer has at a path that is not declared.
+    pub(crate) fn stays(&mut self, shown: &str, answered: Option<&Value>, secret: bool, rules: &Rules) {
+        if self.0.len() < OVERLAY_LIMIT {
+            let name = if secret { name_mark(shown, rules).into() } else { shown.into() };
+            self.0.insert(name, value_mark(answered, rules));
+        }
+    }
+
     fn explains(&self, path: &Path, live: Option<&Value>, rules: &Rules) -> bool {
         let known = self.0.get(path.shown()).or_else(|| self.0.get(path_mark(path, rules).as_str()));
         known.is_some_and(|mark| *mark == value_mark(live, rules))
@@ -66,7 +74,11 @@ impl Overlay {
 }
 
 fn path_mark(path: &Path, rules: &Rules) -> String {
-    format!("#{}", Mark::of_bytes(&rules.hash_key, path.shown().as_bytes()))
+    name_mark(path.shown(), rules)
+}
+
+fn name_mark(shown: &str, rules: &Rules) -> String {
+    format!("#{}", Mark::of_bytes(&rules.hash_key, shown.as_bytes()))
 }
 
 /// What the last apply of an object left behind.
@@ -188,7 +200,8 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
     let (ours, added) = fold::sets(live, rules);
     let mut beyond = |set: &FieldSet<'_>, who: &dyn Fn(&Path) -> Writer| {
         additions(&mut Path::default(), set, Some(declared), Some(live), &mut |path, value| {
-            if out.len() >= LIST_LIMIT || ignored(path) {
+            let explained = rules.shadow && overlay.is_some_and(|overlay| overlay.explains(path, Some(value), rules));
+            if out.len() >= LIST_LIMIT || explained || ignored(path) {
                 return;
             }
             let (manager, at, class) = who(path);

@@ -25,6 +25,7 @@ mod run;
 mod settle;
 mod shadow;
 mod state;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -92,7 +93,11 @@ pub struct Engine {
     kinds: BTreeMap<GroupKind, Kind>,
     discovered: bool,
     /// Every API answered then: a kind that was not told of is not served.
-    discovered_whole: bool,
+    /// Groups of which the last discovery could not tell what they serve.
+    unknown_groups: BTreeSet<String>,
+    /// A kind turned out not to be served.
+    unserved: bool,
+    window: window::Window,
     /// What is known of the ConfigMaps and Secrets units take variables from.
     inputs: BTreeMap<InputRef, InputState>,
     /// What people hold back for a while.
@@ -138,6 +143,7 @@ pub struct Engine {
     namespaces: BTreeSet<String>,
     /// When objects were last tried again for a change of what may have caused their refusal.
     woke: Millis,
+    causes: Option<causes::Causes>,
     /// Kinds whose list is to be read anew.
     relists: BTreeSet<GroupKind>,
     /// When deletes that are held for the sum of an hour may be judged otherwise.
@@ -185,7 +191,9 @@ impl Engine {
             by_unit: BTreeMap::new(),
             kinds: BTreeMap::new(),
             discovered: false,
-            discovered_whole: false,
+            unknown_groups: BTreeSet::new(),
+            unserved: false,
+            window: window::Window::default(),
             inputs: BTreeMap::new(),
             pauses: Pauses::default(),
             pauses_known: true,
@@ -210,6 +218,7 @@ impl Engine {
             compiled: Vec::new(),
             namespaces: BTreeSet::new(),
             woke: 0,
+            causes: None,
             relists: BTreeSet::new(),
             budget_due: None,
             report_dirty: BTreeSet::new(),
@@ -257,9 +266,12 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let write = (!self.writing && self.inventory.is_dirty(&self.frozen) && self.can_write())
+        let begins = self.may_begin() && !self.rules.shadow;
+        let write = (begins && !self.writing && self.inventory.is_dirty(&self.frozen) && self.can_write())
             .then(|| self.unwritten_since.unwrap_or(0).saturating_add(run::WRITE_DELAY).max(self.write_after));
-        [timer, write, self.budget_due, self.pauses.next_end(), self.settles].into_iter().flatten().min()
+        let budget = self.budget_due.filter(|_| begins);
+        let causes = self.causes.map(|causes| causes.at);
+        [timer, write, budget, causes, self.pauses.next_end(), self.settles].into_iter().flatten().min()
     }
 
     /// The watches that are needed now: kinds that the cluster serves and the bundle or the inventory names, and
@@ -288,8 +300,11 @@ impl Engine {
         let autoscalers = autoscale::autoscaler_kinds().into_iter().filter(|_| workloads);
         for kind in autoscalers.chain(placed.then(namespace_kind)) {
             if self.kinds.get(&kind).is_some_and(|k| k.served.is_some()) {
-                all.retain(|w| w.kind != kind);
-                all.push(Wanted { kind, version: None, owned_only: false });
+                // Those that are declared are compared in the version that they are declared in.
+                match all.iter_mut().find(|wanted| wanted.kind == kind) {
+                    Some(wanted) => wanted.owned_only = false,
+                    None => all.push(Wanted { kind, version: None, owned_only: false }),
+                }
             }
         }
         let flux = crate::flux::kind();
@@ -308,6 +323,11 @@ impl Engine {
         let declared: BTreeSet<GroupKind> =
             self.objects.iter().flatten().filter(|o| o.want.is_some()).map(|o| GroupKind::of(&o.key)).collect();
         declared.into_iter().filter(|kind| self.kinds.get(kind).is_none_or(|k| k.served.is_none())).collect()
+    }
+
+    /// Whether a kind turned out not to be served since the last call: then discovery is older than the cluster.
+    pub fn take_unserved(&mut self) -> bool {
+        std::mem::take(&mut self.unserved)
     }
 
     /// Reports of all units: after a reconnect.

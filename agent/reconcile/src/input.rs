@@ -59,6 +59,13 @@ impl KindName for ObjectKey {
     }
 }
 
+/// Group and kind.
+impl KindName for (&str, &str) {
+    fn parts(&self) -> (&str, &str) {
+        *self
+    }
+}
+
 impl PartialEq for dyn KindName + '_ {
     fn eq(&self, other: &Self) -> bool {
         self.parts() == other.parts()
@@ -134,4 +141,6 @@ pub enum Observation<'a> {
     ListEnd(&'a GroupKind),
     /// The kind cannot be listed or watched (no right, ...): its objects are of unknown state. For people: why.
     Blind(&'a GroupKind, &'a str),
+    /// A watch or a list broke off and is begun again: a list that was under way will not be completed.
+    Interrupted(&'a GroupKind),
 }

@@ -86,6 +86,9 @@ pub struct UnitRecord {
     /// What happens when the unit itself leaves Git.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// It is suspended. Of a unit that leaves Git so nothing is deleted: neither does Flux.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// The work of Flux's Kustomization ([`crate::flux::FluxUnit::work`]) that was gone through for objects to adopt: once,
     /// so that what somebody makes by hand later is never taken for Flux's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,6 +226,16 @@ impl Inventory {
             *counts = counts.split_off(&minute.saturating_sub(60));
         }
         self.dirty.insert(0);
+    }
+
+    /// A delete that was counted then did not happen: it was refused.
+    pub fn uncount_delete(&mut self, approved: bool, counted: Millis) {
+        let counts = if approved { &mut self.approved } else { &mut self.deletes };
+        if let Some(count) = counts.get_mut(&(counted / 60_000)) {
+            *count = count.saturating_sub(1);
+            counts.retain(|_, count| *count > 0);
+            self.dirty.insert(0);
+        }
     }
 
     /// Deletes in the last hour: those that needed no approval, and the approved ones.

@@ -283,7 +283,7 @@ pub struct Plan {
 pub fn plan(world: &World<'_>, rules: &Rules, now: Millis) -> Plan {
     let mut engine = Engine::new(rules.clone());
     engine.set_inventory(world.inventory, now);
-    engine.set_discovery(world.served, true, now);
+    engine.set_discovery(world.served, &std::collections::BTreeSet::new(), now);
     engine.set_bundle(world.desired, world.blobs, now);
     let kinds: Vec<GroupKind> = engine.wanted().into_iter().map(|wanted| wanted.kind).collect();
     for kind in &kinds {

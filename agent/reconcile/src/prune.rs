@@ -57,6 +57,8 @@ pub enum Standing<'a> {
     Applied,
     /// Built, but not all of it is applied yet: deletes come last.
     Applying,
+    /// Built, and what it depends on is not ready.
+    Waiting,
     /// Built without a single object.
     Empty,
     /// The hub could not build it.
@@ -252,6 +254,9 @@ fn policy(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     let Some(record) = c.record else {
         return keep("NoRecord", "nothing is recorded about its unit, so it is not known whether to prune");
     };
+    if record.suspended && matches!(c.standing, Standing::Left) {
+        return forget("its unit was suspended when it left Git: left alone, as Flux does");
+    }
     let delete = match (c.standing, record.deletion_policy) {
         (Standing::Left, DeletionPolicy::Delete | DeletionPolicy::WaitForTermination) => true,
         (Standing::Left, DeletionPolicy::Orphan) => return forget("deletionPolicy Orphan: left alone"),
@@ -262,8 +267,11 @@ fn policy(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 
 /// Deletes come last, so that nothing goes before what takes its place is there.
 fn apply_first(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    matches!(c.standing, Standing::Applying)
-        .then(|| keep("ApplyFirst", "deleted once everything its unit declares is applied"))?
+    match c.standing {
+        Standing::Applying => keep("ApplyFirst", "deleted once everything its unit declares is applied"),
+        Standing::Waiting => keep("ApplyFirst", "deleted once what its unit depends on is ready"),
+        _ => None,
+    }
 }
 
 /// With our mark and another UID: a backup brought it back, perhaps on purpose.

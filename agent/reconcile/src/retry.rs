@@ -13,7 +13,7 @@ pub enum Class {
     Throttled,
     /// No answer, or 5xx: soon, then slower.
     Unavailable,
-    /// 409: somebody wrote between; at once.
+    /// 409, or 404 of the object itself: somebody wrote between; at once.
     Conflict,
     /// 401, 403: rights change by hand; at the unit's retry interval.
     Forbidden,
@@ -56,17 +56,43 @@ pub fn class(failure: &Failure) -> Class {
             // The namespace is on its way out: nothing can be created until it is gone and back.
             Class::NamespaceMissing
         }
+        Some(400 | 403 | 422) if is_immutable(message) => Class::Immutable,
         Some(403) if message.contains("admission webhook") || message.contains("violates PodSecurity") => {
             Class::Refused
         }
         Some(401 | 403) => Class::Forbidden,
         Some(404) if message.starts_with("namespaces ") => Class::NamespaceMissing,
-        Some(404) => Class::NotServed,
-        // As kubectl and Flux tell it, there is no better mark: both read the message.
-        Some(_) if message.contains("is immutable") || message.contains("immutable field") => Class::Immutable,
-        Some(422) if message.contains("updates to statefulset spec for fields other than") => Class::Immutable,
+        Some(404) if failure.reason == NOT_SERVED || UNKNOWN_PATHS.iter().any(|words| message.contains(words)) => {
+            Class::NotServed
+        }
+        // A webhook may deny with any code.
+        Some(404) if message.contains("admission webhook") => Class::Refused,
+        // Somebody deleted the object between two requests about it.
+        Some(404) => Class::Conflict,
         Some(_) => Class::Refused,
     }
+}
+
+/// The reason of a failure that is found out here: discovery lists no such kind.
+pub const NOT_SERVED: &str = "KindNotServed";
+/// What an API server says of a path it does not know.
+const UNKNOWN_PATHS: [&str; 2] = ["the server could not find the requested resource", "404 page not found"];
+
+/// Whether a refusal is about a field that cannot be changed. There is no better mark than the words, which kubectl and Flux
+/// read as well; these are those of the API server's own validation, of CEL rules and webhooks as they are usually put.
+#[must_use]
+pub fn is_immutable(message: &str) -> bool {
+    const WORDS: [&str; 6] = [
+        "immutable",
+        "cannot change roleRef",
+        "may not change once set",
+        "may not be changed in an update",
+        "updates to statefulset spec for fields other than",
+        "pod updates may not change fields other than",
+    ];
+    // As of a StorageClass: "updates to parameters are forbidden".
+    let forbidden = message.contains("updates to ") && message.contains(" are forbidden");
+    forbidden || WORDS.iter().any(|words| message.contains(words))
 }
 
 /// When to try again, after the `tries`th failure in a row (1 the first). `spread` is any number that differs between
@@ -86,7 +112,11 @@ pub fn next(
     };
     let interval = retry_interval_seconds.saturating_mul(1000).max(1000);
     let pause = match class {
-        Class::Throttled => retry_after.unwrap_or(1).clamp(1, 300) * 1000 + spread % 250,
+        // Not sooner than it says, and slower each time: it says the same to all who ask.
+        Class::Throttled => {
+            let least = retry_after.unwrap_or(1).clamp(1, 300) * 1000;
+            backoff(least, SLOWEST)
+        }
         Class::Unavailable => backoff(FIRST, SLOWEST),
         // The first conflict is tried again at once, since the cause is over; a repeated one backs off.
         Class::Conflict if tries <= 1 => 0,

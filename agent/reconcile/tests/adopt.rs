@@ -315,3 +315,32 @@ fn without_a_list_of_kustomizations_nothing_is_written() {
     assert_eq!(w.writes(), [""; 0]);
     assert!(w.report("apps").message.contains("give the applier"), "{}", w.report("apps").message);
 }
+
+/// An API server that has just started lists nothing of its definitions: that says nothing of Flux.
+#[test]
+fn while_it_is_not_known_whether_flux_is_there_nothing_is_written() {
+    let mut w = world(false);
+    flux_applies(&mut w, "apps", "flux-system", false, &apps());
+    w.commit(&[unit("apps", apps())]);
+    w.settle();
+    w.cluster.log.clear();
+    let served = w.cluster.served.clone();
+    w.cluster.served.retain(|kind| kind.kind.group != driftless_reconcile::flux::GROUP);
+    w.cluster.unknown_groups.insert(driftless_reconcile::flux::GROUP.to_owned());
+    w.discover();
+    w.commit(&[unit("apps", vec![of("apps", config_map("x", "2"))])]);
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    // A process that starts then knows nothing of it either.
+    w.restart();
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    let report = w.report("apps");
+    assert!(report.reason == reason::FLUX_ACTS && report.message.contains("whether it serves"), "{report:#?}");
+    w.cluster.served = served;
+    w.cluster.unknown_groups.clear();
+    w.discover();
+    w.settle();
+    assert_eq!(w.writes(), [""; 0]);
+    assert!(w.report("apps").message.contains("not suspended"), "{:#?}", w.report("apps"));
+}

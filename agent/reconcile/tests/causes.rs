@@ -87,3 +87,49 @@ fn a_kind_that_comes_later_and_its_objects_need_no_time() {
     at_once(&mut w);
     assert_eq!(w.report("a").ready, Ready::True);
 }
+
+/// One commit brings a role, and a while later its binding: the second counts although the first was tried in vain.
+#[test]
+fn a_second_cause_soon_after_the_first_is_not_forgotten() {
+    let mut w = World::new();
+    let rbac = |kind: &str, value: &str| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": "r", "labels": {"v": value}}});
+    let of = |role: &str, binding: &str| {
+        let rights = vec![rbac("ClusterRole", role), rbac("ClusterRoleBinding", binding)];
+        [unit("a", vec![config_map("x", "1")]), unit("b", rights)]
+    };
+    w.cluster.served.push(served("rbac.authorization.k8s.io", "ClusterRoleBinding", false));
+    w.discover();
+    w.cluster.refuse.insert("ConfigMap default/x".into(), failure(403, "Forbidden", "configmaps is forbidden"));
+    w.commit(&of("1", "1"));
+    w.run_until(w.now + 1_000_000, &mut |_: &Step| None);
+    w.commit(&of("2", "1"));
+    at_once(&mut w);
+    w.cluster.refuse.clear();
+    w.commit(&of("2", "2"));
+    at_once(&mut w);
+    w.run_until(w.now + 6_000, &mut |_: &Step| None);
+    assert_eq!(w.report("a").ready, Ready::True);
+}
+
+/// An object that somebody deletes between two requests about it, and a webhook that denies with any code, say nothing of the
+/// kind.
+#[test]
+fn an_answer_of_not_found_does_not_switch_a_kind_off() {
+    for message in ["configmaps \"x\" not found", "admission webhook \"w\" denied the request: no such team"] {
+        let mut w = World::new();
+        w.cluster.refuse.insert("ConfigMap default/x".into(), failure(404, "NotFound", message));
+        w.commit(&[unit("a", vec![config_map("x", "1")]), unit("b", vec![config_map("y", "1")])]);
+        w.run_until(w.now + 5_000, &mut |_: &Step| None);
+        assert!(!w.engine.take_unserved(), "{message}");
+        assert_eq!(w.report("b").ready, Ready::True, "{message}");
+        w.cluster.refuse.clear();
+        w.run_until(w.now + 200_000, &mut |_: &Step| None);
+        assert_eq!(w.report("a").ready, Ready::True, "{message}");
+    }
+    let mut w = World::new();
+    let gone = failure(404, "NotFound", "the server could not find the requested resource");
+    w.cluster.refuse.insert("ConfigMap default/x".into(), gone);
+    w.commit(&[unit("a", vec![config_map("x", "1")])]);
+    w.settle();
+    assert!(w.engine.take_unserved() && !w.engine.take_unserved(), "discovery is older than the cluster");
+}

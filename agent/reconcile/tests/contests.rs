@@ -182,3 +182,24 @@ fn a_contest_outlives_the_pod() {
     w.engine.take_back_contests(before);
     assert_eq!(w.engine.contests(), []);
 }
+
+#[test]
+fn a_contest_over_more_fields_than_are_counted_is_damped_as_well() {
+    let mut w = World::new();
+    let mut object = config_map("x", "1");
+    for n in 0..40 {
+        object["data"][format!("k{n:02}")] = "1".into();
+    }
+    w.commit(&[unit("a", vec![object])]);
+    w.settle();
+    w.writes();
+    for second in 0..300 {
+        let other = Some(json!(format!("other-{second}")));
+        let paths: Vec<String> = (0..40).map(|n| format!("data|k{n:02}")).collect();
+        let changes: Vec<(&str, Option<Value>)> = paths.iter().map(|path| (path.as_str(), other.clone())).collect();
+        w.cluster.update(&key("", "ConfigMap", "default", "x"), "some-operator", &changes);
+        pass(&mut w, 1);
+    }
+    let heals = w.writes().iter().filter(|line| line.starts_with("Heal")).count();
+    assert!((8..=13).contains(&heals), "{heals} heals in five minutes");
+}

@@ -19,8 +19,13 @@ fn fill(inventory: &mut Inventory, range: std::ops::Range<usize>) {
     for n in range {
         let unit = Arc::new(UnitId::kustomization("flux-system", format!("u{}", n % 5)));
         let account = ServiceAccount { namespace: "flux-system".into(), name: "deployer".into() };
-        let record =
-            UnitRecord { account: Some(account), prune: true, deletion_policy: DeletionPolicy::Orphan, flux: None };
+        let record = UnitRecord {
+            account: Some(account),
+            prune: true,
+            deletion_policy: DeletionPolicy::Orphan,
+            suspended: true,
+            flux: None,
+        };
         inventory.put_unit(&unit, record);
         let uid = (n % 3 > 0).then(|| Uid::from(format!("00000000-0000-4000-8000-{n:012x}").as_str()));
         inventory.put(

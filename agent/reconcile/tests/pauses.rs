@@ -224,6 +224,19 @@ fn units_are_written_by_the_agent_and_nobody_else() {
     assert!(report.message.contains("remove it from Git"), "{}", report.message);
 }
 
+#[test]
+fn no_bundle_changes_what_the_agent_runs_on() {
+    let mut w = World::new();
+    w.cluster.apply(&namespace("driftless-system"), "helm").unwrap();
+    let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "driftless-system"}});
+    w.commit(&[unit("a", vec![map("driftless-inventory-0"), map("platform"), namespace("driftless-system")])]);
+    w.settle();
+    assert_eq!(w.writes(), ["Create ConfigMap driftless-system/platform"]);
+    let report = w.report("a");
+    assert_eq!((report.ready, report.objects[0].reason.as_str()), (Ready::False, "ReservedObject"), "{report:#?}");
+    assert!(report.message.contains("its chart installs"), "{}", report.message);
+}
+
 /// What happened is told once, in few words, however much it was.
 #[test]
 fn deeds_are_gathered_by_unit_and_kind() {

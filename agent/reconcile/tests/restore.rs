@@ -5,6 +5,7 @@ mod world;
 
 use driftless_protocol::bundle::{ApprovedDelete, DriftMode};
 use driftless_protocol::report::Ready;
+use driftless_reconcile::step::{Action, Step};
 use serde_json::{Value, json};
 use world::*;
 
@@ -131,4 +132,32 @@ fn after_the_store_went_back_the_newest_bundle_is_made_so_and_pruned_by_the_norm
     w.settle();
     assert_eq!(w.report("a").held_deletes.len(), 30, "more than the budget of an hour");
     assert_eq!(w.cluster.keys().count(), left + 30);
+}
+
+/// Somebody deletes an object, and the answer to our making it anew is lost, or the process with it.
+#[test]
+fn what_we_made_anew_ourselves_is_no_backup() {
+    for restart in [false, true] {
+        let mut w = World::new();
+        w.commit(&[unit("a", three())]);
+        w.settle();
+        w.cluster.delete(&key("", "ConfigMap", "default", "x"), None, None).unwrap();
+        let mut lost = 0;
+        w.run_until(w.now + 100, &mut |step: &Step| {
+            let apply = matches!(step.action, Action::Apply(_));
+            lost += usize::from(apply);
+            apply.then_some(Fault::DoneButLost)
+        });
+        assert!(lost > 0);
+        if restart {
+            w.restart();
+        }
+        w.settle();
+        let report = w.report("a");
+        assert!(report.recent.iter().all(|event| !event.detail.contains("adopted again")), "{report:#?}");
+        w.commit(&[unit("a", vec![config_map("y", "1")])]);
+        w.settle();
+        assert_eq!(w.report("a").held_deletes, []);
+        assert!(w.cluster.get(&key("", "ConfigMap", "default", "x")).is_none());
+    }
 }

@@ -337,3 +337,32 @@ fn a_dry_run_without_an_answer_is_made_again() {
     assert_eq!(writes[..first_write].iter().filter(|line| line.starts_with("DryRun")).count(), 2, "{writes:?}");
     assert_eq!(w.report("a").ready, Ready::True);
 }
+
+/// Objects of health checks that nobody declares, as operators make them: read while they are waited for, and neither before
+/// nor in a busy loop (which the world of these tests would notice).
+#[test]
+fn health_checks_of_objects_that_nobody_declares() {
+    let mut w = World::new();
+    let made = key("", "ConfigMap", "default", "made");
+    let of = || unit("a", vec![config_map("x", "1")]).with(|s| s.health_checks = vec![made.clone()]).after("b");
+    w.cluster.refuse.insert("ConfigMap default/b".into(), failure(422, "Invalid", "data.k: Invalid value"));
+    let all = |b: &str| [of(), unit("b", vec![config_map("b", b)])];
+    w.commit(&all("1"));
+    // Blocked by what it depends on, for longer than its health checks may take.
+    pass(&mut w, 120);
+    assert_eq!(w.report("a").reason, driftless_protocol::report::reason::DEPENDENCY_NOT_READY);
+    w.cluster.refuse.clear();
+    w.commit(&all("2"));
+    pass(&mut w, 5);
+    let report = w.report("a");
+    assert_eq!(report.reason, driftless_protocol::report::reason::HEALTH_CHECK_PENDING, "{report:#?}");
+    assert!(report.message.contains("made"), "{}", report.message);
+    w.cluster.apply(&config_map("made", "1"), "some-operator").unwrap();
+    pass(&mut w, 30);
+    assert_eq!(w.report("a").ready, Ready::True, "{:#?}", w.report("a"));
+    // And while one of its objects is refused.
+    w.cluster.refuse.insert("ConfigMap default/x".into(), failure(422, "Invalid", "data.k: Invalid value"));
+    w.commit(&[unit("a", vec![config_map("x", "2")]).with(|s| s.health_checks = vec![made.clone()])]);
+    pass(&mut w, 600);
+    assert_eq!(w.report("a").ready, Ready::False);
+}

@@ -343,7 +343,8 @@ impl Api {
         Self { client: self.client.clone(), deadline }
     }
 
-    /// Server-side apply as our one field manager, with force. `dry_run` changes nothing. Answers the resulting object.
+    /// Server-side apply as our one field manager, with force; or a dry run of one, which changes nothing, as this manager.
+    /// Answers the resulting object.
     pub async fn apply(
         &self,
         actor: &Actor,
@@ -351,14 +352,13 @@ impl Api {
         namespace: &str,
         name: &str,
         body: &[u8],
-        dry_run: bool,
+        dry_run_as: Option<&str>,
     ) -> Result<Value, ApiError> {
-        let dry = if dry_run { "&dryRun=All" } else { "" };
-        let uri = format!(
-            "{}?fieldManager={}&force=true&fieldValidation=Warn{dry}",
-            at.path(namespace, name),
-            marks::FIELD_MANAGER
-        );
+        let (dry, manager) = match dry_run_as {
+            Some(manager) => ("&dryRun=All", segment(manager)),
+            None => ("", marks::FIELD_MANAGER.to_owned()),
+        };
+        let uri = format!("{}?fieldManager={manager}&force=true&fieldValidation=Warn{dry}", at.path(namespace, name));
         self.call(actor, Method::PATCH, &uri, Some("application/apply-patch+yaml"), body.to_vec()).await
     }
 

@@ -72,7 +72,7 @@ impl Engine {
             }
             if self.kind_of(&key).is_none_or(|kind| kind.served.is_none()) {
                 // Without its kind there is no such object.
-                unread += usize::from(!self.discovered_whole);
+                unread += usize::from(self.unknown_groups.contains(key.group.as_str()));
                 continue;
             }
             match self.extras.get(&key) {

@@ -105,8 +105,13 @@ impl Engine {
         {
             new.since = old.since;
         }
+        // What was told of it may be of before: while nothing was polled, events were told with the status of then.
+        let news = slot.status != status;
         slot.status = status;
         let is_ready = Some((slot.status.ready, slot.applied));
+        if news {
+            self.report_dirty.insert(unit);
+        }
         if was_ready != is_ready {
             self.wake_dependents(unit);
             // Heals that wait for a healthy unit.
@@ -145,8 +150,10 @@ impl Engine {
         let Some(full) = self.unit(unit).and_then(|slot| slot.full()) else { return (Status::default(), None) };
         let ixs = full.objects.clone();
         if let Some(slot) = self.unit_mut(unit) {
-            slot.open = blocked.is_none();
             slot.stage = Stage::Definitions;
+            let was = std::mem::replace(&mut slot.open, blocked.is_none());
+            // Deletes wait for what it depends on.
+            self.deletes_dirty |= was != blocked.is_none();
         }
         let mut wake: Option<Millis> = None;
         let mut soonest = |at: Millis| wake = Some(wake.map_or(at, |w| w.min(at)));
@@ -247,7 +254,7 @@ impl Engine {
                 tally.errors.push(format!("{key}: {message}"));
             }
         }
-        if let Some(at) = self.looks_due(unit) {
+        if let Some(at) = self.looks_due(unit, now) {
             soonest(at);
         }
         soonest(check);

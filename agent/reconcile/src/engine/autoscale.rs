@@ -42,6 +42,11 @@ impl Engine {
         if let Some(target) = self.autoscalers.remove(key) {
             self.retarget();
             if let Some(ix) = self.by_key.get(&target).copied() {
+                if let Some(obj) = self.obj_mut(ix) {
+                    // What was explained by it is not any more.
+                    obj.rare.clear(|rare| rare.drift = None);
+                    obj.recheck |= obj.live.folded().is_some();
+                }
                 self.touch_object(ix);
             }
         }

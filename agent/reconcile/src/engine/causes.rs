@@ -11,6 +11,14 @@ use crate::retry::Class;
 /// Objects that may be the cause of refusals can change often; what they refuse is not tried more often than this.
 const WAKE_EVERY: Millis = 5_000;
 
+/// What has changed and may have been the cause of refusals, and when those are tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Causes {
+    pub(super) at: Millis,
+    rights: bool,
+    rules: bool,
+}
+
 impl Engine {
     /// A namespace was seen. What waits for one of that name goes on.
     pub(super) fn see_namespace(&mut self, live: &Value, now: Millis) {
@@ -29,9 +37,19 @@ impl Engine {
         let rules = key.group == "admissionregistration.k8s.io"
             || matches!((&*key.group, &*key.kind), ("", "Namespace" | "ResourceQuota" | "LimitRange"))
             || key.group == "kyverno.io";
-        if !(rights || rules) || now < self.woke.saturating_add(WAKE_EVERY) {
+        if !(rights || rules) {
             return;
         }
+        let (before_rights, before_rules) = self.causes.map_or((false, false), |causes| (causes.rights, causes.rules));
+        let at = now.max(self.woke.saturating_add(WAKE_EVERY));
+        self.causes = Some(Causes { at, rights: rights || before_rights, rules: rules || before_rules });
+        self.wake_refused(now);
+    }
+
+    /// Tries again what may have been refused by what has changed since, once that is due.
+    pub(super) fn wake_refused(&mut self, now: Millis) {
+        let Some(Causes { rights, rules, .. }) = self.causes.filter(|causes| causes.at <= now) else { return };
+        self.causes = None;
         let mut any = false;
         self.retry(
             |_, class| {

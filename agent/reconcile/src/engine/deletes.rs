@@ -193,6 +193,7 @@ impl Engine {
             State::Full(full) if full.objects.is_empty() && full.withheld.is_empty() && full.unusable.is_empty() => {
                 Standing::Empty
             }
+            State::Full(_) if !slot.open => Standing::Waiting,
             State::Full(full) if slot.applied == Some(full.body) => Standing::Applied,
             State::Full(_) => Standing::Applying,
         }
@@ -201,7 +202,7 @@ impl Engine {
     /// Starts what may be deleted: what was applied last goes first, and the next kind only when that is accepted.
     pub(super) fn start_deletes(&mut self, steps: &mut Vec<Step>, now: Millis) {
         let mut last: BTreeMap<UnitIx, (order::Stage, u8)> = BTreeMap::new();
-        let mut ready = Vec::new();
+        let (mut ready, mut refused) = (Vec::new(), Vec::new());
         for ix in &self.deletes {
             let Some(obj) = self.obj(*ix) else { continue };
             if obj.delete_sent {
@@ -213,6 +214,11 @@ impl Engine {
                 continue;
             }
             let Some(unit) = self.unit_of(*ix) else { continue };
+            if go && obj.rare.trouble.as_ref().is_some_and(|trouble| trouble.lasting() && trouble.next > now) {
+                // What is refused for good does not hold up the others; it is told, and tried again in its time.
+                refused.push((*ix, unit));
+                continue;
+            }
             let rank = (order::Stage::of(&obj.key), order::rank(&obj.key.kind));
             let highest = last.entry(unit).or_insert(rank);
             *highest = rank.max(*highest);
@@ -220,12 +226,17 @@ impl Engine {
                 ready.push((*ix, unit, rank));
             }
         }
+        for (ix, unit) in refused {
+            if let Some(trouble) = self.obj(ix).and_then(|obj| obj.rare.trouble.as_ref()) {
+                self.timers.insert((trouble.next, unit));
+            }
+        }
         for (ix, unit, rank) in ready {
             // What was adopted is ours only once that is stored.
             if last.get(&unit) != Some(&rank) || self.unstored.contains(&ix) {
                 continue;
             }
-            if self.flights.len() >= self.rules.in_flight {
+            if !self.room() {
                 return;
             }
             let Some(obj) = self.obj(ix) else { continue };
@@ -251,11 +262,11 @@ impl Engine {
                 account: record.and_then(|record| record.account.clone()),
             };
             let step = self.step(Action::Delete(delete));
-            self.flights.insert(step.id, Flight::Delete { ix });
+            let approved = self.is_approved(ix);
+            self.flights.insert(step.id, Flight::Delete { ix, counted: (approved, now) });
             if let Some(obj) = self.obj_mut(ix) {
                 obj.busy = true;
             }
-            let approved = self.is_approved(ix);
             self.inventory.count_delete(approved, now);
             self.unwritten(now);
             steps.push(step);
@@ -275,7 +286,15 @@ impl Engine {
     }
 
     /// A delete came back.
-    pub(super) fn deleted(&mut self, ix: Ix, outcome: Outcome<'_>, now: Millis) {
+    pub(super) fn deleted(&mut self, ix: Ix, counted: (bool, Millis), outcome: Outcome<'_>, now: Millis) {
+        let (approved, at) = counted;
+        if let Outcome::Failed(failure) = &outcome
+            && failure.status.is_some_and(|status| status < 500)
+        {
+            // It was refused, so the hour has seen one less.
+            self.inventory.uncount_delete(approved, at);
+            self.unwritten(now);
+        }
         let declared = self.obj(ix).and_then(|obj| obj.want.as_ref()).map(|want| want.mark);
         match outcome {
             Outcome::Ok | Outcome::Object(_) | Outcome::Present(_) | Outcome::NotFound if declared.is_some() => {

@@ -234,7 +234,10 @@ impl Engine {
 
     fn flux_standing(&mut self, unit: UnitIx, now: Millis) -> Standing {
         if !self.flux_served() {
-            return Standing::Away;
+            return match self.unknown_groups.contains(flux::GROUP) {
+                false => Standing::Away,
+                true => Standing::Stopping("for the API server to say whether it serves Flux's kinds".to_owned(), None),
+            };
         }
         let kind = self.kinds.get(&flux::kind());
         // A watch that broke off after a whole list: what was seen last counts until it is back.

@@ -7,6 +7,7 @@ use driftless_cel::Question;
 use driftless_protocol::bundle::{
     ApplyMode, Blobs, DriftMode, HealthExpr, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation,
 };
+use driftless_protocol::guard;
 use driftless_protocol::id::{Digest, UnitId};
 use driftless_protocol::marks;
 use driftless_protocol::object::{Name, ObjectKey};
@@ -27,6 +28,7 @@ impl Engine {
             account: spec.service_account.clone(),
             prune: spec.prune,
             deletion_policy: spec.deletion_policy,
+            suspended: false,
             flux: self.inventory.unit(id).and_then(|known| known.flux),
         }
     }
@@ -63,6 +65,7 @@ impl Engine {
             for (id, record) in records {
                 self.inventory.put_unit(&id, record);
             }
+            self.record_suspended(now);
             self.find_leaving(&BTreeSet::new(), now);
         }
         self.touch_all();
@@ -161,6 +164,7 @@ impl Engine {
             slot.state = state;
             slot.looks = looks;
         }
+        self.record_suspended(now);
         // After all of them: a unit may take over an object from another.
         self.forget_inputs();
         for unit in 0..self.units.len() as UnitIx {
@@ -197,6 +201,21 @@ impl Engine {
         self.touch_all();
     }
 
+    /// That a unit is suspended is written down, for when it leaves Git.
+    fn record_suspended(&mut self, now: Millis) {
+        let suspended = self.units.iter().filter(|slot| matches!(slot.state, State::Suspended(_)));
+        let news: Vec<(Arc<UnitId>, UnitRecord)> = suspended
+            .filter_map(|slot| {
+                let record = self.inventory.unit(&slot.id).filter(|record| !record.suspended)?;
+                Some((Arc::clone(&slot.id), UnitRecord { suspended: true, ..record.clone() }))
+            })
+            .collect();
+        for (id, record) in news {
+            self.inventory.put_unit(&id, record);
+            self.unwritten(now);
+        }
+    }
+
     /// What was queued or sent may be of another unit by now.
     fn recount_work(&mut self) {
         for ix in 0..self.objects.len() as Ix {
@@ -229,6 +248,11 @@ impl Engine {
             if key.group == marks::DOMAIN && key.kind == "Unit" {
                 let message = "Unit objects are written by the agent, one for each unit; remove it from Git".to_owned();
                 unusable.push((entry.key.clone(), "ReservedKind", message));
+                continue;
+            }
+            if let Some(why) = guard::not_for_bundles(&key, &self.rules.agent_namespace) {
+                let message = format!("{why}, which its chart installs and upgrades: not applied; remove it from Git");
+                unusable.push((entry.key.clone(), "ReservedObject", message));
                 continue;
             }
             let ix = self.object_of(&key, now);
@@ -433,18 +457,16 @@ impl Engine {
         }
     }
 
-    /// All kinds the cluster serves, each time discovery is read. `complete` is false when an aggregated API did not
-    /// answer: then absence of a kind means nothing.
-    pub fn set_discovery(&mut self, kinds: &[ServedKind], complete: bool, _now: Millis) {
-        if complete {
-            let served: BTreeSet<&GroupKind> = kinds.iter().map(|k| &k.kind).collect();
-            for (kind, state) in &mut self.kinds {
-                if !served.contains(kind) {
-                    state.served = None;
-                    state.listed = false;
-                    state.listing = None;
-                    state.blind = None;
-                }
+    /// All kinds the cluster serves, each time discovery is read. `unknown`: groups of which it does not tell, as an
+    /// aggregated API did not answer or the API server has just started: there absence of a kind means nothing.
+    pub fn set_discovery(&mut self, kinds: &[ServedKind], unknown: &BTreeSet<String>, _now: Millis) {
+        let served: BTreeSet<&GroupKind> = kinds.iter().map(|k| &k.kind).collect();
+        for (kind, state) in &mut self.kinds {
+            if !served.contains(kind) && !unknown.contains(kind.group.as_str()) {
+                state.served = None;
+                state.listed = false;
+                state.listing = None;
+                state.blind = None;
             }
         }
         for served in kinds {
@@ -452,12 +474,12 @@ impl Engine {
             state.namespaced = served.namespaced;
             state.served = Some(served.versions.clone());
         }
-        if complete && !self.flux_served() {
+        if !self.flux_served() && !unknown.contains(crate::flux::GROUP) {
             self.flux.clear();
             self.flux_claims.clear();
         }
         self.discovered = true;
-        self.discovered_whole = complete;
+        self.unknown_groups.clone_from(unknown);
         self.replace_cluster_scoped();
         for obj in self.objects.iter_mut().flatten() {
             if obj.rare.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NotServed) {

@@ -276,9 +276,9 @@ impl Engine {
         out
     }
 
-    /// When a health check of a foreign object is due.
-    pub(super) fn looks_due(&self, unit: UnitIx) -> Option<Millis> {
-        let slot = self.unit(unit)?;
-        slot.looks.iter().filter(|look| look.busy.is_none()).map(|look| look.next).min()
+    /// When a health check of a foreign object is due that is not due yet: those that are begin as soon as there is room.
+    pub(super) fn looks_due(&self, unit: UnitIx, now: Millis) -> Option<Millis> {
+        let slot = self.unit(unit).filter(|slot| slot.looks_wait())?;
+        slot.looks.iter().filter(|look| look.busy.is_none() && look.next > now).map(|look| look.next).min()
     }
 }

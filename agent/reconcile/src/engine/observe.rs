@@ -1,9 +1,10 @@
 //! What watches see: folded, compared with what was applied, and forgotten.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{ApplyMode, Blobs};
-use driftless_protocol::object::ObjectKey;
+use driftless_protocol::object::{Name, ObjectKey};
 use serde_json::Value;
 
 use super::autoscale::{autoscaler_kinds, scale_target};
@@ -12,10 +13,10 @@ use super::{Engine, namespace_kind};
 use crate::drift::{self, Baseline};
 use crate::input::{GroupKind, KindName, Millis, Observation};
 use crate::inventory::Entry;
-use crate::mark::{Mark, Version};
+use crate::mark::{Mark, Uid, Version};
 use crate::step::Edit;
 use crate::still::Glance;
-use crate::{flux, fold, health, ignore};
+use crate::{flux, fold, health, ignore, time};
 
 /// How a state of an object stands to what is known of it.
 enum Passed {
@@ -37,11 +38,13 @@ impl Engine {
         match seen {
             Observation::ListBegin(kind) => {
                 self.serial = self.serial.saturating_add(1);
-                self.kinds.entry(kind.clone()).or_default().listing = Some(self.serial);
+                let state = self.kinds.entry(kind.clone()).or_default();
+                (state.listing, state.found) = (Some(self.serial), BTreeSet::new());
             }
             Observation::ListEnd(kind) => self.list_end(kind, now),
             Observation::Blind(kind, why) => {
                 let state = self.kinds.entry(kind.clone()).or_default();
+                (state.listing, state.found) = (None, BTreeSet::new());
                 if state.blind.replace(why.to_owned()).is_none() && !state.listed {
                     // No list will tell how they are: each is read.
                     for ix in self.of_kind(kind) {
@@ -52,9 +55,60 @@ impl Engine {
                 }
                 self.touch_kind(kind);
             }
-            Observation::Object(live) => self.see(live, blobs, now),
-            Observation::Gone(live) => self.lose(live, now),
+            Observation::Interrupted(kind) => {
+                if let Some(state) = self.kinds.get_mut(kind) {
+                    (state.listing, state.found) = (None, BTreeSet::new());
+                }
+            }
+            Observation::Object(live) => {
+                self.sighted(live);
+                self.see(live, blobs, now);
+            }
+            Observation::Gone(live) => {
+                self.sighted(live);
+                self.lose(live, now);
+            }
         }
+    }
+
+    /// An event of a kind: it is watched again, whatever was said before.
+    fn sighted(&mut self, live: &Value) {
+        let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let group = driftless_protocol::object::group_of(text("/apiVersion"));
+        let kind: &dyn KindName = &(group, text("/kind"));
+        let Some(state) = self.kinds.get_mut(kind) else { return };
+        if state.listing.is_some() {
+            let of = GroupKind { group: group.into(), kind: text("/kind").into() };
+            if tells_more(&of) && of != flux::kind() {
+                state.found.insert((text("/metadata/namespace").into(), text("/metadata/name").into()));
+            }
+        } else if state.listed && state.blind.take().is_some() {
+            let kind = GroupKind { group: group.into(), kind: text("/kind").into() };
+            self.touch_kind(&kind);
+        }
+    }
+
+    /// What a complete list did not show is gone, also what is not ours.
+    fn forget_foreign(&mut self, kind: &GroupKind, found: &BTreeSet<(Name, Name)>) {
+        if *kind == namespace_kind() {
+            self.namespaces.retain(|name| found.iter().any(|(_, found)| found.as_str() == name));
+        }
+        if autoscaler_kinds().contains(kind) {
+            let of = |key: &ObjectKey| key.group == kind.group && key.kind == kind.kind;
+            let there = |key: &ObjectKey| found.contains(&(key.namespace.clone(), key.name.clone()));
+            let declared = |key: &ObjectKey| self.by_key.contains_key(key);
+            let gone: Vec<ObjectKey> =
+                self.autoscalers.keys().filter(|key| of(key) && !there(key) && !declared(key)).cloned().collect();
+            for key in gone {
+                self.autoscaler_gone(&key);
+            }
+        }
+    }
+
+    /// Whether the objects of this kind were listed once.
+    #[must_use]
+    pub fn has_listed(&self, kind: &GroupKind) -> bool {
+        self.kinds.get(kind).is_some_and(|state| state.listed)
     }
 
     pub(super) fn of_kind(&self, kind: &GroupKind) -> Vec<Ix> {
@@ -79,6 +133,8 @@ impl Engine {
         let first = !std::mem::replace(&mut state.listed, true);
         state.listed_at = now;
         state.blind = None;
+        let found = std::mem::take(&mut state.found);
+        self.forget_foreign(kind, &found);
         if *kind == flux::kind() {
             self.flux_listed(began);
         }
@@ -306,6 +362,8 @@ impl Engine {
                 false
             }
         };
+        self.made_by_us(ix, &folded.uid, live, now);
+        let Some(obj) = self.obj_mut(ix) else { return };
         let namespace_came = obj.key.kind == "Namespace" && obj.key.group.is_empty() && obj.live.folded().is_none();
         obj.live = Live::Present(folded);
         if same {
@@ -326,6 +384,28 @@ impl Engine {
         self.cause_changed(ix, now);
         if namespace_came {
             self.namespace_came(ix);
+        }
+    }
+
+    /// An object that was gone and is seen again for the first time: made by us, although the answer to that was lost, and not
+    /// by a backup or by somebody, when our own apply on it is as old as itself.
+    fn made_by_us(&mut self, ix: Ix, uid: &Uid, live: &Value, now: Millis) {
+        let Some(obj) = self.obj(ix) else { return };
+        if obj.live.folded().is_some_and(|known| known.uid == *uid) {
+            return;
+        }
+        let key = Arc::clone(&obj.key);
+        let Some(entry) = self.inventory.get(&key).filter(|entry| entry.uid.as_ref().is_some_and(|of| of != uid))
+        else {
+            return;
+        };
+        let created = live.pointer("/metadata/creationTimestamp").and_then(Value::as_str).and_then(time::parse);
+        let ours = crate::ownership::entries(live).filter(|entry| entry.is_ours()).filter_map(|entry| entry.time).max();
+        // Both are written in seconds, one a little later than the other.
+        if created.zip(ours).is_some_and(|(created, ours)| (created..=created + 1_000).contains(&ours)) {
+            let entry = Entry { uid: Some(uid.clone()), ..entry.clone() };
+            self.inventory.put(&key, entry);
+            self.unwritten(now);
         }
     }
 
@@ -367,7 +447,10 @@ impl Engine {
         let (observe, warn) = want.left();
         // What is left may be as we sent it last: left as it was live.
         let marked = !observe.is_empty() || !warn.is_empty();
-        if known.is_some_and(|b| b.owned == folded.owned) && folded.added() == Mark::NONE && !marked {
+        // Replicas that were an autoscaler's and are nobody's now differ although nothing of ours does.
+        let left_behind = folded.replicas_elsewhere && !self.autoscaled(&obj.key);
+        let same = known.is_some_and(|b| b.owned == folded.owned) && folded.added() == Mark::NONE;
+        if same && !marked && !left_behind {
             if let Some(obj) = self.obj_mut(ix) {
                 obj.rare.clear(|rare| rare.drift = None);
             }

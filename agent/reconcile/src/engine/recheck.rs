@@ -43,7 +43,8 @@ impl Engine {
         let blind = state.blind.is_some();
         // Other units with the same kind may have had it listed meanwhile.
         let fresh = now < state.listed_at.saturating_add(interval / 2);
-        if !blind && state.listed && state.listing.is_none() && !fresh {
+        // Also while it cannot be watched: a list that succeeds tells that it can again.
+        if state.listed && state.listing.is_none() && !fresh {
             state.listed_at = now;
             self.relists.insert(kind);
         }

@@ -77,7 +77,7 @@ impl Engine {
     /// Deletes what is to be made anew. The object is created when the watch says that it is gone.
     pub(super) fn start_recreations(&mut self, steps: &mut Vec<Step>, now: Millis) {
         for ix in self.recreate.clone() {
-            if self.flights.len() >= self.rules.in_flight {
+            if !self.room() {
                 return;
             }
             let Some(obj) = self.obj(ix) else { continue };
@@ -106,7 +106,7 @@ impl Engine {
             };
             self.recreate.remove(&ix);
             let step = self.step(Action::Delete(delete));
-            self.flights.insert(step.id, Flight::Delete { ix });
+            self.flights.insert(step.id, Flight::Delete { ix, counted: (true, now) });
             if let Some(obj) = self.obj_mut(ix) {
                 obj.busy = true;
             }

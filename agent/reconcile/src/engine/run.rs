@@ -57,6 +57,8 @@ pub(super) enum Flight {
     },
     Delete {
         ix: Ix,
+        /// Whether it was approved, and when it was counted.
+        counted: (bool, Millis),
     },
     Read {
         ix: Ix,
@@ -117,6 +119,7 @@ impl Engine {
     pub fn poll(&mut self, now: Millis) -> Vec<Step> {
         self.end_pauses(now);
         self.settle_in_quiet(now);
+        self.wake_refused(now);
         while let Some((at, unit)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -136,8 +139,7 @@ impl Engine {
             }
         }
         let mut steps = Vec::new();
-        let known = self.inventory_read && self.discovered && self.pauses_known && self.generation.is_some();
-        if !known {
+        if !self.may_begin() {
             return steps;
         }
         if self.rules.shadow {
@@ -163,8 +165,13 @@ impl Engine {
         steps
     }
 
+    /// All is known that must be before anything is written.
+    pub(super) fn may_begin(&self) -> bool {
+        self.inventory_read && self.discovered && self.pauses_known && self.generation.is_some()
+    }
+
     pub(super) fn room(&self) -> bool {
-        self.flights.len() < self.rules.in_flight
+        self.flights.len() < self.window.size(self.rules.in_flight)
     }
 
     pub(super) fn start_queued(&mut self, steps: &mut Vec<Step>, now: Millis) {
@@ -237,6 +244,7 @@ impl Engine {
                 .chain(left.iter().flat_map(|drift| drift.left.iter().map(|(p, _)| p)))
                 .cloned()
                 .collect(),
+            instead_of: self.instead_of(obj),
         };
         let unit = want.unit;
         Some(match need {
@@ -312,12 +320,13 @@ impl Engine {
                 return;
             }
             let Some(slot) = self.unit(unit) else { continue };
-            // Read only while it is waited for, or to see it once.
-            let waits = slot.settled.is_some() && slot.full().is_some_and(|full| !full.spec.wait);
+            if !slot.looks_wait() {
+                continue;
+            }
             let due: Vec<_> = slot
                 .looks
                 .iter()
-                .filter(|look| waits && look.busy.is_none() && look.next <= now)
+                .filter(|look| look.busy.is_none() && look.next <= now)
                 .map(|look| look.key.clone())
                 .collect();
             for key in due {
@@ -360,11 +369,12 @@ impl Engine {
     /// What became of a step. The answer of an apply need not be fed to [`Engine::observe`] again.
     pub fn done(&mut self, step: StepId, outcome: Outcome<'_>, blobs: &dyn Blobs, now: Millis) {
         let Some(flight) = self.flights.remove(&step) else { return };
+        self.window.answered(&outcome, self.rules.in_flight, now);
         match flight {
             Flight::Write { shards, intents } => self.written(shards, &intents, &outcome, now),
             Flight::Apply { ix, .. }
             | Flight::DryRun { ix, .. }
-            | Flight::Delete { ix }
+            | Flight::Delete { ix, .. }
             | Flight::Read { ix }
             | Flight::Adopted { ix } => {
                 if let Some(obj) = self.obj_mut(ix) {
@@ -389,7 +399,9 @@ impl Engine {
                     },
                     Flight::Read { .. } => self.was_read(ix, outcome, blobs, now),
                     Flight::Adopted { .. } => self.adopted_read(ix, outcome, blobs, now),
-                    _ => self.deleted(ix, outcome, now),
+                    Flight::Delete { counted, .. } => self.deleted(ix, counted, outcome, now),
+                    // All others are taken above.
+                    _ => {}
                 }
                 let (of, unit) = (self.obj(ix).and_then(|obj| obj.work_of), self.unit_of(ix));
                 self.work_ends(ix);
@@ -643,6 +655,7 @@ impl Engine {
         {
             // Discovery was older than the cluster: until it is read anew the kind counts as not served.
             known.served = None;
+            self.unserved = true;
         }
         if class == Class::Immutable {
             self.immutable.insert(ix);

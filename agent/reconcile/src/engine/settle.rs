@@ -98,7 +98,7 @@ mod tests {
         let unit = Arc::new(UnitId::kustomization("flux-system", "apps"));
         engine.slot_of(&unit, 0);
         let deletion_policy = DeletionPolicy::default();
-        let record = UnitRecord { account: None, prune: true, deletion_policy, flux: None };
+        let record = UnitRecord { account: None, prune: true, deletion_policy, suspended: false, flux: None };
         engine.inventory.put_unit(&unit, record);
         for n in 0..count {
             let key = key(n);

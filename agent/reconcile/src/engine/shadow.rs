@@ -2,14 +2,17 @@
 //!
 //! The watches show what carries Flux's owner label; what they do not show is read once, and again at the unit's interval.
 //! Declared fields are compared, and besides them every field that Flux or a person wrote and that is not declared: both
-//! would change with a take-over. A difference in a declared field costs one dry run per content of the object, since the API
-//! server writes some values in its own way (`1000m` as `1`); what the dry run would leave as it is live is no difference.
+//! would change with a take-over. A difference costs one dry run per content of the object: the API server writes some values
+//! in its own way (`1000m` as `1`), and Flux sends more than Git has (of built-in kinds what Go's types hold, as `strategy: {}`
+//! of a Deployment). The dry run is made in the name of the other tool, so what it would leave as it is live is no difference.
 //! Units are compared with the inventory of Flux's Kustomization besides.
 
 use driftless_protocol::bundle::Blobs;
 use driftless_protocol::marks::UNIT_LABEL;
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::{LIST_LIMIT, ObjectReport, ObjectState, Ready, ShadowReport, UnitReport, reason};
+use driftless_protocol::report::{
+    DriftClass, LIST_LIMIT, ObjectReport, ObjectState, Ready, ShadowReport, UnitReport, reason,
+};
 use serde_json::Value;
 
 use super::Engine;
@@ -68,12 +71,7 @@ impl Engine {
                 match obj.rare.drift.as_ref().filter(|drift| drift.of == of) {
                     None => Need::Read,
                     Some(drift) if drift.fields.is_empty() => Need::Nothing,
-                    Some(drift)
-                        if drift.fields.iter().any(|field| field.desired.is_some())
-                            && known.is_none_or(|known| known.overlay.is_none()) =>
-                    {
-                        Need::DryRun
-                    }
+                    Some(_) if known.is_none_or(|known| known.overlay.is_none()) => Need::DryRun,
                     Some(_) => Need::Leave,
                 }
             }
@@ -271,7 +269,13 @@ impl Engine {
         let Some(key) = self.obj(ix).map(|obj| std::sync::Arc::clone(&obj.key)) else { return };
         let mut declared = sent.declared(&key, blobs).unwrap_or_default();
         without_mark(&mut declared);
-        let overlay = Overlay::between(&declared, answer, sent.secret, &self.rules);
+        let mut overlay = Overlay::between(&declared, answer, sent.secret, &self.rules);
+        let undeclared = self.obj(ix).and_then(|obj| obj.rare.drift.as_ref()).map(|drift| drift.fields.as_slice());
+        for field in undeclared.unwrap_or_default().iter().filter(|field| field.desired.is_none()) {
+            if let Some(pointer) = &field.pointer {
+                overlay.stays(&field.path, answer.pointer(pointer), sent.secret, &self.rules);
+            }
+        }
         if let Some(obj) = self.obj_mut(ix) {
             let rare = obj.rare.made();
             rare.trouble = None;
@@ -279,6 +283,14 @@ impl Engine {
             rare.compared =
                 Some(Box::new(Compared { mark: sent.mark, absent: false, overlay: Some(Box::new(overlay)) }));
         }
+    }
+
+    /// The other tool that has fields of this object which Git has not: its first.
+    pub(super) fn instead_of(&self, obj: &Obj) -> Option<String> {
+        let drift = obj.rare.drift.as_ref().filter(|_| self.rules.shadow)?;
+        let mut theirs =
+            drift.fields.iter().filter(|field| field.desired.is_none() && field.class == DriftClass::GitOps);
+        theirs.next()?.manager.clone()
     }
 
     /// It was read by name and is not there.

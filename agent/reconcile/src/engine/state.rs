@@ -1,13 +1,13 @@
 //! What the engine remembers: one record per object, one per unit, one per kind.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use driftless_cel::{CelError, Question};
 use driftless_protocol::bundle::{ApplyMode, BlobRef, DriftMode, Late, ObjectOptions, Reason, SuspendedBy, UnitSpec};
 use driftless_protocol::id::{Digest, UnitId};
-use driftless_protocol::object::ObjectKey;
+use driftless_protocol::object::{Name, ObjectKey};
 use driftless_protocol::report::{EventKind, FieldDrift, HeldDelete, PauseEnd, Ready, RecentEvent, Waiting};
 use serde_json::Value;
 
@@ -407,6 +407,8 @@ pub(super) struct Kind {
     pub(super) namespaced: bool,
     /// A list of it began as this serial and is not complete.
     pub(super) listing: Option<u32>,
+    /// What that list has shown so far, of kinds whose objects matter also where they are not ours.
+    pub(super) found: BTreeSet<(Name, Name)>,
     /// It was listed at least once.
     pub(super) listed: bool,
     /// When the last list was complete, or asked for.
@@ -430,6 +432,11 @@ impl Trouble {
 }
 
 impl Slot {
+    /// Objects of its health checks that nobody declares are read: only while they are waited for, or to see them once.
+    pub(super) fn looks_wait(&self) -> bool {
+        self.settled.is_some() && self.full().is_some_and(|full| !full.spec.wait)
+    }
+
     pub(super) fn new(id: Arc<UnitId>, state: State, now: Millis) -> Self {
         Self {
             id,

@@ -3,8 +3,12 @@
 use super::{Object, Verdict, because};
 
 /// A Job is current once it has started, and failed when it says so; Flux counts it done only when it is complete, and
-/// so do we: a unit that waits for a migration Job must not go on while it runs.
+/// so do we: a unit that waits for a migration Job must not go on while it runs. One that is suspended by its spec is as it is
+/// meant to be, for Flux too.
 pub(super) fn job(o: Object<'_>) -> Verdict {
+    if o.0.pointer("/spec/suspend") == Some(&serde_json::Value::Bool(true)) {
+        return Verdict::current();
+    }
     if let Some(("True", reason, message)) = o.condition("Failed") {
         return Verdict::failed(because(reason, message));
     }

@@ -290,7 +290,7 @@ impl World {
     fn boot(&mut self) {
         let shards: Vec<(u32, String)> = self.cluster.inventory.iter().map(|(n, t)| (*n, t.clone())).collect();
         self.engine.set_inventory(&shards, self.now);
-        self.engine.set_discovery(&self.cluster.served, true, self.now);
+        self.engine.set_discovery(&self.cluster.served, &self.cluster.unknown_groups, self.now);
         if let Some(bundle) = &self.bundle {
             self.engine.set_bundle(bundle.desired(), &self.store, self.now);
         }
@@ -317,7 +317,7 @@ impl World {
     }
 
     pub fn discover(&mut self) {
-        self.engine.set_discovery(&self.cluster.served, true, self.now);
+        self.engine.set_discovery(&self.cluster.served, &self.cluster.unknown_groups, self.now);
     }
 
     fn watch(&mut self) {
@@ -337,6 +337,12 @@ impl World {
             self.show(&live);
         }
         self.engine.observe(Observation::ListEnd(kind), &self.store, self.now);
+    }
+
+    /// The watch of a kind was cut and begins with a list.
+    pub fn relist(&mut self, kind: &str) {
+        let kind = self.watched.iter().find(|watched| watched.kind == *kind).unwrap().clone();
+        self.list(&kind);
     }
 
     pub fn deliver(&mut self) {
@@ -393,7 +399,7 @@ impl World {
                 let bytes = self.store.get(&apply.blob.digest).unwrap();
                 let declared: Value = serde_json::from_slice(&edit::prepare(apply, &bytes).unwrap().bytes).unwrap();
                 self.cluster.log.push(format!("DryRun {}", apply.key));
-                self.cluster.dry_run(&declared, FIELD_MANAGER).map(Some)
+                self.cluster.dry_run(&declared, apply.instead_of.as_deref().unwrap_or(FIELD_MANAGER)).map(Some)
             }
             Action::Delete(delete) => {
                 self.cluster.log.push(format!("Delete {}", delete.key));

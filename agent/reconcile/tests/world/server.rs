@@ -20,6 +20,9 @@ struct Stored {
     owners: BTreeMap<(String, String, String), BTreeSet<Path>>,
 }
 
+/// When everything was written, as this server has it.
+const WRITTEN: &str = "2026-11-21T11:23:58Z";
+
 /// An API server in miniature.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
@@ -27,6 +30,8 @@ pub struct Cluster {
     version: u64,
     uids: u64,
     pub served: Vec<ServedKind>,
+    /// Groups of which discovery does not tell.
+    pub unknown_groups: BTreeSet<String>,
     pub inventory: BTreeMap<u32, String>,
     /// Watch events not delivered yet: deleted or not, and the object.
     pub events: VecDeque<(bool, Value)>,
@@ -200,6 +205,7 @@ impl Cluster {
                 "name": key.name,
                 "uid": format!("00000000-0000-4000-8000-{:012x}", self.uids),
                 "generation": 1,
+                "creationTimestamp": WRITTEN,
             });
             let mut value =
                 json!({"apiVersion": declared["apiVersion"], "kind": declared["kind"], "metadata": metadata});
@@ -379,7 +385,7 @@ fn render(stored: &Stored) -> Value {
                 }
             }
             let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": "v1",
-                "time": "2026-11-21T11:23:58Z", "fieldsType": "FieldsV1", "fieldsV1": fields});
+                "time": WRITTEN, "fieldsType": "FieldsV1", "fieldsV1": fields});
             if !subresource.is_empty() {
                 entry["subresource"] = subresource.clone().into();
             }
