@@ -344,3 +344,30 @@ fn while_it_is_not_known_whether_flux_is_there_nothing_is_written() {
     assert_eq!(w.writes(), [""; 0]);
     assert!(w.report("apps").message.contains("not suspended"), "{:#?}", w.report("apps"));
 }
+
+/// Flux tells that it has seen a suspend only of a unit that is ready. One that failed when it was suspended, as it waited for
+/// another to come to the new revision most often, stands still from then on.
+#[test]
+fn a_unit_that_was_suspended_while_it_failed_is_taken_over_once_it_has_stood_still() {
+    let mut w = world(false);
+    flux_applies(&mut w, "apps", "flux-system", false, &apps());
+    let keys: Vec<ObjectKey> = apps().iter().filter_map(ObjectKey::of).collect();
+    let suspended = |w: &mut World, ready: &str| {
+        flux_object(w, "apps", "flux-system", true, false, &keys);
+        let mut live = w.cluster.get(&kustomization("apps")).unwrap();
+        live["status"]["conditions"][0]["status"] = ready.into();
+        w.cluster.put(live);
+    };
+    w.commit(&[handed_over("apps", apps()).with(|s| s.timeout_seconds = 600)]);
+    w.settle();
+    w.cluster.log.clear();
+    // It works on it, which may take as long as its timeout.
+    suspended(&mut w, "Unknown");
+    w.run_until(w.now + 60_000, &mut |_: &driftless_reconcile::step::Step| None);
+    assert_eq!(w.writes(), [""; 0], "{:#?}", w.report("apps"));
+    suspended(&mut w, "False");
+    w.run_until(w.now + 10_000, &mut |_: &driftless_reconcile::step::Step| None);
+    assert_eq!(w.writes(), [""; 0], "{:#?}", w.report("apps"));
+    w.run_until(w.now + 20_000, &mut |_: &driftless_reconcile::step::Step| None);
+    assert_eq!(w.report("apps").reason, reason::SUCCEEDED, "{:#?}", w.report("apps"));
+}

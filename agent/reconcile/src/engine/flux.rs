@@ -23,6 +23,8 @@ use crate::step::{Action, Outcome, Step, SuspendFlux};
 const PATIENCE: Millis = 300_000;
 /// Pause before a suspend that was refused is tried again.
 const AGAIN: Millis = 5_000;
+/// For how long a suspended unit has to stand still as failed before Flux has stopped for certain.
+const STANDS_STILL: Millis = 15_000;
 
 /// A live Kustomization.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) struct FluxSeen {
     pub(super) unit: FluxUnit,
     /// Since when it is seen as suspended in its present generation.
     suspended_since: Option<Millis>,
+    /// When it last changed, its status as well.
+    changed: Millis,
     /// The list or event that last spoke of it: see `Engine::serial`.
     seen: u32,
 }
@@ -85,7 +89,7 @@ impl Engine {
         }
         let suspended_since = unit.suspended.then(|| since.unwrap_or(now));
         let flips = was != Some(unit.suspended);
-        self.flux.insert(id.clone(), FluxSeen { unit, suspended_since, seen: serial });
+        self.flux.insert(id.clone(), FluxSeen { unit, suspended_since, changed: now, seen: serial });
         self.flux_changed(&id);
         if flips {
             // Units below it that Flux has not made yet.
@@ -194,8 +198,9 @@ impl Engine {
         })
     }
 
-    /// When Flux has stopped for certain, or will have: it has seen the suspend, or what it had begun has timed out.
-    /// `None`: it is not suspended.
+    /// When Flux has stopped for certain, or will have: it has seen the suspend, or what it had begun has timed out. It says
+    /// that it has seen a suspend only of a unit that is ready; of another it is known by this, that Flux says so before it
+    /// begins to work on a unit (`Ready` is unknown then), and one that failed stands still. `None`: it is not suspended.
     fn stopping(&self, id: &UnitId, now: Millis) -> Option<Millis> {
         let known = self.flux.get(id)?;
         let since = known.suspended_since?;
@@ -204,7 +209,9 @@ impl Engine {
         }
         let full = self.by_unit.get(id).and_then(|unit| self.unit(*unit)).and_then(|slot| slot.full());
         let patience = full.map_or(PATIENCE, |full| full.spec.timeout_seconds.saturating_mul(1000));
-        Some(since.saturating_add(patience))
+        let timeout = since.saturating_add(patience);
+        let failed = known.unit.ready == Ready::False;
+        Some(if failed { timeout.min(known.changed.saturating_add(STANDS_STILL)) } else { timeout })
     }
 
     /// Whether Driftless may act on a unit; else its status and when to look again.
