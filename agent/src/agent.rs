@@ -172,12 +172,15 @@ async fn lead_again_and_again(parts: &Parts, cancel: &CancellationToken) {
     let mut leadership = parts.leadership.clone();
     while !cancel.is_cancelled() {
         parts.ready.send_replace(Readiness { ready: true, message: "another pod leads".into() });
-        tokio::select! {
+        let term = tokio::select! {
             () = cancel.cancelled() => return,
-            led = leadership.wait_for(|l| matches!(l, Leadership::Leader { .. })) => if led.is_err() { return },
-        }
+            led = leadership.wait_for(|l| l.term().is_some()) => match led.map(|led| led.term()) {
+                Ok(Some(term)) => term,
+                _ => return,
+            },
+        };
         let scope = cancel.child_token();
-        let ended = lead(parts, &scope).await;
+        let ended = lead(parts, term, &scope).await;
         scope.cancel();
         if let Err(error) = ended {
             let message = chain(&error);
@@ -192,7 +195,7 @@ async fn lead_again_and_again(parts: &Parts, cancel: &CancellationToken) {
 }
 
 /// Leads until leadership is lost, a leading task ends, or cancelled.
-async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError> {
+async fn lead(parts: &Parts, term: u64, scope: &CancellationToken) -> Result<(), AgentError> {
     let kube_uid = kube_uid(parts).await?;
     let join = join_token(&parts.args)?;
     let identity = identity::load_or_enrol(&parts.api, join, &kube_uid, scope).await?;
@@ -219,6 +222,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
         applier: parts.applier.clone(),
         rules,
         leadership: parts.leadership.clone(),
+        term,
         stored,
         from_hub,
         to_hub,

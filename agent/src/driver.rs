@@ -75,6 +75,8 @@ pub struct Setup {
     pub rules: Rules,
     /// Whether requests may start.
     pub leadership: watch::Receiver<Leadership>,
+    /// The term in which what is stored was read.
+    pub term: u64,
     /// What the ledger holds.
     pub stored: Option<Arc<Stored>>,
     /// From the link.
@@ -138,6 +140,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         api: setup.api,
         applier: setup.applier,
         leadership: setup.leadership,
+        term: setup.term,
         from_hub: setup.from_hub,
         to_hub: setup.to_hub,
         queries: setup.queries,
@@ -222,6 +225,7 @@ struct Driver {
     api: Api,
     applier: ServiceAccount,
     leadership: watch::Receiver<Leadership>,
+    term: u64,
     from_hub: mpsc::Receiver<FromHub>,
     to_hub: mpsc::Sender<ToHub>,
     queries: mpsc::Receiver<Query>,
@@ -277,8 +281,8 @@ impl Driver {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 changed = self.leadership.changed() => {
-                    // Renewals pass here too; only the loss of the lease ends the leading.
-                    if changed.is_err() || *self.leadership.borrow() == Leadership::Follower {
+                    // Renewals pass here too; only the loss of the lease ends the leading, also when it is had again.
+                    if changed.is_err() || self.leadership.borrow().term() != Some(self.term) {
                         return Ok(());
                     }
                     news = false;
