@@ -125,30 +125,47 @@ pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError
 
     let (leading, leadership) = watch::channel(Leadership::Follower);
     let (ready, readiness) = watch::channel(Readiness { ready: false, message: "starting".into() });
+    // The lease is given up, and the kubelet is answered, after everything else: nothing of ours writes any more by then.
+    let last = CancellationToken::new();
     let mut vital = JoinSet::new();
-    let lease = leader::run(api.clone(), args.pod_name.clone(), Timing::default(), leading, cancel.child_token());
+    let lease = leader::run(api.clone(), args.pod_name.clone(), Timing::default(), leading, last.clone());
     vital.spawn(async move {
         lease.await;
         Ok::<_, AgentError>("leader")
     });
-    let (address, stop) = (args.health_address, cancel.child_token());
+    let (address, stop) = (args.health_address, last.clone());
     vital.spawn(async move {
         let served = health::serve(address, readiness, stop).await;
         served.map(|()| "health").map_err(|source| AgentError::Health { address, source })
     });
 
     let parts = Parts { args, api, config, applier, applier_client, leadership, ready };
+    until_ended(vital, &last, lead_again_and_again(&parts, &cancel), &cancel).await
+}
+
+/// Waits for the end of `leading`, or of a vital task, which ends it too; the vital tasks end after it.
+async fn until_ended(
+    mut vital: JoinSet<Result<&'static str, AgentError>>,
+    last: &CancellationToken,
+    leading: impl Future<Output = ()>,
+    cancel: &CancellationToken,
+) -> Result<(), AgentError> {
+    tokio::pin!(leading);
     let result = tokio::select! {
-        ended = vital.join_next() => match ended {
-            Some(Ok(Err(error))) => Err(error),
-            Some(Ok(Ok(name))) if !cancel.is_cancelled() => Err(AgentError::Ended(name)),
-            Some(Err(_)) => Err(AgentError::Ended("leader or health")),
-            _ => Ok(()),
-        },
-        () = lead_again_and_again(&parts, &cancel) => Ok(()),
+        ended = vital.join_next() => {
+            // In its order, as when it is asked to end: writes are finished, and the hub hears of it.
+            cancel.cancel();
+            leading.await;
+            match ended {
+                Some(Ok(Err(error))) => Err(error),
+                Some(Ok(Ok(name))) => Err(AgentError::Ended(name)),
+                Some(Err(_)) => Err(AgentError::Ended("leader or health")),
+                None => Ok(()),
+            }
+        }
+        () = &mut leading => Ok(()),
     };
-    // Last of all the lease is given up: nothing of ours writes any more.
-    cancel.cancel();
+    last.cancel();
     while let Some(ended) = vital.join_next().await {
         if let Ok(Err(error)) = ended {
             tracing::warn!(error = chain(&error), "while ending");
@@ -358,4 +375,54 @@ fn join_token(args: &Args) -> Result<Option<driftless_protocol::token::JoinToken
 #[must_use]
 pub fn unix_millis() -> Millis {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    type Log = Arc<Mutex<Vec<&'static str>>>;
+
+    /// A vital task that ends when `last` says so, and leading that takes a while to end.
+    fn parts(
+        log: &Log,
+        last: &CancellationToken,
+        cancel: &CancellationToken,
+    ) -> (JoinSet<Result<&'static str, AgentError>>, impl Future<Output = ()>) {
+        let mut vital = JoinSet::new();
+        let (noted, last) = (log.clone(), last.clone());
+        vital.spawn(async move {
+            last.cancelled().await;
+            noted.lock().expect("the log").push("lease given up");
+            Ok("leader")
+        });
+        let (noted, cancel) = (log.clone(), cancel.clone());
+        let leading = async move {
+            cancel.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            noted.lock().expect("the log").push("leading ended");
+        };
+        (vital, leading)
+    }
+
+    #[tokio::test]
+    async fn the_lease_is_given_up_after_leading_has_ended() {
+        let (log, last, cancel) = (Log::default(), CancellationToken::new(), CancellationToken::new());
+        let (vital, leading) = parts(&log, &last, &cancel);
+        cancel.cancel();
+        until_ended(vital, &last, leading, &cancel).await.expect("no error");
+        assert_eq!(*log.lock().expect("the log"), ["leading ended", "lease given up"]);
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_that_ends_ends_the_leading_in_its_order() {
+        let (log, last, cancel) = (Log::default(), CancellationToken::new(), CancellationToken::new());
+        let (mut vital, leading) = parts(&log, &last, &cancel);
+        vital.spawn(async { Ok("health") });
+        let error = until_ended(vital, &last, leading, &cancel).await.expect_err("it ended by itself");
+        assert!(matches!(error, AgentError::Ended("health")), "{error}");
+        assert_eq!(*log.lock().expect("the log"), ["leading ended", "lease given up"]);
+    }
 }
