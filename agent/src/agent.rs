@@ -8,7 +8,7 @@
 //! A vital task that ends ends its scope: the leading tasks end the leading, which begins again; leader or health end
 //! the process, so that the kubelet starts a fresh one.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftless_protocol::bundle::ServiceAccount;
@@ -24,6 +24,7 @@ use crate::cli::Args;
 use crate::cluster::api::{Actor, Api, ApiError, account_user, chain, connect, namespaces};
 use crate::health::{self, Readiness};
 use crate::identity::{self, IdentityError};
+use crate::join::JoinFile;
 use crate::leader::{self, Leadership, Timing};
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::{self, FromHub, ToHub};
@@ -52,14 +53,6 @@ pub enum AgentError {
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The join token file.
-    #[error("cannot use the join token in {}: {reason}", path.display())]
-    JoinToken {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
     },
     /// The cluster itself cannot be told apart.
     #[error("cannot read the namespace kube-system as {account}; give it the right to read namespaces")]
@@ -139,7 +132,8 @@ pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError
         served.map(|()| "health").map_err(|source| AgentError::Health { address, source })
     });
 
-    let parts = Parts { args, api, config, applier, applier_client, leadership, ready };
+    let join = Arc::new(JoinFile::new(args.join_token_file.clone()));
+    let parts = Parts { args, join, api, config, applier, applier_client, leadership, ready };
     until_ended(vital, &last, lead_again_and_again(&parts, &cancel), &cancel).await
 }
 
@@ -176,6 +170,7 @@ async fn until_ended(
 
 struct Parts {
     args: Args,
+    join: Arc<JoinFile>,
     api: Api,
     config: kube::Config,
     applier: ServiceAccount,
@@ -214,8 +209,7 @@ async fn lead_again_and_again(parts: &Parts, cancel: &CancellationToken) {
 /// Leads until leadership is lost, a leading task ends, or cancelled.
 async fn lead(parts: &Parts, term: u64, scope: &CancellationToken) -> Result<(), AgentError> {
     let kube_uid = kube_uid(parts).await?;
-    let join = join_token(&parts.args)?;
-    let identity = identity::load_or_enrol(&parts.api, join, &kube_uid, scope).await?;
+    let identity = identity::load_or_enrol(&parts.api, &parts.join, &kube_uid, scope).await?;
     let ledger = Ledger::load(parts.api.clone(), &identity, &kube_uid, u64::from(parts.args.ledger_mib) << 20).await?;
     tracing::info!(cluster = %identity.name, id = %identity.cluster, "leading");
     parts.ready.send_replace(Readiness { ready: true, message: "leading".into() });
@@ -252,7 +246,7 @@ async fn lead(parts: &Parts, term: u64, scope: &CancellationToken) -> Result<(),
     };
     tasks.spawn(async move { driver::run(setup, driver_stop).await.map_err(AgentError::Begin) });
     let link = link::run(
-        link::Setup { api: parts.api.clone(), identity, ledger, kube_uid, pod: parts.args.pod_name.clone(), asks },
+        link::Setup { identity, ledger, kube_uid, pod: parts.args.pod_name.clone(), join: parts.join.clone(), asks },
         from_driver,
         to_driver,
         link_stop.clone(),
@@ -360,17 +354,6 @@ async fn kube_uid(parts: &Parts) -> Result<String, AgentError> {
     uid.map(str::to_owned).ok_or_else(|| refused(ApiError::Answer("kube-system has no UID".into())))
 }
 
-fn join_token(args: &Args) -> Result<Option<driftless_protocol::token::JoinToken>, AgentError> {
-    let Some(path) = &args.join_token_file else { return Ok(None) };
-    let wrong = |reason: String| AgentError::JoinToken { path: path.clone(), reason };
-    match std::fs::read_to_string(path) {
-        Ok(text) => text.trim().parse().map(Some).map_err(|e| wrong(format!("{e}"))),
-        // The Secret may be gone once the cluster has its identity.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(wrong(error.to_string())),
-    }
-}
-
 /// The clock of the agent, in Unix milliseconds.
 #[must_use]
 pub fn unix_millis() -> Millis {
@@ -379,7 +362,7 @@ pub fn unix_millis() -> Millis {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 

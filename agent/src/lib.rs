@@ -11,6 +11,7 @@ pub mod facts;
 pub mod health;
 pub mod identity;
 pub mod inputs;
+pub mod join;
 pub mod kinds;
 pub mod leader;
 pub mod ledger;
