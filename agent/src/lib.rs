@@ -5,6 +5,7 @@ pub mod ask;
 pub mod cli;
 pub mod cluster;
 pub mod contests;
+pub mod discover;
 pub mod driver;
 pub mod execute;
 pub mod facts;
