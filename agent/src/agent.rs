@@ -134,7 +134,7 @@ pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError
 
     let join = Arc::new(JoinFile::new(args.join_token_file.clone()));
     let parts = Parts { args, join, api, config, applier, applier_client, leadership, ready };
-    until_ended(vital, &last, lead_again_and_again(&parts, &cancel), &cancel).await
+    until_ended(vital, &last, Box::pin(lead_again_and_again(&parts, &cancel)), &cancel).await
 }
 
 /// Waits for the end of `leading`, or of a vital task, which ends it too; the vital tasks end after it.

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::Query;
+use crate::clock::ClockWatch;
 use crate::cluster::api::{Api, ApiError, Resource, chain};
 use crate::cluster::discovery::{self, Look, Served};
 use crate::cluster::text::ObjectText;
@@ -50,6 +51,9 @@ const REPORT_PAUSE: Duration = Duration::from_millis(100);
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
 /// The store behind the API server is older than it was.
 const WENT_BACK: &str = "the cluster's store was restored from a snapshot; what is stored there is read anew";
+
+/// The engine's times, and those of what is shown and reported, are of a future that comes again.
+const CLOCK_WENT_BACK: &str = "the clock of this node was set back; what is stored in the cluster is read anew";
 
 /// The inventory in the cluster is not the one this pod wrote last.
 const RACED: &str = "another pod of the agent, or somebody, wrote the inventory, or it was restored; it is read anew";
@@ -151,6 +155,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
             shadow,
             ..ClusterReport::default()
         },
+        clock_watch: ClockWatch::new((setup.clock)(), Instant::now()),
         clock: setup.clock,
     };
     let now = driver.now();
@@ -236,6 +241,7 @@ struct Driver {
     /// The cluster report as it stands, without its time.
     report: ClusterReport,
     clock: fn() -> Millis,
+    clock_watch: ClockWatch,
 }
 
 impl Driver {
@@ -250,6 +256,7 @@ impl Driver {
             if self.engine.store_went_back() {
                 self.begin_again = Some(WENT_BACK);
             }
+            self.watch_clock();
             if let Some(why) = self.begin_again {
                 return Err(ApiError::Answer(why.to_owned()));
             }
@@ -265,7 +272,7 @@ impl Driver {
                 let soon = self.reported + REPORT_PAUSE;
                 self.reports_due = Some(self.reports_due.map_or(soon, |due| due.min(soon)));
             }
-            if self.reports_due.is_some_and(|due| due <= Instant::now()) {
+            if self.may_act() && self.reports_due.is_some_and(|due| due <= Instant::now()) {
                 self.collect_reports();
             }
             let wake = self.wake();
@@ -331,6 +338,14 @@ impl Driver {
         }
     }
 
+    /// At least at each renewal of the lease.
+    fn watch_clock(&mut self) {
+        if let Some(back) = self.clock_watch.jumped_back(self.now(), Instant::now()) {
+            tracing::warn!(seconds = back.as_secs(), "the clock of this node was set back; beginning again");
+            self.begin_again = Some(CLOCK_WENT_BACK);
+        }
+    }
+
     /// What a question wants to know. Whoever asked may be gone.
     fn tell(&self, query: Query) {
         match query {
@@ -343,8 +358,12 @@ impl Driver {
         }
     }
 
+    fn may_act(&self) -> bool {
+        self.leadership.borrow().may_act(Instant::now())
+    }
+
     fn start_steps(&mut self) {
-        if !self.leadership.borrow().may_act(Instant::now()) {
+        if !self.may_act() {
             return;
         }
         let now = self.now();
@@ -618,14 +637,14 @@ impl Driver {
 
     fn wake(&self) -> Instant {
         let now = Instant::now();
-        // Without the right to act nothing is polled; the renewal of the lease wakes.
-        let may_act = self.leadership.borrow().may_act(now);
+        // Without the right to act nothing is polled, and so nothing of it is reported; the renewal of the lease wakes.
+        let may_act = self.may_act();
         let engine = self.engine.next_deadline().filter(|_| may_act).map(|at| {
             let wait = at.saturating_sub(self.now());
             now + Duration::from_millis(wait)
         });
         // An hour: only a bound for the sleep when nothing is due.
-        [engine, self.discover.wake(), self.reports_due]
+        [engine, self.discover.wake(), self.reports_due.filter(|_| may_act)]
             .into_iter()
             .flatten()
             .min()
@@ -700,3 +719,6 @@ fn served_kinds(served: &Served) -> Vec<ServedKind> {
 pub fn applier(name: &str) -> ServiceAccount {
     ServiceAccount { namespace: marks::AGENT_NAMESPACE.to_owned(), name: name.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

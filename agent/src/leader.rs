@@ -294,7 +294,7 @@ async fn release(api: &Api, holder: &str) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, MutexGuard};
 
     use http::{Method, Request, Response};
     use http_body_util::BodyExt;
@@ -335,9 +335,19 @@ mod tests {
         assert!(!Leadership::Follower.may_act(now));
     }
 
-    /// An API server with one Lease. `lost`: how many writes are carried out without an answer; `away`: none is answered.
+    /// An API server with one Lease.
     #[derive(Clone, Default)]
-    struct Server(Arc<Mutex<(Option<Value>, u64, u32, bool)>>);
+    struct Server(Arc<Mutex<State>>);
+
+    #[derive(Default)]
+    struct State {
+        live: Option<Value>,
+        counter: u64,
+        /// The next write is carried out without an answer.
+        loses: bool,
+        /// Nothing is answered.
+        away: bool,
+    }
 
     impl Server {
         fn api(&self) -> Api {
@@ -356,15 +366,14 @@ mod tests {
         }
 
         fn answer(&self, method: &Method, body: Option<Value>) -> (u16, Value) {
-            let mut state = self.0.lock().expect("the state");
-            let (live, counter, lost, away) = &mut *state;
-            if *away {
+            let mut state = self.state();
+            if state.away {
                 return (503, json!({}));
             }
             let Some(mut body) = body else {
-                return live.clone().map_or((404, json!({})), |live| (200, live));
+                return state.live.clone().map_or((404, json!({})), |live| (200, live));
             };
-            let version = live.as_ref().map(|live| live["metadata"]["resourceVersion"].clone());
+            let version = state.live.as_ref().map(|live| live["metadata"]["resourceVersion"].clone());
             let conflict = match version {
                 Some(version) => method == Method::POST || version != body["metadata"]["resourceVersion"],
                 None => method == Method::PUT,
@@ -372,18 +381,18 @@ mod tests {
             if conflict {
                 return (409, json!({}));
             }
-            *counter += 1;
-            body["metadata"]["resourceVersion"] = counter.to_string().into();
-            *live = Some(body.clone());
-            if *lost > 0 {
-                *lost -= 1;
-                return (503, json!({}));
-            }
-            (200, body)
+            state.counter += 1;
+            body["metadata"]["resourceVersion"] = state.counter.to_string().into();
+            state.live = Some(body.clone());
+            if std::mem::take(&mut state.loses) { (503, json!({})) } else { (200, body) }
+        }
+
+        fn state(&self) -> MutexGuard<'_, State> {
+            self.0.lock().expect("the state")
         }
 
         fn edit(&self, edit: impl FnOnce(&mut Value)) {
-            let mut live = self.0.lock().expect("the state").0.clone().expect("a lease");
+            let mut live = self.state().live.clone().expect("a lease");
             edit(&mut live);
             assert_eq!(self.answer(&Method::PUT, Some(live)).0, 200);
         }
@@ -399,7 +408,7 @@ mod tests {
         let (server, mut seen) = (Server::default(), SeenLease::default());
         assert_eq!(look(&server, "a", &mut seen).await, Some(true), "made");
         assert_eq!(look(&server, "a", &mut seen).await, Some(true), "renewed");
-        server.0.lock().expect("the state").2 = 1;
+        server.state().loses = true;
         assert_eq!(look(&server, "a", &mut seen).await, None, "stored, and no answer");
         assert_eq!(look(&server, "a", &mut seen).await, Some(true), "its own time stands there");
         server.edit(|lease| lease["metadata"]["annotations"] = json!({"seen-by": "somebody"}));
@@ -411,16 +420,16 @@ mod tests {
         // Another pod led meanwhile and gave it up; somebody deleted it; it was written in our name, but not by us.
         let (server, mut seen) = (Server::default(), SeenLease::default());
         assert_eq!(look(&server, "a", &mut seen).await, Some(true));
-        server.0.lock().expect("the state").3 = true;
+        server.state().away = true;
         assert_eq!(look(&server, "a", &mut seen).await, None, "away");
-        server.0.lock().expect("the state").3 = false;
+        server.state().away = false;
         server.edit(|lease| {
             lease["spec"]["holderIdentity"] = "".into();
             lease["spec"]["leaseTransitions"] = 1.into();
         });
         assert_eq!(look(&server, "a", &mut seen).await, Some(false), "given up by another");
         assert_eq!(look(&server, "a", &mut seen).await, Some(true), "a new term");
-        server.0.lock().expect("the state").0 = None;
+        server.state().live = None;
         assert_eq!(look(&server, "a", &mut seen).await, Some(false), "deleted");
         assert_eq!(look(&server, "a", &mut seen).await, Some(true), "a new term");
         server.edit(|lease| lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z".into());

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod ask;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod contests;
 pub mod discover;

@@ -270,8 +270,10 @@ pub(crate) mod tests {
         json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": groups})
     }
 
-    /// Versions with freshness and kinds.
-    pub(crate) fn group(name: &str, versions: &[(&str, &str, &[(&str, &str)])]) -> Value {
+    /// Name, freshness, and kinds by plural.
+    type Version<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+    pub(crate) fn group(name: &str, versions: &[Version<'_>]) -> Value {
         let versions: Vec<Value> = versions
             .iter()
             .map(|(version, freshness, kinds)| {
