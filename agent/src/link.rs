@@ -82,6 +82,7 @@ pub struct Setup {
 
 /// How long the goodbye may take: the last reports and a close frame.
 const GOODBYE: Duration = Duration::from_secs(2);
+
 /// Runs until cancelled, until the driver is gone, or until another pod wrote to the ledger. Whatever the hub does or does
 /// not do, it only waits and tries again.
 pub async fn run(
@@ -114,8 +115,8 @@ enum Work {
 enum Done {
     Trust(Result<(), LedgerError>),
     Bundle(Box<Verified<Head>>, Result<Arc<Stored>, LedgerError>),
-    AskRenewal(Result<Vec<u8>, String>),
-    Renewed(Result<(), String>),
+    AskRenewal(Result<Vec<u8>, IdentityError>),
+    Renewed(Result<(), IdentityError>),
     Enrolled(Digest, Result<(), IdentityError>),
 }
 
@@ -291,10 +292,10 @@ impl Link {
 
     /// Says goodbye and awaits what is still being written.
     async fn end(mut self) {
+        self.ending.cancel();
         if let Line::Up(wire) = std::mem::replace(&mut self.line, Line::Down(Instant::now())) {
             wire.close(GOODBYE).await;
         }
-        self.ending.cancel();
         // A write to the ledger that has begun is finished: each request has its deadline.
         while self.working.join_next().await.is_some() {}
     }
@@ -388,10 +389,8 @@ impl Link {
                     let stored = keep.ledger.store(&head, fetched, unix_millis()).await;
                     Done::Bundle(head, stored)
                 }
-                Work::AskRenewal => Done::AskRenewal(keep.identity.begin_renewal().await.map_err(|e| chain(&e))),
-                Work::Renewed(certificates) => {
-                    Done::Renewed(keep.identity.finish_renewal(&certificates).await.map_err(|e| chain(&e)))
-                }
+                Work::AskRenewal => Done::AskRenewal(keep.identity.begin_renewal().await),
+                Work::Renewed(certificates) => Done::Renewed(keep.identity.finish_renewal(&certificates).await),
                 Work::Enrol(token, content) => Done::Enrolled(content, keep.identity.enrol_anew(&token, &ending).await),
             };
             (keep, done)
@@ -424,7 +423,11 @@ impl Link {
                     self.input(Input::Renew { csr });
                 }
             }
-            Done::AskRenewal(Err(message)) | Done::Renewed(Err(message)) => self.renewal_failed(message),
+            Done::AskRenewal(Err(error)) | Done::Renewed(Err(error)) => {
+                // What is believed of the identity is not what is stored: whoever leads begins from that.
+                self.over |= matches!(error, IdentityError::Raced);
+                self.renewal_failed(chain(&error));
+            }
             Done::Renewed(Ok(())) => self.renewed(),
             Done::Enrolled(content, answer) => self.enrolled(content, answer),
         }

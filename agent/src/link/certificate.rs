@@ -20,6 +20,9 @@ const RENEW_AGAIN: Duration = Duration::from_secs(600);
 /// How often the join token file is looked at while there is none that could help: the kubelet brings a new one.
 const TOKEN_LOOK: Duration = Duration::from_secs(10);
 
+/// How soon to look again while a write has the identity.
+const BUSY: Duration = Duration::from_millis(100);
+
 /// What the link knows of the certificate, also while a work has the identity.
 pub(super) struct Certificate {
     /// Half its life, Unix seconds.
@@ -152,6 +155,11 @@ impl Link {
 
     /// With the join token that is there, if any; one round of the hub's addresses.
     fn enrol(&mut self) {
+        if self.keep.is_none() || !self.work.is_empty() {
+            // Perhaps with the certificate that the hub granted before it ended the session.
+            self.certificate.enrol_due = Some(Instant::now() + BUSY);
+            return;
+        }
         match self.join.read_fresh() {
             Ok(Some(Found { token, content })) => {
                 tracing::info!("the certificate is past its time; enrolling anew with the join token");

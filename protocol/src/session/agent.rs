@@ -349,8 +349,6 @@ impl Session {
         }
         self.taken = None;
         self.refused = None;
-        // Asked for anew in the next session, where it is still due: two at once break the protocol.
-        self.renew = None;
         self.outbox.disconnected();
     }
 
