@@ -8,7 +8,7 @@
 //! A vital task that ends ends its scope: the leading tasks end the leading, which begins again; leader or health end
 //! the process, so that the kubelet starts a fresh one.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftless_protocol::bundle::ServiceAccount;
@@ -24,6 +24,7 @@ use crate::cli::Args;
 use crate::cluster::api::{Actor, Api, ApiError, account_user, chain, connect, namespaces};
 use crate::health::{self, Readiness};
 use crate::identity::{self, IdentityError};
+use crate::join::JoinFile;
 use crate::leader::{self, Leadership, Timing};
 use crate::ledger::{Ledger, LedgerError};
 use crate::link::{self, FromHub, ToHub};
@@ -52,14 +53,6 @@ pub enum AgentError {
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The join token file.
-    #[error("cannot use the join token in {}: {reason}", path.display())]
-    JoinToken {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
     },
     /// The cluster itself cannot be told apart.
     #[error("cannot read the namespace kube-system as {account}; give it the right to read namespaces")]
@@ -125,30 +118,48 @@ pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError
 
     let (leading, leadership) = watch::channel(Leadership::Follower);
     let (ready, readiness) = watch::channel(Readiness { ready: false, message: "starting".into() });
+    // The lease is given up, and the kubelet is answered, after everything else: nothing of ours writes any more by then.
+    let last = CancellationToken::new();
     let mut vital = JoinSet::new();
-    let lease = leader::run(api.clone(), args.pod_name.clone(), Timing::default(), leading, cancel.child_token());
+    let lease = leader::run(api.clone(), args.pod_name.clone(), Timing::default(), leading, last.clone());
     vital.spawn(async move {
         lease.await;
         Ok::<_, AgentError>("leader")
     });
-    let (address, stop) = (args.health_address, cancel.child_token());
+    let (address, stop) = (args.health_address, last.clone());
     vital.spawn(async move {
         let served = health::serve(address, readiness, stop).await;
         served.map(|()| "health").map_err(|source| AgentError::Health { address, source })
     });
 
-    let parts = Parts { args, api, config, applier, applier_client, leadership, ready };
+    let join = Arc::new(JoinFile::new(args.join_token_file.clone()));
+    let parts = Parts { args, join, api, config, applier, applier_client, leadership, ready };
+    until_ended(vital, &last, Box::pin(lead_again_and_again(&parts, &cancel)), &cancel).await
+}
+
+/// Waits for the end of `leading`, or of a vital task, which ends it too; the vital tasks end after it.
+async fn until_ended(
+    mut vital: JoinSet<Result<&'static str, AgentError>>,
+    last: &CancellationToken,
+    leading: impl Future<Output = ()>,
+    cancel: &CancellationToken,
+) -> Result<(), AgentError> {
+    tokio::pin!(leading);
     let result = tokio::select! {
-        ended = vital.join_next() => match ended {
-            Some(Ok(Err(error))) => Err(error),
-            Some(Ok(Ok(name))) if !cancel.is_cancelled() => Err(AgentError::Ended(name)),
-            Some(Err(_)) => Err(AgentError::Ended("leader or health")),
-            _ => Ok(()),
-        },
-        () = lead_again_and_again(&parts, &cancel) => Ok(()),
+        ended = vital.join_next() => {
+            // In its order, as when it is asked to end: writes are finished, and the hub hears of it.
+            cancel.cancel();
+            leading.await;
+            match ended {
+                Some(Ok(Err(error))) => Err(error),
+                Some(Ok(Ok(name))) => Err(AgentError::Ended(name)),
+                Some(Err(_)) => Err(AgentError::Ended("leader or health")),
+                None => Ok(()),
+            }
+        }
+        () = &mut leading => Ok(()),
     };
-    // Last of all the lease is given up: nothing of ours writes any more.
-    cancel.cancel();
+    last.cancel();
     while let Some(ended) = vital.join_next().await {
         if let Ok(Err(error)) = ended {
             tracing::warn!(error = chain(&error), "while ending");
@@ -159,6 +170,7 @@ pub async fn run(args: Args, cancel: CancellationToken) -> Result<(), AgentError
 
 struct Parts {
     args: Args,
+    join: Arc<JoinFile>,
     api: Api,
     config: kube::Config,
     applier: ServiceAccount,
@@ -172,12 +184,15 @@ async fn lead_again_and_again(parts: &Parts, cancel: &CancellationToken) {
     let mut leadership = parts.leadership.clone();
     while !cancel.is_cancelled() {
         parts.ready.send_replace(Readiness { ready: true, message: "another pod leads".into() });
-        tokio::select! {
+        let term = tokio::select! {
             () = cancel.cancelled() => return,
-            led = leadership.wait_for(|l| matches!(l, Leadership::Leader { .. })) => if led.is_err() { return },
-        }
+            led = leadership.wait_for(|l| l.term().is_some()) => match led.map(|led| led.term()) {
+                Ok(Some(term)) => term,
+                _ => return,
+            },
+        };
         let scope = cancel.child_token();
-        let ended = lead(parts, &scope).await;
+        let ended = lead(parts, term, &scope).await;
         scope.cancel();
         if let Err(error) = ended {
             let message = chain(&error);
@@ -192,10 +207,9 @@ async fn lead_again_and_again(parts: &Parts, cancel: &CancellationToken) {
 }
 
 /// Leads until leadership is lost, a leading task ends, or cancelled.
-async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError> {
+async fn lead(parts: &Parts, term: u64, scope: &CancellationToken) -> Result<(), AgentError> {
     let kube_uid = kube_uid(parts).await?;
-    let join = join_token(&parts.args)?;
-    let identity = identity::load_or_enrol(&parts.api, join, &kube_uid, scope).await?;
+    let identity = identity::load_or_enrol(&parts.api, &parts.join, &kube_uid, scope).await?;
     let ledger = Ledger::load(parts.api.clone(), &identity, &kube_uid, u64::from(parts.args.ledger_mib) << 20).await?;
     tracing::info!(cluster = %identity.name, id = %identity.cluster, "leading");
     parts.ready.send_replace(Readiness { ready: true, message: "leading".into() });
@@ -219,6 +233,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
         applier: parts.applier.clone(),
         rules,
         leadership: parts.leadership.clone(),
+        term,
         stored,
         from_hub,
         to_hub,
@@ -231,7 +246,7 @@ async fn lead(parts: &Parts, scope: &CancellationToken) -> Result<(), AgentError
     };
     tasks.spawn(async move { driver::run(setup, driver_stop).await.map_err(AgentError::Begin) });
     let link = link::run(
-        link::Setup { api: parts.api.clone(), identity, ledger, kube_uid, pod: parts.args.pod_name.clone(), asks },
+        link::Setup { identity, ledger, kube_uid, pod: parts.args.pod_name.clone(), join: parts.join.clone(), asks },
         from_driver,
         to_driver,
         link_stop.clone(),
@@ -339,19 +354,58 @@ async fn kube_uid(parts: &Parts) -> Result<String, AgentError> {
     uid.map(str::to_owned).ok_or_else(|| refused(ApiError::Answer("kube-system has no UID".into())))
 }
 
-fn join_token(args: &Args) -> Result<Option<driftless_protocol::token::JoinToken>, AgentError> {
-    let Some(path) = &args.join_token_file else { return Ok(None) };
-    let wrong = |reason: String| AgentError::JoinToken { path: path.clone(), reason };
-    match std::fs::read_to_string(path) {
-        Ok(text) => text.trim().parse().map(Some).map_err(|e| wrong(format!("{e}"))),
-        // The Secret may be gone once the cluster has its identity.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(wrong(error.to_string())),
-    }
-}
-
 /// The clock of the agent, in Unix milliseconds.
 #[must_use]
 pub fn unix_millis() -> Millis {
     u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Log = Arc<Mutex<Vec<&'static str>>>;
+
+    /// A vital task that ends when `last` says so, and leading that takes a while to end.
+    fn parts(
+        log: &Log,
+        last: &CancellationToken,
+        cancel: &CancellationToken,
+    ) -> (JoinSet<Result<&'static str, AgentError>>, impl Future<Output = ()>) {
+        let mut vital = JoinSet::new();
+        let (noted, last) = (log.clone(), last.clone());
+        vital.spawn(async move {
+            last.cancelled().await;
+            noted.lock().expect("the log").push("lease given up");
+            Ok("leader")
+        });
+        let (noted, cancel) = (log.clone(), cancel.clone());
+        let leading = async move {
+            cancel.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            noted.lock().expect("the log").push("leading ended");
+        };
+        (vital, leading)
+    }
+
+    #[tokio::test]
+    async fn the_lease_is_given_up_after_leading_has_ended() {
+        let (log, last, cancel) = (Log::default(), CancellationToken::new(), CancellationToken::new());
+        let (vital, leading) = parts(&log, &last, &cancel);
+        cancel.cancel();
+        until_ended(vital, &last, leading, &cancel).await.expect("no error");
+        assert_eq!(*log.lock().expect("the log"), ["leading ended", "lease given up"]);
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_that_ends_ends_the_leading_in_its_order() {
+        let (log, last, cancel) = (Log::default(), CancellationToken::new(), CancellationToken::new());
+        let (mut vital, leading) = parts(&log, &last, &cancel);
+        vital.spawn(async { Ok("health") });
+        let error = until_ended(vital, &last, leading, &cancel).await.expect_err("it ended by itself");
+        assert!(matches!(error, AgentError::Ended("health")), "{error}");
+        assert_eq!(*log.lock().expect("the log"), ["leading ended", "lease given up"]);
+    }
 }

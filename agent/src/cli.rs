@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(long, env = "KUBECONFIG_FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// File that holds the join token; read only while the cluster has no identity.
+    /// File that holds the join token; used only while the cluster has no identity, or one whose certificate is past its time.
     #[arg(long, env = "DRIFTLESS_JOIN_TOKEN_FILE")]
     pub join_token_file: Option<PathBuf>,
 

@@ -18,18 +18,19 @@ use driftless_reconcile::engine::Engine;
 use driftless_reconcile::input::{Desired, GroupKind, Millis, Observation, ServedKind};
 use driftless_reconcile::rules::Rules;
 use driftless_reconcile::step::StepId;
-use serde_json::Value;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::Query;
-use crate::cluster::api::{Actor, Api, ApiError, Resource, chain};
-use crate::cluster::discovery::Served;
+use crate::clock::ClockWatch;
+use crate::cluster::api::{Api, ApiError, Resource, chain};
+use crate::cluster::discovery::{self, Look, Served};
 use crate::cluster::text::ObjectText;
 use crate::cluster::watch::{Seen, Selection, Watches};
 use crate::contests::ContestBook;
+use crate::discover::Discover;
 use crate::execute::{Answer, Context};
 use crate::facts::{ConfigMapName, FactBook};
 use crate::inputs::{InputSeen, Inputs};
@@ -44,19 +45,15 @@ use crate::status::Board;
 const SEEN_DEPTH: usize = 256;
 /// Inputs that wait for the engine; when full their watches wait.
 const INPUTS_DEPTH: usize = 64;
-/// How long discovery rests after it was read: CRDs come in bursts.
-const DISCOVERY_PAUSE: Duration = Duration::from_millis(500);
 /// Reports are made at most this often: a burst of answers concerns the same few units again and again.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// And how soon again if something was kept for later.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
-/// How often discovery is read again while a declared kind is not served and nothing told us of a change.
-const DISCOVERY_RETRY: Duration = Duration::from_secs(30);
-/// And so often after we were told of a change, so many times: the API server serves a new kind some time after it says so.
-const DISCOVERY_SOON: (u32, Duration) = (4, Duration::from_secs(2));
-
 /// The store behind the API server is older than it was.
 const WENT_BACK: &str = "the cluster's store was restored from a snapshot; what is stored there is read anew";
+
+/// The engine's times, and those of what is shown and reported, are of a future that comes again.
+const CLOCK_WENT_BACK: &str = "the clock of this node was set back; what is stored in the cluster is read anew";
 
 /// The inventory in the cluster is not the one this pod wrote last.
 const RACED: &str = "another pod of the agent, or somebody, wrote the inventory, or it was restored; it is read anew";
@@ -75,6 +72,8 @@ pub struct Setup {
     pub rules: Rules,
     /// Whether requests may start.
     pub leadership: watch::Receiver<Leadership>,
+    /// The term in which what is stored was read.
+    pub term: u64,
     /// What the ledger holds.
     pub stored: Option<Arc<Stored>>,
     /// From the link.
@@ -83,7 +82,7 @@ pub struct Setup {
     pub to_hub: mpsc::Sender<ToHub>,
     /// From those who answer questions of the hub.
     pub queries: mpsc::Receiver<Query>,
-    /// Rises when a CustomResourceDefinition or APIService changed.
+    /// Rises when a CustomResourceDefinition changed.
     pub kinds_changed: watch::Receiver<u64>,
     /// The pod, for the cluster report.
     pub pod: String,
@@ -99,9 +98,9 @@ pub struct Setup {
 pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError> {
     let (records, shards) = Records::load(setup.api.clone()).await?;
     let (contests, contested) = ContestBook::load(setup.api.clone(), setup.leadership.clone()).await?;
-    let served = Arc::new(Served::discover(setup.api.client()).await?);
-    let version = setup.api.raw(&Actor::Agent, "/version").await?;
-    let kubernetes = version.get("gitVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let look = discovery::look(&setup.api).await?;
+    let discover = Discover::new(setup.api.clone(), &look);
+    let kubernetes = look.version.clone().ok_or_else(|| ApiError::Answer("it does not tell its version".to_owned()))?;
     let (seen_sender, seen) = mpsc::channel(SEEN_DEPTH);
     let (input_sender, inputs_seen) = mpsc::channel(INPUTS_DEPTH);
     let (fact_sender, facts_seen) = mpsc::channel(INPUTS_DEPTH);
@@ -127,7 +126,9 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         unusable: BTreeSet::new(),
         steps: JoinSet::new(),
         records: Arc::new(Mutex::new(records)),
-        served,
+        served: Arc::default(),
+        unknown: BTreeSet::new(),
+        discover,
         stored: None,
         pending: BTreeMap::new(),
         known: BTreeSet::new(),
@@ -138,12 +139,11 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
         api: setup.api,
         applier: setup.applier,
         leadership: setup.leadership,
+        term: setup.term,
         from_hub: setup.from_hub,
         to_hub: setup.to_hub,
         queries: setup.queries,
         kinds_changed: setup.kinds_changed,
-        discovery_due: None,
-        discovery_soon: 0,
         watches_due: true,
         begin_again: None,
         reports_due: Some(Instant::now()),
@@ -155,6 +155,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
             shadow,
             ..ClusterReport::default()
         },
+        clock_watch: ClockWatch::new((setup.clock)(), Instant::now()),
         clock: setup.clock,
     };
     let now = driver.now();
@@ -170,10 +171,8 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     if !shadow {
         driver.engine.take_back_contests(contested);
     }
-    driver.engine.set_discovery(&served_kinds(&driver.served), &BTreeSet::new(), now);
     driver.engine.await_pauses();
-    driver.pauses.served(&driver.served);
-    driver.board.served(&driver.served);
+    driver.discovered(look);
     for seen in unread {
         driver.facts.set(&seen.input, seen.state);
     }
@@ -185,6 +184,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     driver.inputs.stop().await;
     driver.fact_inputs.stop().await;
     driver.pauses.stop().await;
+    driver.discover.stop().await;
     driver.contests.stop().await;
     // Steps in flight have deadlines; what they did is found by the next leader through watches and intents.
     driver.steps.shutdown().await;
@@ -212,6 +212,9 @@ struct Driver {
     steps: JoinSet<(StepId, Answer)>,
     records: Arc<Mutex<Records>>,
     served: Arc<Served>,
+    /// Groups of which it is not known what they serve.
+    unknown: BTreeSet<String>,
+    discover: Discover,
     stored: Option<Arc<Stored>>,
     /// Reports that wait for the link, the newest per unit.
     pending: BTreeMap<UnitId, UnitReport>,
@@ -228,13 +231,11 @@ struct Driver {
     api: Api,
     applier: ServiceAccount,
     leadership: watch::Receiver<Leadership>,
+    term: u64,
     from_hub: mpsc::Receiver<FromHub>,
     to_hub: mpsc::Sender<ToHub>,
     queries: mpsc::Receiver<Query>,
     kinds_changed: watch::Receiver<u64>,
-    discovery_due: Option<Instant>,
-    /// Reads of discovery that come soon while a declared kind is not served.
-    discovery_soon: u32,
     /// Which kinds are watched may have changed: a look at every object, so not after every event.
     watches_due: bool,
     /// Why this pod must begin again from what is stored in the cluster.
@@ -246,6 +247,7 @@ struct Driver {
     /// The cluster report as it stands, without its time.
     report: ClusterReport,
     clock: fn() -> Millis,
+    clock_watch: ClockWatch,
 }
 
 impl Driver {
@@ -260,6 +262,7 @@ impl Driver {
             if self.engine.store_went_back() {
                 self.begin_again = Some(WENT_BACK);
             }
+            self.watch_clock();
             if let Some(why) = self.begin_again {
                 return Err(ApiError::Answer(why.to_owned()));
             }
@@ -275,7 +278,7 @@ impl Driver {
                 let soon = self.reported + REPORT_PAUSE;
                 self.reports_due = Some(self.reports_due.map_or(soon, |due| due.min(soon)));
             }
-            if self.reports_due.is_some_and(|due| due <= Instant::now()) {
+            if self.may_act() && self.reports_due.is_some_and(|due| due <= Instant::now()) {
                 self.collect_reports();
             }
             let wake = self.wake();
@@ -283,8 +286,8 @@ impl Driver {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
                 changed = self.leadership.changed() => {
-                    // Renewals pass here too; only the loss of the lease ends the leading.
-                    if changed.is_err() || *self.leadership.borrow() == Leadership::Follower {
+                    // Renewals pass here too; only the loss of the lease ends the leading, also when it is had again.
+                    if changed.is_err() || self.leadership.borrow().term() != Some(self.term) {
                         return Ok(());
                     }
                     news = false;
@@ -309,8 +312,7 @@ impl Driver {
                     }
                     self.watches_due |= owned != self.engine.inventory_len();
                     if self.engine.take_unserved() {
-                        let due = Instant::now() + DISCOVERY_PAUSE;
-                        self.discovery_due = Some(self.discovery_due.map_or(due, |before| before.min(due)));
+                        self.discover.changed();
                     }
                 }
                 from_hub = self.from_hub.recv() => match from_hub {
@@ -332,21 +334,24 @@ impl Driver {
                     news = false;
                 }
                 Some(query) = self.queries.recv() => self.tell(query),
-                Ok(()) = self.kinds_changed.changed() => {
-                    let due = Instant::now() + DISCOVERY_PAUSE;
-                    // Not when it would have been read without a change, which may be long from now.
-                    self.discovery_due = Some(self.discovery_due.map_or(due, |before| before.min(due)));
-                    self.discovery_soon = DISCOVERY_SOON.0;
-                }
+                Ok(()) = self.kinds_changed.changed() => self.discover.changed(),
+                look = self.discover.next() => if let Some(look) = look {
+                    self.discovered(look);
+                },
                 () = tokio::time::sleep_until(wake) => {
                     let now = self.now();
                     news = self.engine.next_deadline().is_some_and(|at| at <= now);
-                    if self.discovery_due.is_some_and(|due| due <= Instant::now()) {
-                        self.discover().await;
-                        news = true;
-                    }
+                    self.discover.begin_if_due();
                 }
             }
+        }
+    }
+
+    /// At least at each renewal of the lease.
+    fn watch_clock(&mut self) {
+        if let Some(back) = self.clock_watch.jumped_back(self.now(), Instant::now()) {
+            tracing::warn!(seconds = back.as_secs(), "the clock of this node was set back; beginning again");
+            self.begin_again = Some(CLOCK_WENT_BACK);
         }
     }
 
@@ -362,8 +367,12 @@ impl Driver {
         }
     }
 
+    fn may_act(&self) -> bool {
+        self.leadership.borrow().may_act(Instant::now())
+    }
+
     fn start_steps(&mut self) {
-        if !self.leadership.borrow().may_act(Instant::now()) {
+        if !self.may_act() {
             return;
         }
         let now = self.now();
@@ -561,32 +570,27 @@ impl Driver {
             }
         }
         self.watches.set(&resources);
-        if self.discovery_due.is_none() && !self.engine.not_served().is_empty() {
-            let soon = self.discovery_soon > 0;
-            self.discovery_soon = self.discovery_soon.saturating_sub(1);
-            self.discovery_due = Some(Instant::now() + if soon { DISCOVERY_SOON.1 } else { DISCOVERY_RETRY });
+        if !self.engine.not_served().is_empty() {
+            self.discover.missing();
         }
     }
 
-    async fn discover(&mut self) {
-        self.discovery_due = None;
-        match Served::discover(self.api.client()).await {
-            Ok(served) => {
-                self.served = Arc::new(served);
-                let version = self.api.raw(&Actor::Agent, "/version").await.ok();
-                let version = version.as_ref().and_then(|v| v.get("gitVersion")).and_then(Value::as_str);
-                self.facts.discovered(version.map(str::to_owned));
-                let now = self.now();
-                self.engine.set_discovery(&served_kinds(&self.served), &BTreeSet::new(), now);
-                self.pauses.served(&self.served);
-                self.board.served(&self.served);
-                self.watches_due = true;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot read which kinds are served; trying again");
-                self.discovery_due = Some(Instant::now() + DISCOVERY_RETRY);
-            }
+    /// What a look at discovery came to.
+    fn discovered(&mut self, look: Look) {
+        let Look { served, unknown, version, .. } = look;
+        let served = served.with_unknown(&unknown, &self.served);
+        let same = served == *self.served && unknown == self.unknown;
+        // An API may be away for months; to look at every object each time would cost for nothing.
+        if same && !unknown.is_empty() && self.engine.not_served().is_empty() {
+            return;
         }
+        (self.served, self.unknown) = (Arc::new(served), unknown);
+        self.facts.discovered(version);
+        let now = self.now();
+        self.engine.set_discovery(&served_kinds(&self.served), &self.unknown, now);
+        self.pauses.served(&self.served);
+        self.board.served(&self.served);
+        self.watches_due = true;
     }
 
     fn collect_reports(&mut self) {
@@ -622,6 +626,7 @@ impl Driver {
         }
         self.report.problems = self.engine.problems();
         self.report.problems.extend(self.pauses.problem().cloned());
+        self.report.problems.extend(self.discover.problem());
         self.report.pauses = self.engine.pause_reports();
         self.report.inventory = self.engine.inventory_len() as u64;
         // Told after the reports that were made just now: `next_report`.
@@ -644,14 +649,14 @@ impl Driver {
 
     fn wake(&self) -> Instant {
         let now = Instant::now();
-        // Without the right to act nothing is polled; the renewal of the lease wakes.
-        let may_act = self.leadership.borrow().may_act(now);
+        // Without the right to act nothing is polled, and so nothing of it is reported; the renewal of the lease wakes.
+        let may_act = self.may_act();
         let engine = self.engine.next_deadline().filter(|_| may_act).map(|at| {
             let wait = at.saturating_sub(self.now());
             now + Duration::from_millis(wait)
         });
         // An hour: only a bound for the sleep when nothing is due.
-        [engine, self.discovery_due, self.reports_due]
+        [engine, self.discover.wake(), self.reports_due.filter(|_| may_act)]
             .into_iter()
             .flatten()
             .min()
@@ -726,3 +731,6 @@ fn served_kinds(served: &Served) -> Vec<ServedKind> {
 pub fn applier(name: &str) -> ServiceAccount {
     ServiceAccount { namespace: marks::AGENT_NAMESPACE.to_owned(), name: name.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

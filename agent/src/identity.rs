@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefused, EnrollRequest};
+use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused, EnrollRequest};
 use driftless_protocol::id::{ClusterId, ClusterName, Digest, KeyId};
 use driftless_protocol::marks;
 use driftless_protocol::message::WIRE_VERSION;
@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::agent::unix_millis;
 use crate::cluster::api::{Actor, Api, ApiError, chain, secrets};
+use crate::join::{Found, JoinError, JoinFile};
 use crate::ledger::{LedgerError, TrustRecord};
 
 /// The Secret.
@@ -54,17 +55,6 @@ pub enum IdentityError {
          put it into the Secret that --join-token-file reads"
     )]
     NoToken,
-    /// The certificate is past its time and there is no fresh token.
-    #[error(
-        "the certificate of cluster {name} expired {days} days ago; make a new join token with \
-         `driftless cluster join-token {name}` and put it into the Secret that --join-token-file reads"
-    )]
-    Expired {
-        /// The cluster.
-        name: ClusterName,
-        /// Since when.
-        days: u64,
-    },
     /// The Secret came from another cluster.
     #[error(
         "the identity in Secret driftless-system/driftless-identity was made for the cluster whose kube-system namespace has \
@@ -90,6 +80,12 @@ pub enum IdentityError {
     /// The hub said no, for good.
     #[error("{0}; make a new join token with `driftless cluster join-token NAME`")]
     Refused(EnrollRefused),
+    /// No address answered, or the hub cannot enrol now.
+    #[error("the hub does not answer the join token: {0}")]
+    Unanswered(String),
+    /// The join token file.
+    #[error(transparent)]
+    Join(#[from] JoinError),
     /// What the hub granted does not fit the join token or our key.
     #[error("the hub's grant is not to be believed: {0}")]
     Grant(String),
@@ -164,32 +160,49 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Reads the identity, or enrols with the join token. Tries until it succeeds, the hub refuses for good, or cancelled.
+impl IdentityError {
+    /// Whether this join token can never lead to an identity. Who is enrolled already may be removed at the hub, and use
+    /// the same token then.
+    #[must_use]
+    pub fn condemns_token(&self) -> bool {
+        match self {
+            Self::Refused(refused) => !refused.code.is_transient() && refused.code != EnrollRefusal::AlreadyEnrolled,
+            Self::Grant(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Reads the identity; where there is none, or none of this cluster, enrols with the join token: tries until it succeeds, the
+/// hub refuses for good, or cancelled.
+///
+/// The age of the certificate does not count: it matters to the hub only, and a cluster must be kept as it was last said
+/// however long its hub is away. The link renews it, or enrols anew.
 pub async fn load_or_enrol(
     api: &Api,
-    join: Option<JoinToken>,
+    join: &JoinFile,
     kube_uid: &str,
     cancel: &CancellationToken,
 ) -> Result<Identity, IdentityError> {
-    let (mut record, mut version) = match read(api).await? {
+    let found = read(api).await?;
+    let unusable = match &found {
+        Some((record @ Record { enrolled: Some(enrolled), .. }, version)) => {
+            match Identity::of(api, record, enrolled, version.clone()) {
+                _ if enrolled.kube_uid != kube_uid => {
+                    IdentityError::Copied { made_for: enrolled.kube_uid.clone(), here: kube_uid.to_owned() }
+                }
+                Ok(identity) => return Ok(identity),
+                Err(error) => error,
+            }
+        }
+        _ => IdentityError::NoToken,
+    };
+    let Some(Found { token, .. }) = join.read()? else { return Err(unusable) };
+    let (mut record, mut version) = match found {
         Some(found) => found,
-        None if join.is_none() => return Err(IdentityError::NoToken),
         None => create(api).await?,
     };
-    if let Some(enrolled) = &record.enrolled {
-        let unusable = match Identity::of(api, &record, enrolled, version.clone()) {
-            _ if enrolled.kube_uid != kube_uid => {
-                IdentityError::Copied { made_for: enrolled.kube_uid.clone(), here: kube_uid.to_owned() }
-            }
-            Ok(identity) => match expired_days(&identity) {
-                None => return Ok(identity),
-                Some(days) => IdentityError::Expired { name: identity.name, days },
-            },
-            Err(error) => error,
-        };
-        if join.is_none() {
-            return Err(unusable);
-        }
+    if record.enrolled.is_some() {
         tracing::warn!(reason = chain(&unusable), "enrolling anew with the join token");
         // The old key may be in other hands (a copy of the cluster has it): a new identity gets a new key.
         if record.next_key.is_none() {
@@ -197,20 +210,14 @@ pub async fn load_or_enrol(
             version = write(api, &record, &version).await?;
         }
     }
-    let Some(token) = join else { return Err(IdentityError::NoToken) };
     let key = record.next_key.clone().unwrap_or_else(|| record.key.clone());
     let grant = tokio::select! {
         () = cancel.cancelled() => return Err(IdentityError::Cancelled),
-        grant = ask_until_answered(&token, &key, kube_uid) => grant?,
+        grant = ask_until_answered(&token, request_for(&key)?, kube_uid) => grant?,
     };
     record.key = key;
     record.next_key = None;
     keep(api, &token, record, version, kube_uid, grant).await
-}
-
-fn expired_days(identity: &Identity) -> Option<u64> {
-    let now = unix_millis() / 1000;
-    (now >= identity.not_after).then(|| (now - identity.not_after) / 86_400)
 }
 
 impl Identity {
@@ -290,6 +297,37 @@ impl Identity {
         Ok(())
     }
 
+    /// Asks for a new identity with a join token, every address once, and stores what is granted. What is stored stays usable
+    /// at every moment: whoever leads next enforces, whatever becomes of this.
+    pub async fn enrol_anew(&mut self, token: &JoinToken, cancel: &CancellationToken) -> Result<(), IdentityError> {
+        let csr = self.begin_renewal().await?;
+        let kube_uid = self.enrolled()?.kube_uid.clone();
+        let round = Round::new(token, csr, &kube_uid)?;
+        let grant = tokio::select! {
+            () = cancel.cancelled() => return Err(IdentityError::Cancelled),
+            grant = round.ask() => grant?,
+        };
+        believe(token, &grant)?;
+        self.pin_also(&token.root_keys).await?;
+        let mut record = self.record.clone();
+        record.key = record.next_key.take().unwrap_or(record.key);
+        *self = keep(&self.api, token, record, self.version.clone(), &kube_uid, grant).await?;
+        Ok(())
+    }
+
+    /// Trust documents and identity are two objects. Until both are those of the new enrolment the root keys of both count, so
+    /// that a pod that begins in between can read either.
+    async fn pin_also(&mut self, root_keys: &[KeyId]) -> Result<(), IdentityError> {
+        let mut enrolled = self.enrolled()?.clone();
+        let more: Vec<KeyId> = root_keys.iter().filter(|key| !enrolled.root_keys.contains(key)).copied().collect();
+        if more.is_empty() {
+            return Ok(());
+        }
+        enrolled.root_keys.extend(more);
+        let record = Record { enrolled: Some(enrolled), ..self.record.clone() };
+        self.write(record).await
+    }
+
     fn enrolled(&self) -> Result<&Enrolled, IdentityError> {
         self.record.enrolled.as_ref().ok_or_else(|| IdentityError::Damaged("it has no certificate".into()))
     }
@@ -302,33 +340,59 @@ impl Identity {
 }
 
 /// Goes round the addresses until one answers for good.
-async fn ask_until_answered(token: &JoinToken, key: &str, kube_uid: &str) -> Result<EnrollGrant, IdentityError> {
-    let tls = Arc::new(enroll_client(token.hub_ca)?);
-    let request = EnrollRequest {
-        wire_max: WIRE_VERSION,
-        token: token.id,
-        secret: token.secret.clone(),
-        csr: request_for(key)?,
-        kube_uid: kube_uid.to_owned(),
-        agent_version: env!("CARGO_PKG_VERSION").into(),
-    };
+async fn ask_until_answered(token: &JoinToken, csr: Vec<u8>, kube_uid: &str) -> Result<EnrollGrant, IdentityError> {
+    let round = Round::new(token, csr, kube_uid)?;
     let mut pause = PAUSE.0;
     loop {
-        for address in &token.addresses {
-            match ask(&tls, address, &token.server_name, &request).await {
+        match round.ask().await {
+            Err(IdentityError::Unanswered(_)) => {}
+            answered => return answered,
+        }
+        tracing::info!(seconds = pause.as_secs(), "trying to enrol again after a pause");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+/// One request to enrol, for every address of the hub.
+struct Round<'a> {
+    token: &'a JoinToken,
+    tls: Arc<rustls::ClientConfig>,
+    request: EnrollRequest,
+}
+
+impl<'a> Round<'a> {
+    fn new(token: &'a JoinToken, csr: Vec<u8>, kube_uid: &str) -> Result<Self, IdentityError> {
+        let request = EnrollRequest {
+            wire_max: WIRE_VERSION,
+            token: token.id,
+            secret: token.secret.clone(),
+            csr,
+            kube_uid: kube_uid.to_owned(),
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+        };
+        Ok(Self { token, tls: Arc::new(enroll_client(token.hub_ca)?), request })
+    }
+
+    async fn ask(&self) -> Result<EnrollGrant, IdentityError> {
+        let mut last = "the join token has no addresses".to_owned();
+        for address in &self.token.addresses {
+            match ask(&self.tls, address, &self.token.server_name, &self.request).await {
                 Ok(EnrollAnswer::Granted(grant)) => return Ok(grant),
                 Ok(EnrollAnswer::Refused(refused)) if !refused.code.is_transient() => {
                     return Err(IdentityError::Refused(refused));
                 }
                 Ok(EnrollAnswer::Refused(refused)) => {
                     tracing::warn!(address, code = %refused.code, why = refused.message, "the hub cannot enrol us now");
+                    last = refused.to_string();
                 }
-                Err(error) => tracing::warn!(address, error = chain(&error), "cannot enrol at this address"),
+                Err(error) => {
+                    last = chain(&error);
+                    tracing::warn!(address, error = last, "cannot enrol at this address");
+                }
             }
         }
-        tracing::info!(seconds = pause.as_secs(), "trying to enrol again after a pause");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE.1);
+        Err(IdentityError::Unanswered(last))
     }
 }
 

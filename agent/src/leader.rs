@@ -16,6 +16,8 @@ use crate::cluster::api::{Actor, Api, ApiError, leases};
 
 /// The Lease's name.
 pub const LEASE: &str = "driftless-agent";
+/// Unanswered renewals that are remembered: each step looks before it writes again, so there are hardly two.
+const MOST_RENEWALS: usize = 8;
 
 /// The timing of leadership. The default hands over within 20 s and survives an API server that is silent for 8 s.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,8 @@ pub enum Leadership {
     Follower,
     /// This pod leads; no request may start after `until`.
     Leader {
+        /// Which time in a row without another leader: what one term knows is not true in the next.
+        term: u64,
         /// The last moment at which a request may start.
         until: Instant,
     },
@@ -50,7 +54,16 @@ impl Leadership {
     /// Whether a request may start now.
     #[must_use]
     pub fn may_act(self, now: Instant) -> bool {
-        matches!(self, Self::Leader { until } if now < until)
+        matches!(self, Self::Leader { until, .. } if now < until)
+    }
+
+    /// The term in which this pod leads.
+    #[must_use]
+    pub fn term(self) -> Option<u64> {
+        match self {
+            Self::Leader { term, .. } => Some(term),
+            Self::Follower => None,
+        }
     }
 }
 
@@ -65,19 +78,24 @@ pub async fn run(
     let mut seen = SeenLease::default();
     // What the last look said; `None` before the first.
     let mut led: Option<bool> = None;
+    let mut term = 0;
     loop {
         let asked = Instant::now();
         match step(&api, &holder, timing, asked, &mut seen).await {
             Ok(leads) => {
                 match (led.replace(leads), leads) {
-                    (Some(true), false) => tracing::warn!(holder, "another pod leads now"),
+                    (Some(true), false) => tracing::warn!(holder, "this pod does not lead any more"),
                     (None, false) => tracing::info!(holder, "another pod leads; this one follows"),
-                    (None | Some(false), true) => tracing::info!(holder, "this pod leads"),
+                    (None | Some(false), true) => {
+                        tracing::info!(holder, "this pod leads");
+                        term += 1;
+                    }
                     _ => {}
                 }
                 state.send_replace(if leads {
-                    Leadership::Leader { until: asked + timing.duration - timing.margin }
+                    Leadership::Leader { term, until: asked + timing.duration - timing.margin }
                 } else {
+                    seen.held = None;
                     Leadership::Follower
                 });
             }
@@ -104,11 +122,41 @@ struct SeenLease {
     ours: Option<Value>,
     /// The version our last renewal left it at.
     version: Option<u64>,
+    /// While this pod leads: how its own writes may have left the Lease.
+    held: Option<Held>,
+}
+
+/// The Lease by our own writes, those without an answer among them.
+#[derive(Debug)]
+struct Held {
+    transitions: Value,
+    /// The times of the last answered renewal and of those since.
+    renewals: Vec<Value>,
+}
+
+impl Held {
+    /// Nobody else held it since: another pod that did has counted a transition, and left its own time, or none that we know.
+    fn still(&self, lease: &Value, holder: &str) -> bool {
+        let spec = |field: &str| lease.get("spec").and_then(|spec| spec.get(field)).unwrap_or(&Value::Null);
+        spec("holderIdentity") == holder
+            && *spec("leaseTransitions") == self.transitions
+            && self.renewals.contains(spec("renewTime"))
+    }
 }
 
 impl SeenLease {
     fn renewed(lease: Value) -> Self {
-        Self { rival: None, version: version(&lease), ours: Some(lease) }
+        let spec = |field: &str| lease.pointer(&format!("/spec/{field}")).cloned().unwrap_or(Value::Null);
+        let held = Held { transitions: spec("leaseTransitions"), renewals: vec![spec("renewTime")] };
+        Self { rival: None, version: version(&lease), held: Some(held), ours: Some(lease) }
+    }
+
+    /// A renewal is sent, which may arrive without an answer.
+    fn sends(&mut self, lease: &Value) {
+        if let (Some(held), Some(time)) = (&mut self.held, lease.pointer("/spec/renewTime")) {
+            held.renewals.push(time.clone());
+            held.renewals.drain(..held.renewals.len().saturating_sub(MOST_RENEWALS));
+        }
     }
 
     /// The Lease is older than our last renewal left it. Versions only grow (they are etcd's revisions), so the cluster's
@@ -129,6 +177,7 @@ async fn step(api: &Api, holder: &str, timing: Timing, now: Instant, seen: &mut 
     if let Some(mut lease) = seen.ours.take() {
         let transitions = lease.pointer("/spec/leaseTransitions").and_then(Value::as_i64).unwrap_or(0);
         lease["spec"] = spec(holder, timing, transitions, lease.pointer("/spec/acquireTime").cloned());
+        seen.sends(&lease);
         match api.replace(&Actor::Agent, &resource, &lease).await {
             Ok(renewed) => {
                 *seen = SeenLease::renewed(renewed);
@@ -140,6 +189,10 @@ async fn step(api: &Api, holder: &str, timing: Timing, now: Instant, seen: &mut 
         }
     }
     let Some(mut lease) = api.get(&Actor::Agent, &resource, marks::AGENT_NAMESPACE, LEASE).await? else {
+        if seen.held.take().is_some() {
+            tracing::warn!(lease = LEASE, "the lease this pod held is gone; beginning again");
+            return Ok(false);
+        }
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -167,6 +220,14 @@ async fn step(api: &Api, holder: &str, timing: Timing, now: Instant, seen: &mut 
     }
     let current = lease.pointer("/spec/holderIdentity").and_then(Value::as_str).unwrap_or_default().to_owned();
     let transitions = lease.pointer("/spec/leaseTransitions").and_then(Value::as_i64).unwrap_or(0);
+    let free = current.is_empty() || current == holder;
+    if free && seen.held.as_ref().is_some_and(|held| !held.still(&lease, holder)) {
+        // Another pod may have led and given it up since: to follow for one look ends the leading, which begins again from
+        // what is stored.
+        tracing::warn!(lease = LEASE, "the lease is not as this pod left it: another may have led; beginning again");
+        seen.held = None;
+        return Ok(false);
+    }
     let next = if current == holder {
         let acquired = lease.pointer("/spec/acquireTime").cloned();
         spec(holder, timing, transitions, acquired)
@@ -176,6 +237,7 @@ async fn step(api: &Api, holder: &str, timing: Timing, now: Instant, seen: &mut 
         return Ok(false);
     };
     lease["spec"] = next;
+    seen.sends(&lease);
     match api.replace(&Actor::Agent, &resource, &lease).await {
         Ok(taken) => {
             *seen = SeenLease::renewed(taken);
@@ -231,6 +293,13 @@ async fn release(api: &Api, holder: &str) -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex, MutexGuard};
+
+    use http::{Method, Request, Response};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+
     use super::*;
 
     fn lease(version: &str) -> Value {
@@ -260,9 +329,115 @@ mod tests {
     #[test]
     fn leadership_ends_by_itself() {
         let now = Instant::now();
-        let leader = Leadership::Leader { until: now + Duration::from_secs(1) };
+        let leader = Leadership::Leader { term: 1, until: now + Duration::from_secs(1) };
         assert!(leader.may_act(now));
         assert!(!leader.may_act(now + Duration::from_secs(1)));
         assert!(!Leadership::Follower.may_act(now));
+    }
+
+    /// An API server with one Lease.
+    #[derive(Clone, Default)]
+    struct Server(Arc<Mutex<State>>);
+
+    #[derive(Default)]
+    struct State {
+        live: Option<Value>,
+        counter: u64,
+        /// The next write is carried out without an answer.
+        loses: bool,
+        /// Nothing is answered.
+        away: bool,
+    }
+
+    impl Server {
+        fn api(&self) -> Api {
+            let server = self.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = body.collect().await.expect("a body").to_bytes();
+                    let (status, answer) = server.answer(&head.method, serde_json::from_slice(&body).ok());
+                    let answer = Body::from(answer.to_string().into_bytes());
+                    Ok::<_, Infallible>(Response::builder().status(status).body(answer).expect("a response"))
+                }
+            });
+            Api::new(kube::Client::new(service, "driftless-system"), Duration::from_secs(1))
+        }
+
+        fn answer(&self, method: &Method, body: Option<Value>) -> (u16, Value) {
+            let mut state = self.state();
+            if state.away {
+                return (503, json!({}));
+            }
+            let Some(mut body) = body else {
+                return state.live.clone().map_or((404, json!({})), |live| (200, live));
+            };
+            let version = state.live.as_ref().map(|live| live["metadata"]["resourceVersion"].clone());
+            let conflict = match version {
+                Some(version) => method == Method::POST || version != body["metadata"]["resourceVersion"],
+                None => method == Method::PUT,
+            };
+            if conflict {
+                return (409, json!({}));
+            }
+            state.counter += 1;
+            body["metadata"]["resourceVersion"] = state.counter.to_string().into();
+            state.live = Some(body.clone());
+            if std::mem::take(&mut state.loses) { (503, json!({})) } else { (200, body) }
+        }
+
+        fn state(&self) -> MutexGuard<'_, State> {
+            self.0.lock().expect("the state")
+        }
+
+        fn edit(&self, edit: impl FnOnce(&mut Value)) {
+            let mut live = self.state().live.clone().expect("a lease");
+            edit(&mut live);
+            assert_eq!(self.answer(&Method::PUT, Some(live)).0, 200);
+        }
+    }
+
+    /// One look: whether this pod leads; `None` where there was no answer.
+    async fn look(server: &Server, holder: &str, seen: &mut SeenLease) -> Option<bool> {
+        step(&server.api(), holder, Timing::default(), Instant::now(), seen).await.ok()
+    }
+
+    #[tokio::test]
+    async fn an_unanswered_renewal_and_a_note_on_the_lease_end_no_leading() {
+        let (server, mut seen) = (Server::default(), SeenLease::default());
+        assert_eq!(look(&server, "a", &mut seen).await, Some(true), "made");
+        assert_eq!(look(&server, "a", &mut seen).await, Some(true), "renewed");
+        server.state().loses = true;
+        assert_eq!(look(&server, "a", &mut seen).await, None, "stored, and no answer");
+        assert_eq!(look(&server, "a", &mut seen).await, Some(true), "its own time stands there");
+        server.edit(|lease| lease["metadata"]["annotations"] = json!({"seen-by": "somebody"}));
+        assert_eq!(look(&server, "a", &mut seen).await, Some(true), "nobody else held it");
+    }
+
+    #[tokio::test]
+    async fn who_led_and_finds_the_lease_otherwise_follows_first() {
+        // Another pod led meanwhile and gave it up; somebody deleted it; it was written in our name, but not by us.
+        let (server, mut seen) = (Server::default(), SeenLease::default());
+        assert_eq!(look(&server, "a", &mut seen).await, Some(true));
+        server.state().away = true;
+        assert_eq!(look(&server, "a", &mut seen).await, None, "away");
+        server.state().away = false;
+        server.edit(|lease| {
+            lease["spec"]["holderIdentity"] = "".into();
+            lease["spec"]["leaseTransitions"] = 1.into();
+        });
+        assert_eq!(look(&server, "a", &mut seen).await, Some(false), "given up by another");
+        assert_eq!(look(&server, "a", &mut seen).await, Some(true), "a new term");
+        server.state().live = None;
+        assert_eq!(look(&server, "a", &mut seen).await, Some(false), "deleted");
+        assert_eq!(look(&server, "a", &mut seen).await, Some(true), "a new term");
+        server.edit(|lease| lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z".into());
+        assert_eq!(look(&server, "a", &mut seen).await, Some(false), "not our write");
+        assert_eq!(look(&server, "a", &mut seen).await, Some(true), "a new term");
+        // A pod that has not led takes it at once.
+        server.edit(|lease| lease["spec"]["holderIdentity"] = "".into());
+        assert_eq!(look(&server, "b", &mut SeenLease::default()).await, Some(true));
+        assert_eq!(look(&server, "a", &mut seen).await, Some(false), "held by another");
     }
 }

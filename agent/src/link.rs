@@ -3,6 +3,7 @@
 //! One task owns the session, the ledger and the identity. Whatever takes long (connecting, writing to the ledger,
 //! reading a stream) is a task of its own in a set that this one awaits, so that reports and messages never wait for it.
 
+mod certificate;
 mod connection;
 mod pause;
 
@@ -13,12 +14,13 @@ use std::time::Duration;
 use driftless_protocol::bundle::Reason;
 use driftless_protocol::facts::Facts;
 use driftless_protocol::head::Head;
-use driftless_protocol::id::UnitId;
+use driftless_protocol::id::{ClusterName, Digest, UnitId};
 use driftless_protocol::message::{AgentToHub, Hint};
 use driftless_protocol::report::{ClusterReport, UnitReport};
 use driftless_protocol::session::Now;
 use driftless_protocol::session::agent::{self, Action, Input, Session};
 use driftless_protocol::signing::Verified;
+use driftless_protocol::token::JoinToken;
 use driftless_protocol::trust::TrustDocument;
 use driftless_protocol::wire::transfer::Blob;
 use tokio::sync::mpsc;
@@ -26,12 +28,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::certificate::Certificate;
 use self::connection::{Connected, Heard, Wire};
 use self::pause::Pause;
 use crate::agent::unix_millis;
 use crate::ask::Asked;
-use crate::cluster::api::{Api, chain};
-use crate::identity::Identity;
+use crate::cluster::api::chain;
+use crate::identity::{Identity, IdentityError};
+use crate::join::JoinFile;
 use crate::ledger::{BlobMap, Ledger, LedgerError, Stored};
 
 /// What the link tells the driver.
@@ -62,8 +66,6 @@ pub enum ToHub {
 /// What the link needs to begin.
 #[derive(Debug)]
 pub struct Setup {
-    /// Requests as the agent.
-    pub api: Api,
     /// Who this cluster is.
     pub identity: Identity,
     /// Its memory.
@@ -72,16 +74,14 @@ pub struct Setup {
     pub kube_uid: String,
     /// The pod, for people.
     pub pod: String,
+    /// For a certificate that is past its time.
+    pub join: Arc<JoinFile>,
     /// Where the hub's questions go; when it is full the hub is told so.
     pub asks: mpsc::Sender<Asked>,
 }
 
 /// How long the goodbye may take: the last reports and a close frame.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// How long the hub may take to renew the certificate, and the pause between attempts.
-const RENEW_AGAIN: Duration = Duration::from_secs(600);
-/// How often a due renewal looks whether there is a session.
-const RENEW_OFFLINE: Duration = Duration::from_secs(5);
 
 /// Runs until cancelled, until the driver is gone, or until another pod wrote to the ledger. Whatever the hub does or does
 /// not do, it only waits and tries again.
@@ -100,9 +100,14 @@ pub async fn run(
 #[derive(Debug)]
 enum Work {
     Trust(Box<Verified<TrustDocument>>),
-    Bundle { head: Box<Verified<Head>>, fetched: Vec<Blob> },
+    Bundle {
+        head: Box<Verified<Head>>,
+        fetched: Vec<Blob>,
+    },
     AskRenewal,
     Renewed(Vec<Vec<u8>>),
+    /// With the token that the file of this content has.
+    Enrol(Box<JoinToken>, Digest),
 }
 
 /// What came of it.
@@ -110,8 +115,9 @@ enum Work {
 enum Done {
     Trust(Result<(), LedgerError>),
     Bundle(Box<Verified<Head>>, Result<Arc<Stored>, LedgerError>),
-    AskRenewal(Result<Vec<u8>, String>),
-    Renewed(Result<(), String>),
+    AskRenewal(Result<Vec<u8>, IdentityError>),
+    Renewed(Result<(), IdentityError>),
+    Enrolled(Digest, Result<(), IdentityError>),
 }
 
 /// What only one task at a time may hold.
@@ -141,8 +147,12 @@ struct Link {
     pause: Pause,
     sessions: u64,
     next_address: usize,
-    renew_due: Instant,
-    renewing: bool,
+    certificate: Certificate,
+    /// The cluster, for people.
+    name: ClusterName,
+    join: Arc<JoinFile>,
+    /// Ends what waits for an answer of the hub while it has the identity.
+    ending: CancellationToken,
     from_driver: mpsc::Receiver<ToHub>,
     to_driver: mpsc::Sender<FromHub>,
     asks: mpsc::Sender<Asked>,
@@ -163,11 +173,12 @@ struct Problems {
     ledger: Option<Reason>,
     offer: Option<Reason>,
     renewal: Option<Reason>,
+    expired: Option<Reason>,
 }
 
 impl Problems {
     fn all(&self) -> impl Iterator<Item = Reason> {
-        [&self.ledger, &self.offer, &self.renewal].into_iter().flatten().cloned()
+        [&self.ledger, &self.offer, &self.renewal, &self.expired].into_iter().flatten().cloned()
     }
 }
 
@@ -177,7 +188,7 @@ fn problem(code: &str, message: impl Into<String>) -> Option<Reason> {
 
 impl Link {
     fn new(setup: Setup, from_driver: mpsc::Receiver<ToHub>, to_driver: mpsc::Sender<FromHub>) -> Self {
-        let Setup { api: _, identity, ledger, kube_uid, pod, asks } = setup;
+        let Setup { identity, ledger, kube_uid, pod, join, asks } = setup;
         let stored = ledger.current();
         let session = Session::new(agent::Setup {
             cluster: identity.cluster,
@@ -193,9 +204,13 @@ impl Link {
             ..Problems::default()
         };
         let now = Instant::now();
-        let mut link = Self {
+        Self {
             session,
             stored,
+            certificate: Certificate::of(&identity),
+            name: identity.name.clone(),
+            join,
+            ending: CancellationToken::new(),
             keep: Some(Box::new(Keep { ledger, identity })),
             work: VecDeque::new(),
             working: JoinSet::new(),
@@ -204,8 +219,6 @@ impl Link {
             // Rises over the restarts of the agent as well.
             sessions: unix_millis(),
             next_address: 0,
-            renew_due: now,
-            renewing: false,
             from_driver,
             to_driver,
             asks,
@@ -216,9 +229,7 @@ impl Link {
             problems,
             started: now,
             over: false,
-        };
-        link.schedule_renewal();
-        link
+        }
     }
 
     fn now(&self) -> Now {
@@ -281,6 +292,7 @@ impl Link {
 
     /// Says goodbye and awaits what is still being written.
     async fn end(mut self) {
+        self.ending.cancel();
         if let Line::Up(wire) = std::mem::replace(&mut self.line, Line::Down(Instant::now())) {
             wire.close(GOODBYE).await;
         }
@@ -337,6 +349,7 @@ impl Link {
                 Action::Established { hub_version, session } => {
                     tracing::info!(hub_version, session, "the hub greeted");
                     self.pause.worked(Instant::now());
+                    self.renew_if_due();
                 }
                 Action::Renewed { chain } => self.work.push_back(Work::Renewed(chain)),
                 Action::RenewRefused { message } => self.renewal_failed(format!("the hub refused: {message}")),
@@ -368,6 +381,7 @@ impl Link {
         }
         let Some(mut keep) = self.keep.take() else { return };
         let Some(work) = self.work.pop_front() else { return };
+        let ending = self.ending.clone();
         self.working.spawn(async move {
             let done = match work {
                 Work::Trust(document) => Done::Trust(keep.ledger.store_trust(&document).await),
@@ -375,10 +389,9 @@ impl Link {
                     let stored = keep.ledger.store(&head, fetched, unix_millis()).await;
                     Done::Bundle(head, stored)
                 }
-                Work::AskRenewal => Done::AskRenewal(keep.identity.begin_renewal().await.map_err(|e| chain(&e))),
-                Work::Renewed(certificates) => {
-                    Done::Renewed(keep.identity.finish_renewal(&certificates).await.map_err(|e| chain(&e)))
-                }
+                Work::AskRenewal => Done::AskRenewal(keep.identity.begin_renewal().await),
+                Work::Renewed(certificates) => Done::Renewed(keep.identity.finish_renewal(&certificates).await),
+                Work::Enrol(token, content) => Done::Enrolled(content, keep.identity.enrol_anew(&token, &ending).await),
             };
             (keep, done)
         });
@@ -405,15 +418,18 @@ impl Link {
                 self.ledger_failed(&error);
                 self.input(Input::NotStored { generation, code, message });
             }
-            Done::AskRenewal(Ok(csr)) => self.input(Input::Renew { csr }),
-            Done::AskRenewal(Err(message)) | Done::Renewed(Err(message)) => self.renewal_failed(message),
-            Done::Renewed(Ok(())) => {
-                tracing::info!("certificate renewed; used from the next connection on");
-                self.renewing = false;
-                self.problems.renewal = None;
-                self.schedule_renewal();
-                self.tell_cluster();
+            Done::AskRenewal(Ok(csr)) => {
+                if self.renewal_is_wanted() {
+                    self.input(Input::Renew { csr });
+                }
             }
+            Done::AskRenewal(Err(error)) | Done::Renewed(Err(error)) => {
+                // What is believed of the identity is not what is stored: whoever leads begins from that.
+                self.over |= matches!(error, IdentityError::Raced);
+                self.renewal_failed(chain(&error));
+            }
+            Done::Renewed(Ok(())) => self.renewed(),
+            Done::Enrolled(content, answer) => self.enrolled(content, answer),
         }
     }
 
@@ -426,53 +442,19 @@ impl Link {
         self.tell_cluster();
     }
 
-    fn renewal_failed(&mut self, message: String) {
-        tracing::warn!(why = message, "the certificate was not renewed; trying again");
-        self.renewing = false;
-        self.renew_due = Instant::now() + RENEW_AGAIN;
-        self.problems.renewal = problem("RenewalFailed", format!("the certificate was not renewed: {message}"));
-        self.tell_cluster();
-    }
-
-    /// At half its life, or at once when that is past.
-    fn schedule_renewal(&mut self) {
-        if let Some(keep) = &self.keep {
-            let seconds = keep.identity.renew_at().saturating_sub(unix_millis() / 1000);
-            // Up to a tenth later, so that clusters enrolled together do not ask together.
-            let jitter = pause::jitter(Duration::from_secs(seconds / 10));
-            self.renew_due = Instant::now() + Duration::from_secs(seconds) + jitter;
-        }
-    }
-
     fn deadline(&self) -> Instant {
         let session = self.session.deadline().map(|ms| self.started + Duration::from_millis(ms));
         let line = match &self.line {
             Line::Down(until) => Some(*until),
             Line::Connecting(_) | Line::Up(_) => None,
         };
-        let renew = Some(self.renew_due);
-        // An hour: only a bound for the sleep when nothing is due.
-        let none = Instant::now() + Duration::from_secs(3600);
-        [session, line, renew].into_iter().flatten().min().unwrap_or(none)
+        [session, line].into_iter().flatten().fold(self.certificate.wake(), Instant::min)
     }
 
     fn time_passed(&mut self) {
-        let now = Instant::now();
         self.input(Input::Tick);
-        if self.renew_due <= now {
-            if self.renewing {
-                tracing::warn!("the hub did not answer the request for a certificate");
-                self.down(None, false);
-            } else if self.session.is_up() {
-                self.renewing = true;
-                self.renew_due = now + RENEW_AGAIN;
-                self.work.push_back(Work::AskRenewal);
-            } else {
-                // Without a session there is nobody to ask.
-                self.renew_due = now + RENEW_OFFLINE;
-            }
-        }
-        if matches!(&self.line, Line::Down(until) if *until <= now) {
+        self.look_at_certificate();
+        if matches!(&self.line, Line::Down(until) if *until <= Instant::now()) {
             self.connect();
         }
     }
@@ -540,8 +522,8 @@ impl Link {
         tracing::debug!(milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "connecting again after");
         // Dropping the wire closes the connection and ends its tasks.
         self.line = Line::Down(Instant::now() + wait);
-        self.renewing = false;
         self.outgoing = None;
+        self.certificate_unheard();
         self.input(Input::Lost);
     }
 }

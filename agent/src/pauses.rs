@@ -30,6 +30,10 @@ const MOST: usize = 2 * pause::MOST;
 const AGAIN: Duration = Duration::from_secs(10);
 /// Pause after an API server could not say whether the kind is served.
 const PROBE_AGAIN: Duration = Duration::from_secs(2);
+/// How long it must say no before that is taken for a right nobody gives: one that starts refuses what it allows later.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// Longer than a watch waits before it tries again. One that was whole, and has not failed for so long, works.
+const QUIET: Duration = Duration::from_secs(120);
 /// The condition that says whether it holds something back.
 const ACTIVE: &str = "Active";
 
@@ -66,6 +70,11 @@ pub struct PauseWatch {
     listing: Option<BTreeMap<Name, Known>>,
     /// They were listed, or there can be none.
     listed: bool,
+    /// The watch has listed them, and stands or tries to.
+    whole: bool,
+    /// The API server says no: since when, and when last.
+    refused: Option<(Instant, Instant)>,
+    patience: Duration,
     /// Something is new since [`PauseWatch::take`].
     news: bool,
     problem: Option<Reason>,
@@ -89,12 +98,22 @@ impl PauseWatch {
             known: BTreeMap::new(),
             listing: None,
             listed: false,
+            whole: false,
+            refused: None,
+            patience: REFUSED_FOR,
             news: false,
             problem: None,
             probing: JoinSet::new(),
             writing: JoinSet::new(),
             write_after: Instant::now(),
         }
+    }
+
+    /// As it is, with another time for refusals to last.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Discovery was read: begins the watch. That the kind is not listed is no proof that it is not served (an API server
@@ -107,7 +126,7 @@ impl PauseWatch {
                 self.watch(resource.clone());
             }
             None if self.probing.is_empty() => {
-                self.probing.spawn(probe(self.api.clone()));
+                self.probing.spawn(probe(self.api.clone(), self.patience));
             }
             None => {}
         }
@@ -118,33 +137,57 @@ impl PauseWatch {
         self.resource = Some(resource);
     }
 
-    fn probed(&mut self, probe: Probe) {
-        match probe {
+    fn probed(&mut self, came: Probe) {
+        match came {
             Probe::Served => self.watch(first_version()),
             Probe::Absent => {
                 self.watches.set(&[]);
                 self.resource = None;
                 self.news |= !self.listed || !self.known.is_empty();
                 self.known.clear();
-                (self.listing, self.listed, self.problem) = (None, true, None);
+                (self.listing, self.listed, self.whole) = (None, true, false);
+                self.works();
             }
-            Probe::Refused(why) => self.refused(&why),
+            Probe::Refused(why) => {
+                self.refused_for_good(&why);
+                // Discovery may not be read again for long, and the right may be given at any time.
+                let (api, wait) = (self.api.clone(), self.patience);
+                self.probing.spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    probe(api, Duration::ZERO).await
+                });
+            }
         }
     }
 
     /// Waiting for a right that nobody gives would stop everything.
-    fn refused(&mut self, why: &str) {
+    fn refused_for_good(&mut self, why: &str) {
         self.news |= !self.listed;
         self.listed = true;
+        let what = match self.whole || !self.known.is_empty() {
+            true => "cannot be watched, so those that were read last count and changes of them do not",
+            false => "cannot be read, so none of them holds anything back",
+        };
         self.problem = Some(Reason {
             code: "PausesNotWatched".to_owned(),
-            message: format!(
-                "Pause objects cannot be read, so none of them holds anything back: {why}; upgrade the agent's chart, which \
-                 gives the right"
-            ),
+            message: format!("Pause objects {what}: {why}; upgrade the agent's chart, which gives the right"),
             file: None,
             line: None,
         });
+    }
+
+    fn refused(&mut self, why: &str) {
+        let now = Instant::now();
+        let (since, last) = self.refused.get_or_insert((now, now));
+        *last = now;
+        if now.duration_since(*since) >= self.patience {
+            self.refused_for_good(why);
+        }
+    }
+
+    /// Nothing is refused any more.
+    fn works(&mut self) {
+        (self.refused, self.problem) = (None, None);
     }
 
     /// Returns when something happened. May be dropped at any time.
@@ -152,21 +195,24 @@ impl PauseWatch {
         let (writing, probing) = (!self.writing.is_empty(), !self.probing.is_empty());
         // Only a bound where nothing was refused: a status that could not be written is tried again.
         let again = self.write_after.max(Instant::now() + Duration::from_secs(1));
+        // A watch that goes on where it broke off says nothing of it before something changes.
+        let quiet = self.refused.filter(|_| self.whole).map(|(_, last)| last + QUIET);
         tokio::select! {
             Some(seen) = self.seen.recv() => self.observe(seen),
-            Some(done) = self.probing.join_next(), if probing => if let Ok(probe) = done {
-                self.probed(probe);
+            Some(done) = self.probing.join_next(), if probing => if let Ok(came) = done {
+                self.probed(came);
             },
             Some(done) = self.writing.join_next(), if writing => if let Ok((name, answer)) = done {
                 self.written(&name, answer);
             },
             () = tokio::time::sleep_until(again), if self.write_after > Instant::now() => {}
+            () = tokio::time::sleep_until(quiet.unwrap_or(again)), if quiet.is_some() => self.works(),
         }
     }
 
     fn observe(&mut self, seen: Seen) {
         match seen {
-            Seen::ListBegins(_) => self.listing = Some(BTreeMap::new()),
+            Seen::ListBegins(_) => (self.listing, self.whole) = (Some(BTreeMap::new()), false),
             Seen::Object { object, resource } => {
                 let Some(object) = object.value(&resource) else { return };
                 let (name, known) = read(&object);
@@ -175,25 +221,38 @@ impl PauseWatch {
                     into.insert(name, known);
                 }
                 self.news |= self.listing.is_none();
+                self.answered();
             }
             Seen::ListEnds(_) => {
                 if let Some(list) = self.listing.take() {
                     self.known = list;
-                    (self.listed, self.news, self.problem) = (true, true, None);
+                    (self.listed, self.news, self.whole) = (true, true, true);
                 }
+                self.answered();
             }
             Seen::Gone { object, .. } => {
                 self.known.remove(&(object.namespace().to_owned(), object.name().to_owned()));
                 self.news = true;
+                self.answered();
             }
             // The driver sees it too, and begins again.
             Seen::WentBack(_) => {}
             Seen::Failing { message, refused, .. } => {
                 tracing::warn!(why = message, "cannot watch pauses; trying again");
-                if refused {
-                    self.refused(&message);
+                match refused {
+                    true => self.refused(&message),
+                    // No answer, or another: what was refused before may not be any more.
+                    false => self.refused = self.refused.filter(|_| self.problem.is_some()),
                 }
             }
+        }
+    }
+
+    /// The watch brought something. While a list is under way that is no proof that all of it comes.
+    fn answered(&mut self) {
+        match self.listing {
+            None => self.works(),
+            Some(_) => self.refused = self.refused.filter(|_| self.problem.is_some()),
         }
     }
 
@@ -275,15 +334,21 @@ enum Probe {
     Refused(String),
 }
 
-/// Asks until there is an answer.
-async fn probe(api: Api) -> Probe {
+/// Asks until there is an answer; a no must last.
+async fn probe(api: Api, patience: Duration) -> Probe {
+    let mut refused: Option<Instant> = None;
     loop {
         match api.raw(&Actor::Agent, &format!("/apis/{}/pauses?limit=1", first_version().api_version())).await {
             Ok(_) => return Probe::Served,
             Err(error) if error.is_not_found() => return Probe::Absent,
-            Err(error) if matches!(error.status(), Some(401 | 403)) => return Probe::Refused(error.to_string()),
-            Err(_) => tokio::time::sleep(PROBE_AGAIN).await,
+            Err(error) if matches!(error.status(), Some(401 | 403)) => {
+                if refused.get_or_insert_with(Instant::now).elapsed() >= patience {
+                    return Probe::Refused(error.to_string());
+                }
+            }
+            Err(_) => refused = None,
         }
+        tokio::time::sleep(PROBE_AGAIN).await;
     }
 }
 
@@ -376,7 +441,10 @@ pub(crate) fn rfc3339(at: Millis) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::cluster::discovery::tests::Server;
 
     const NOW: Millis = 1_795_260_000_000;
 
@@ -409,6 +477,73 @@ mod tests {
             assert_eq!(again.shown, Some(shown), "{spec}");
             assert_eq!(again.since, Some(rfc3339(now)), "{spec}");
         }
+    }
+
+    fn pauses(server: &Server, patience: Duration) -> PauseWatch {
+        let (_, leadership) = watch::channel(Leadership::Follower);
+        PauseWatch::new(server.api(), leadership).with_patience(patience)
+    }
+
+    fn no(refused: bool) -> Seen {
+        Seen::Failing { resource: Arc::new(first_version()), message: "forbidden".to_owned(), refused }
+    }
+
+    fn seen_object() -> Seen {
+        let object =
+            live(&json!({"reason": "r", "expires": "2026-11-21T12:00:00Z", "unit": {"name": "a"}}), &json!({}));
+        let object = serde_json::from_str(&object.to_string()).expect("an object");
+        Seen::Object { resource: Arc::new(first_version()), object }
+    }
+
+    #[tokio::test]
+    async fn a_passing_refusal_lifts_no_pause_and_a_lasting_one_does() {
+        let resource = Arc::new(first_version());
+        let patience = Duration::from_millis(50);
+        let mut pauses = pauses(&Server::new(&[]), patience);
+        pauses.observe(no(true));
+        assert!(pauses.take().is_none() && pauses.problem().is_none(), "it may be starting");
+        tokio::time::sleep(patience).await;
+        pauses.observe(no(false));
+        pauses.observe(no(true));
+        assert!(pauses.take().is_none(), "it was not the same refusal all the time");
+        tokio::time::sleep(patience).await;
+        pauses.observe(no(true));
+        assert_eq!(pauses.take().map(|all| all.len()), Some(0), "nobody gives the right");
+        assert!(pauses.problem().is_some_and(|p| p.message.contains("none of them holds anything back")));
+
+        // The right was given: a list shows it.
+        pauses.observe(Seen::ListBegins(resource.clone()));
+        pauses.observe(seen_object());
+        assert!(pauses.problem().is_some(), "not all of them are known");
+        pauses.observe(Seen::ListEnds(resource));
+        assert!(pauses.problem().is_none());
+        assert_eq!(pauses.take().map(|all| all.len()), Some(1));
+
+        // And taken again: what was read goes on, and an event shows that the watch is back.
+        pauses.observe(no(true));
+        tokio::time::sleep(patience).await;
+        pauses.observe(no(true));
+        assert!(pauses.problem().is_some_and(|p| p.message.contains("those that were read last count")));
+        pauses.observe(seen_object());
+        assert!(pauses.problem().is_none());
+        assert_eq!(pauses.take().map(|all| all.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_not_listed_and_refused_is_asked_for_until_there_is_an_answer() {
+        let path = format!("/apis/{}/pauses", first_version().api_version());
+        let server = Server::new(&[]);
+        server.answer(&path, 403, json!({"message": "forbidden", "code": 403}));
+        let mut pauses = pauses(&server, Duration::from_millis(50));
+        pauses.served(&Served::default());
+        let early = tokio::time::timeout(Duration::from_millis(500), pauses.next()).await;
+        assert!(early.is_err() && pauses.take().is_none(), "the first refusal proves nothing");
+        pauses.next().await;
+        assert!(pauses.take().is_some() && pauses.problem().is_some());
+        server.answer(&path, 404, json!({"message": "not found", "code": 404}));
+        pauses.next().await;
+        assert!(pauses.problem().is_none(), "there are none");
+        pauses.stop().await;
     }
 
     #[test]

@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use common::Records;
 use common::fleet::{KUBE_UID, Made, cluster, make_of, root, signer, trust_document};
 use driftless_agent::identity::{self, Identity, IdentityError};
+use driftless_agent::join::JoinFile;
 use driftless_agent::ledger::Ledger;
 use driftless_agent::link::{self, FromHub, ToHub};
 use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused};
 use driftless_protocol::facts::Facts;
-use driftless_protocol::id::{Digest, Generation, TokenId, UnitId};
+use driftless_protocol::id::{Digest, Generation, KeyId, TokenId, UnitId};
 use driftless_protocol::message::{Hint, RejectCode};
 use driftless_protocol::quic::{Accepted, HubOptions, accept, close_rejected, hub_endpoint, stream, tls};
 use driftless_protocol::report::{ClusterReport, UnitReport};
 use driftless_protocol::session::Now;
 use driftless_protocol::session::hub::{Action, Current, Input, Session, Setup};
-use driftless_protocol::signing::{Purpose, Signed};
+use driftless_protocol::signing::{Purpose, SecretKey, Signed};
 use driftless_protocol::token::{JoinToken, TokenSecret};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -49,6 +50,7 @@ struct World {
     ca: CertificateDer<'static>,
     leaf: Mutex<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     trust: Vec<Signed>,
+    root_keys: Vec<KeyId>,
     state: Mutex<Store>,
     changed: watch::Sender<u64>,
 }
@@ -70,11 +72,21 @@ struct Store {
     reject: Option<RejectCode>,
     /// Seconds for which certificates are good.
     life: i64,
+    /// Certificates are past their time when they are issued.
+    expired: bool,
+    enrolments: u32,
+    /// Requests for a certificate are not answered.
+    mute: bool,
     tamper: bool,
 }
 
 impl World {
     fn new() -> Arc<Self> {
+        Self::of(&root())
+    }
+
+    /// A hub with this root key.
+    fn of(root: &SecretKey) -> Arc<Self> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -88,11 +100,12 @@ impl World {
         let chain = vec![hub.signed_by(&hub_key, &issuer).unwrap().der().clone()];
         let leaf = Mutex::new((chain, PrivateKeyDer::try_from(hub_key.serialize_der()).unwrap()));
         let mut document = trust_document(1);
-        document.authorities = vec![Digest::of(&ca)];
+        (document.authorities, document.roots) = (vec![Digest::of(&ca)], vec![root.public()]);
         (document.issued, document.expires) = (unix() - 10, unix() + 86_400);
-        let trust = vec![root().sign(Purpose::Trust, &document).unwrap()];
+        let trust = vec![root.sign(Purpose::Trust, &document).unwrap()];
+        let root_keys = vec![root.public().id()];
         let state = Mutex::new(Store { life: 3600, ..Store::default() });
-        Arc::new(Self { issuer, ca, leaf, trust, state, changed: watch::channel(0).0 })
+        Arc::new(Self { issuer, ca, leaf, trust, root_keys, state, changed: watch::channel(0).0 })
     }
 
     fn token(&self, address: SocketAddr) -> JoinToken {
@@ -100,7 +113,7 @@ impl World {
             id: TokenId::from_bytes([5; 8]),
             secret: TokenSecret::from_bytes([6; 32]),
             hub_ca: Digest::of(&self.ca),
-            root_keys: vec![root().public().id()],
+            root_keys: self.root_keys.clone(),
             addresses: vec![address.to_string()],
             server_name: NAME.into(),
         }
@@ -112,13 +125,16 @@ impl World {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(tls::cluster_uri(cluster()).try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let life = self.state.lock().unwrap().life;
+        let (life, expired) = {
+            let state = self.state.lock().unwrap();
+            (state.life, state.expired)
+        };
         let day = |seconds: i64| {
             // rcgen speaks `time`; a difference from its fixed date avoids naming that crate.
             let base = rcgen::date_time_ymd(2020, 1, 1);
             base + Duration::from_secs(u64::try_from(i64::try_from(unix()).unwrap() + seconds - 1_577_836_800).unwrap())
         };
-        (params.not_before, params.not_after) = (day(-life), day(life));
+        (params.not_before, params.not_after) = (day(-life), day(if expired { -10 } else { life }));
         let certificate = params.signed_by(&request.public_key, &self.issuer).unwrap();
         vec![certificate.der().to_vec()]
     }
@@ -195,7 +211,10 @@ async fn serve(world: Arc<World>, incoming: quinn::Incoming) {
         Ok(Accepted::Enroll(connection)) => {
             let Ok((request, responder)) = stream::receive_enroll(&connection).await else { return };
             let known = request.secret.expose() == &[6; 32];
-            let used = world.with(|s| std::mem::replace(&mut s.redeemed, true));
+            let used = world.with(|s| {
+                s.enrolments += 1;
+                std::mem::replace(&mut s.redeemed, true)
+            });
             let refused = |code| EnrollAnswer::Refused(EnrollRefused { code, message: "said by the test".into() });
             let answer = match (known, used) {
                 (false, _) => refused(EnrollRefusal::UnknownToken),
@@ -320,8 +339,13 @@ async fn session(world: &Arc<World>, connection: &quinn::Connection) {
                 }
                 Action::Renew { csr } => {
                     let chain = world.issue(&csr);
-                    world.with(|s| s.renewals += 1);
-                    session.handle(now(), Input::Renewed { chain });
+                    let mute = world.with(|s| {
+                        s.renewals += 1;
+                        s.mute
+                    });
+                    if !mute {
+                        session.handle(now(), Input::Renewed { chain });
+                    }
                 }
                 Action::Close { code, message } => close = Some((code, message)),
                 Action::Established(_) | Action::NotReferenced { .. } => {}
@@ -348,38 +372,60 @@ async fn session(world: &Arc<World>, connection: &quinn::Connection) {
     }
 }
 
+/// A join token file that lasts as long as this does.
+struct Mounted {
+    dir: tempfile::TempDir,
+    file: Arc<JoinFile>,
+}
+
+impl Mounted {
+    fn of(token: Option<&JoinToken>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Self { file: Arc::new(JoinFile::new(Some(dir.path().join("token")))), dir };
+        if let Some(token) = token {
+            mounted.put(token);
+        }
+        mounted
+    }
+
+    fn put(&self, token: &JoinToken) {
+        std::fs::write(self.dir.path().join("token"), token.reveal().as_bytes()).unwrap();
+    }
+}
+
 /// The agent's half: link with the test as its driver.
 struct Agent {
     to_hub: mpsc::Sender<ToHub>,
     from_hub: mpsc::Receiver<FromHub>,
     cancel: CancellationToken,
     tasks: JoinSet<()>,
+    mounted: Mounted,
 }
 
 impl Agent {
     async fn start(records: &Records, join: Option<JoinToken>) -> Result<Self, IdentityError> {
-        let cancel = CancellationToken::new();
-        let identity = within(identity::load_or_enrol(&records.api(), join, KUBE_UID, &cancel)).await?;
-        Ok(Self::with(records, identity, cancel).await)
+        let (cancel, mounted) = (CancellationToken::new(), Mounted::of(join.as_ref()));
+        let identity = within(identity::load_or_enrol(&records.api(), &mounted.file, KUBE_UID, &cancel)).await?;
+        Ok(Self::with(records, identity, mounted, cancel).await)
     }
 
-    async fn with(records: &Records, identity: Identity, cancel: CancellationToken) -> Self {
+    async fn with(records: &Records, identity: Identity, mounted: Mounted, cancel: CancellationToken) -> Self {
         let ledger = Ledger::load(records.api(), &identity, KUBE_UID, 16 << 20).await.unwrap();
         let (to_hub, from_driver) = mpsc::channel(8);
         let (to_driver, from_hub) = mpsc::channel(8);
         // Nobody answers questions here.
         let (asks, _) = mpsc::channel(1);
         let setup = link::Setup {
-            api: records.api(),
             identity,
             ledger,
             kube_uid: KUBE_UID.into(),
             pod: "agent-0".into(),
+            join: mounted.file.clone(),
             asks,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(link::run(setup, from_driver, to_driver, cancel.clone()));
-        Self { to_hub, from_hub, cancel, tasks }
+        Self { to_hub, from_hub, cancel, tasks, mounted }
     }
 
     async fn bundle(&mut self) -> Generation {
@@ -494,7 +540,8 @@ async fn a_copy_of_a_cluster_is_not_the_cluster() {
     let records = Records::default();
     Agent::start(&records, Some(world.token(hub.address))).await.unwrap().stop().await;
     let cancel = CancellationToken::new();
-    let copied = identity::load_or_enrol(&records.api(), None, "another kube-system", &cancel).await.err().unwrap();
+    let none = JoinFile::new(None);
+    let copied = identity::load_or_enrol(&records.api(), &none, "another kube-system", &cancel).await.err().unwrap();
     assert!(matches!(copied, IdentityError::Copied { .. }), "{copied}");
 }
 
@@ -516,6 +563,85 @@ async fn certificates_are_renewed_at_half_their_life_and_used_afterwards() {
     let agent = Agent::start(&records, None).await.unwrap();
     world.until("a session with the new certificate", |s| s.sessions >= 2).await;
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_renewal_that_was_not_answered_is_asked_for_again_as_soon_as_the_hub_is_back() {
+    let world = World::new();
+    let hub = start(&world, loopback()).await;
+    let records = Records::default();
+    world.with(|s| s.mute = true);
+    let agent = Agent::start(&records, Some(world.token(hub.address))).await.unwrap();
+    world.until("a request", |s| s.renewals == 1).await;
+    let address = hub.address;
+    drop(hub);
+    world.with(|s| s.mute = false);
+    let _hub = start(&world, address).await;
+    world.until("a second request", |s| s.renewals == 2).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_past_its_time_stops_no_leading_and_a_new_token_brings_another() {
+    let world = World::new();
+    let hub = start(&world, loopback()).await;
+    let records = Records::default();
+    world.with(|s| s.expired = true);
+    let used = world.token(hub.address);
+    let cancel = CancellationToken::new();
+    let mounted = Mounted::of(Some(&used));
+    let enrolled = within(identity::load_or_enrol(&records.api(), &mounted.file, KUBE_UID, &cancel)).await.unwrap();
+    let key = || records.get("secrets", "driftless-identity").unwrap()["data"].clone();
+    let first = key();
+
+    // It leads, whether a token is there or not, and asks nobody first.
+    let again = within(identity::load_or_enrol(&records.api(), &JoinFile::new(None), KUBE_UID, &cancel)).await.unwrap();
+    assert_eq!(again.not_after, enrolled.not_after);
+    assert_eq!(world.with(|s| s.enrolments), 1);
+    let mut agent = Agent::start(&records, Some(used.clone())).await.unwrap();
+
+    // The hub takes neither the old certificate nor the used token, which is tried once.
+    world.until("the token tried", |s| s.enrolments == 2).await;
+    for i in 0..100 {
+        within(agent.tell(report("apps", &i.to_string()))).await;
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(world.with(|s| (s.enrolments, s.sessions)), (2, 0));
+
+    // A new one: leading begins again, with another key, and the hub hears of it.
+    world.with(|s| (s.expired, s.redeemed) = (false, false));
+    agent.mounted.put(&JoinToken { id: TokenId::from_bytes([9; 8]), ..used });
+    within(agent.tasks.join_next()).await;
+    assert_eq!(world.with(|s| s.enrolments), 3);
+    assert_ne!(key(), first);
+    let agent = Agent::start(&records, None).await.unwrap();
+    world.until("a session", |s| s.sessions > 0).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_dies_while_it_enrols_anew_leaves_what_the_next_can_lead_with() {
+    let (world, rebuilt) = (World::new(), World::of(&SecretKey::from_seed(&[7; 32])));
+    let (hub, other) = (start(&world, loopback()).await, start(&rebuilt, loopback()).await);
+    let (records, cancel) = (Records::default(), CancellationToken::new());
+    let mounted = Mounted::of(Some(&world.token(hub.address)));
+    let mut identity = identity::load_or_enrol(&records.api(), &mounted.file, KUBE_UID, &cancel).await.unwrap();
+    let token = rebuilt.token(other.address);
+    for writes in 0.. {
+        rebuilt.with(|s| s.redeemed = false);
+        records.die_after(writes);
+        let done = within(identity.enrol_anew(&token, &cancel)).await;
+        records.revive();
+        let none = JoinFile::new(None);
+        identity = within(identity::load_or_enrol(&records.api(), &none, KUBE_UID, &cancel)).await.unwrap();
+        let ledger = Ledger::load(records.api(), &identity, KUBE_UID, 16 << 20).await;
+        assert!(ledger.is_ok(), "after {writes} writes: {ledger:?}");
+        if done.is_ok() {
+            assert_eq!(identity.root_keys, token.root_keys);
+            assert!(writes >= 3, "a key, the root keys of both, the trust documents, the identity: {writes}");
+            return;
+        }
+    }
 }
 
 #[tokio::test]

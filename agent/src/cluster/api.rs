@@ -24,8 +24,10 @@ use tower::{BoxError, ServiceBuilder};
 const IDLE: Duration = Duration::from_secs(5);
 /// What is read at once, a record of TLS: each watch keeps so much. The head of an answer must fit.
 const READ_BYTES: usize = 16 * 1024;
-/// Largest answer read: the API server's object limit is 1.5 MiB, a page of records a little more.
+/// Largest answer read: the API server's object limit is 1.5 MiB, of which text within text may become twice as much.
 const ANSWER_BYTES: usize = 8 * 1024 * 1024;
+/// Records per page: each has up to 1 MiB and what surrounds it. Where that is too much for one answer, it is halved.
+const RECORDS: u32 = 4;
 
 /// Whole objects.
 const JSON: &str = "application/json";
@@ -455,7 +457,7 @@ impl Api {
         }
     }
 
-    /// Lists objects of one kind with a label selector, all pages together. For our own records: few and small.
+    /// Lists objects of one kind with a label selector, all pages together. For our own records: few, and large.
     pub async fn list(
         &self,
         actor: &Actor,
@@ -463,21 +465,22 @@ impl Api {
         namespace: &str,
         selector: &str,
     ) -> Result<Vec<Value>, ApiError> {
-        let mut items = Vec::new();
-        let mut next = String::new();
+        let (mut items, mut from, mut limit) = (Vec::new(), None, RECORDS);
         loop {
-            let mut uri = format!("{}?limit=50&labelSelector={}", at.path(namespace, ""), segment(selector));
-            if !next.is_empty() {
-                uri.push_str("&continue=");
-                uri.push_str(&segment(&next));
+            let query = PageQuery { limit, labels: selector, fields: "", from: from.as_deref() };
+            match self.page(actor, at, namespace, &query).await {
+                Ok(page) => {
+                    from = page.next();
+                    items.extend(page.items);
+                }
+                Err(ApiError::TooLong) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
-            let mut page = self.call(actor, Method::GET, &uri, None, Vec::new()).await?;
-            if let Some(Value::Array(more)) = page.get_mut("items").map(Value::take) {
-                items.extend(more);
-            }
-            match page.pointer("/metadata/continue").and_then(Value::as_str) {
-                Some(token) if !token.is_empty() => token.clone_into(&mut next),
-                _ => return Ok(items),
+            if from.is_none() {
+                return Ok(items);
             }
         }
     }
@@ -704,6 +707,44 @@ mod tests {
             serde_json::from_str(r#"{"items":[1],"metadata":{"continue":"x","remainingItemCount":7}}"#)
                 .expect("a page");
         assert_eq!((page.items.len(), page.next().as_deref(), page.remaining()), (1, Some("x"), 7));
+    }
+
+    /// An API server with records of so many bytes, in pages as they are asked for.
+    fn records(sizes: Vec<usize>) -> Api {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let given = |name: &str| {
+                let mut all = query.split('&').filter_map(|pair| pair.split_once('='));
+                all.find(|(key, _)| *key == name).and_then(|(_, value)| value.parse::<usize>().ok())
+            };
+            let (from, limit) = (given("continue").unwrap_or(0), given("limit").expect("a limit"));
+            let page: Vec<usize> = sizes.iter().skip(from).take(limit).copied().collect();
+            let next = from + page.len();
+            let more = if next < sizes.len() { next.to_string() } else { String::new() };
+            async move {
+                // Quotes, as an inventory has them: twice as long on the wire.
+                let items: Vec<Value> =
+                    page.iter().map(|size| serde_json::json!({"data": {"d": "\"".repeat(*size)}})).collect();
+                let answer = serde_json::json!({"items": items, "metadata": {"continue": more}}).to_string();
+                Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(answer.into_bytes())))
+            }
+        });
+        Api::new(kube::Client::new(service, "driftless-system"), Duration::from_secs(20))
+    }
+
+    #[tokio::test]
+    async fn records_of_any_number_and_size_are_listed_whole() {
+        for sizes in [vec![], vec![1; 9], vec![1024 * 1024; 20], vec![512 * 1024; 33]] {
+            let all = records(sizes.clone()).list(&Actor::Agent, &config_maps(), "driftless-system", "a=b").await;
+            let read: Vec<usize> = all
+                .expect("all of them")
+                .iter()
+                .map(|item| item.pointer("/data/d").and_then(Value::as_str).map_or(0, str::len))
+                .collect();
+            assert_eq!(read, sizes);
+        }
+        let huge = records(vec![5 * 1024 * 1024]).list(&Actor::Agent, &config_maps(), "driftless-system", "a=b").await;
+        assert_eq!(huge.err(), Some(ApiError::TooLong), "no object of the API server is so long");
     }
 
     #[test]
