@@ -102,6 +102,9 @@ pub enum What {
         /// Units
         #[arg(long, default_value_t = 1000)]
         units: usize,
+        /// Without Flux, which takes minutes
+        #[arg(long)]
+        no_flux: bool,
     },
 }
 
@@ -145,7 +148,7 @@ async fn measure(lab: &mut Lab, what: &What, rounds: usize, connections: usize) 
         What::B7 { sizes, no_kubectl } => sweep::run(lab, sizes, !no_kubectl).await,
         What::B8 { edits, every, events } => heal::run(lab, *edits, *every, *events).await,
         What::B9 { sizes, units, seconds } => footprint::run(lab, sizes, *units, *seconds).await,
-        What::Flux { units } => flux::run(lab, *units, connections).await,
+        What::Flux { units, no_flux } => flux::run(lab, *units, connections, !no_flux).await,
     }?;
     let built = match (cfg!(debug_assertions), std::env::var_os(crate::launch::AGENT_PROGRAM)) {
         (true, _) => "Driftless is an unoptimised (dev) build",
@@ -168,7 +171,7 @@ pub async fn smoke() -> Result<Vec<(String, bool)>> {
         What::B6 { sizes: vec![50], no_kubectl: false },
         What::B7 { sizes: vec![50], no_kubectl: false },
         What::B8 { edits: 15, every: 20, events: 60 },
-        What::Flux { units: 5 },
+        What::Flux { units: 5, no_flux: false },
     ] {
         let report = match measure(&mut lab, &what, 1, 4).await {
             Ok(report) => report,

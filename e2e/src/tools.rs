@@ -1,5 +1,5 @@
-//! The programs that tests, benchmarks and sandbox run: etcd, the Kubernetes control plane, kubectl, and the oracles
-//! kustomize and helm.
+//! The programs that tests, benchmarks and sandbox run: etcd, the Kubernetes control plane, kubectl, Flux's
+//! kustomize-controller, and the oracles kustomize and helm.
 //!
 //! Each is looked up by itself, in this order:
 //! 1. its environment variable (`TEST_ASSET_ETCD`, `TEST_ASSET_KUBE_APISERVER`, ...: the names envtest users know);
@@ -85,11 +85,13 @@ pub enum Tool {
     Helm,
     /// A small program of ours around kustomize's library, which benchmarks compare with.
     KustomizeLibrary,
+    /// Flux's kustomize-controller.
+    KustomizeController,
 }
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Etcd,
         Self::ApiServer,
         Self::ControllerManager,
@@ -97,11 +99,19 @@ impl Tool {
         Self::Kustomize,
         Self::Helm,
         Self::KustomizeLibrary,
+        Self::KustomizeController,
     ];
 
     /// Those that tests need.
-    pub const TESTS: [Self; 6] =
-        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Kubectl, Self::Kustomize, Self::Helm];
+    pub const TESTS: [Self; 7] = [
+        Self::Etcd,
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Kubectl,
+        Self::Kustomize,
+        Self::Helm,
+        Self::KustomizeController,
+    ];
 
     /// The three that make a cluster.
     pub const CONTROL_PLANE: [Self; 3] = [Self::Etcd, Self::ApiServer, Self::ControllerManager];
@@ -116,6 +126,7 @@ impl Tool {
             Self::Kustomize => "kustomize",
             Self::Helm => "helm",
             Self::KustomizeLibrary => "kustomize-library",
+            Self::KustomizeController => "kustomize-controller",
         }
     }
 
@@ -129,6 +140,7 @@ impl Tool {
             Self::Kustomize => "TEST_ASSET_KUSTOMIZE",
             Self::Helm => "TEST_ASSET_HELM",
             Self::KustomizeLibrary => "TEST_ASSET_KUSTOMIZE_LIBRARY",
+            Self::KustomizeController => "TEST_ASSET_KUSTOMIZE_CONTROLLER",
         }
     }
 }
@@ -287,6 +299,25 @@ impl Tools {
         found.map(|found| found.path.as_path()).ok_or_else(|| anyhow::anyhow!("{tool} was not prepared"))
     }
 
+    /// The definitions of Flux's kinds, which are beside its controller.
+    ///
+    /// # Errors
+    /// The controller was not among the programs asked for, or is one from elsewhere without these files.
+    pub fn flux_definitions(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let program = self.path(Tool::KustomizeController)?;
+        let folder = program.parent().unwrap_or(Path::new("."));
+        let files: Vec<PathBuf> = build::flux_definitions().map(|name| folder.join(name)).collect();
+        match files.iter().find(|file| !file.is_file()) {
+            None => Ok(files),
+            Some(file) => anyhow::bail!(
+                "{} is missing: put the definitions of Flux's kinds beside {}, or unset {} to have both built",
+                file.display(),
+                program.display(),
+                Tool::KustomizeController.variable()
+            ),
+        }
+    }
+
     /// All, in a fixed order.
     pub fn iter(&self) -> impl Iterator<Item = (Tool, &Found)> {
         self.found.iter().map(|(&tool, found)| (tool, found))
@@ -354,7 +385,7 @@ mod tests {
                 assert_eq!(build::recipes_for(&[tool], kubernetes).len(), 1, "{tool} {kubernetes:?}");
             }
             assert_eq!(build::recipes_for(&Tool::CONTROL_PLANE, kubernetes).len(), 1, "one build makes a cluster");
-            assert_eq!(build::recipes_for(&Tool::ALL, kubernetes).len(), 4);
+            assert_eq!(build::recipes_for(&Tool::ALL, kubernetes).len(), 5);
         }
     }
 

@@ -1,18 +1,31 @@
-//! The workload of flux-benchmark: units of four objects that are waited for, from the push to the last object.
+//! The workload of flux-benchmark: units of four objects that are waited for, from the push to the last object. Driftless
+//! first, and then, with the agent stopped, Flux's own kustomize-controller with the same units on the same cluster.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::audit::{AGENT, Span, now};
+use super::audit::{AGENT, PEER, Span, now};
 use super::ceiling;
 use super::lab::{CLUSTER, Lab, unit};
 use super::objects::{Object, app_part};
+use crate::flux::Flux;
 use crate::table::{Report, seconds};
+use crate::usage;
+use crate::wait;
 use crate::world::Content;
 
 /// Where the flood goes.
 const RAW: &str = "flux-raw";
 /// The namespace of all units, as flux-benchmark has it.
 const OURS: &str = "kustomize-benchmark";
+/// And of Flux's.
+const THEIRS: &str = "flux-peer";
+/// What flux-benchmark gives the controller, and no limit of requests that would be felt.
+const ARGUMENTS: [&str; 4] =
+    ["--concurrent=20", "--requeue-dependency=5s", "--kube-api-qps=1000", "--kube-api-burst=2000"];
+/// For Flux to have all units ready.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Its units.
 #[derive(Debug)]
@@ -28,12 +41,16 @@ impl Fleet {
 
     /// One folder for all units, each with an index of its own; `version` is in a label of every object.
     pub(super) fn content(&self, version: usize) -> Content {
+        self.content_of("podinfo", OURS, version)
+    }
+
+    fn content_of(&self, prefix: &str, namespace: &str, version: usize) -> Content {
         let mut content = Content::new().root(CLUSTER);
         for n in 0..self.units {
             let more = format!(
-                "  wait: true\n  timeout: 1m\n  targetNamespace: {OURS}\n  postBuild:\n    substitute:\n      INDEX: \"{n}\"\n"
+                "  wait: true\n  timeout: 1m\n  targetNamespace: {namespace}\n  postBuild:\n    substitute:\n      INDEX: \"{n}\"\n"
             );
-            content = unit(content, &name(n), "manifests/podinfo", &more);
+            content = unit(content, &format!("{prefix}-{n:04}"), "manifests/podinfo", &more);
         }
         for (part, file) in ["account", "service", "deployment", "ingress"].iter().enumerate() {
             let mut object = app_part("", "podinfo-${INDEX}app", part, version).value;
@@ -56,10 +73,6 @@ impl Fleet {
     }
 }
 
-fn name(n: usize) -> String {
-    format!("podinfo-{n:04}")
-}
-
 /// One turn of the agent.
 struct Turn {
     pushed: f64,
@@ -68,11 +81,11 @@ struct Turn {
     cpu: f64,
 }
 
-pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize) -> Result<Report> {
+pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize, peer: bool) -> Result<Report> {
     let fleet = Fleet::start(lab, units).await?;
     lab.namespaces(&[RAW.to_owned()]).await?;
-    let (mut rows, mut equal) = (Vec::new(), true);
-    for (version, what) in [(0, "install"), (1, "change of everything")] {
+    let (mut rows, mut equal, mut wholes) = (Vec::new(), true, Vec::new());
+    for (version, what) in TURNS {
         let raw = fleet.objects(RAW, version);
         let ceiling = ceiling::flood(&lab.peer, &raw, connections).await?.seconds();
         lab.check(&raw, false).await.context("after the flood")?;
@@ -84,6 +97,7 @@ pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize) -> Resu
         equal &= writes == wanted.len();
         let whole = turn.span.last - turn.pushed;
         eprintln!("{what}: ceiling {}, push to last object {}", seconds(ceiling), seconds(whole));
+        wholes.push(whole);
         rows.push(vec![
             what.to_owned(),
             seconds(ceiling),
@@ -96,30 +110,84 @@ pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize) -> Resu
             wanted.len().to_string(),
         ]);
     }
+    let mut columns = vec![
+        "what",
+        "ceiling",
+        "first write after",
+        "last object after",
+        "of the ceiling",
+        "all units ready after",
+        "CPU of the agent",
+        "writes",
+        "needed",
+    ];
     lab.delete(&[RAW.to_owned()]).await?;
     fleet.end(lab).await?;
+    if peer {
+        lab.world.cluster_mut(CLUSTER).stop_agent().await?;
+        columns.extend(["Flux: last object after", "all units ready after", "CPU", "Flux takes"]);
+        let turns = flux_turns(lab, &fleet).await?;
+        for ((row, whole), turn) in rows.iter_mut().zip(wholes).zip(turns) {
+            let theirs = turn.span.last - turn.pushed;
+            let times = format!("{:.1} times as long", theirs / whole);
+            row.extend([seconds(theirs), seconds(turn.ready - turn.pushed), seconds(turn.cpu), times]);
+        }
+        lab.world.cluster_mut(CLUSTER).start_agent_again()?;
+    }
     Ok(Report {
         title: format!("The workload of flux-benchmark: {units} units of 4 objects, wait: true"),
         equal,
         gate: format!(
             "All objects as declared after each turn, each written once. The ceiling is the same server-side applies over \
              {connections} connections, just before, with the controllers at work as well. Everything is counted from the end \
-             of the push."
+             of the push; for Flux from the moment at which its source names the new artifact."
         ),
-        columns: vec![
-            "what",
-            "ceiling",
-            "first write after",
-            "last object after",
-            "of the ceiling",
-            "all units ready after",
-            "CPU of the agent",
-            "writes",
-            "needed",
-        ],
+        columns,
         rows,
-        notes: vec![],
+        notes: if peer {
+            vec![format!("Flux is kustomize-controller 1.9.0 with {}", ARGUMENTS.join(" "))]
+        } else {
+            vec![]
+        },
     })
+}
+
+/// What is pushed in turn: the version, and what that is.
+const TURNS: [(usize, &str); 2] = [(0, "install"), (1, "change of everything")];
+
+/// The same by Flux.
+async fn flux_turns(lab: &mut Lab, fleet: &Fleet) -> Result<Vec<Turn>> {
+    lab.namespaces(&[THEIRS.to_owned()]).await?;
+    let plane = &lab.cluster().plane;
+    let mut flux = Flux::start(plane, &lab.kubeconfig, lab.folder.path(), &ARGUMENTS).await?;
+    let mut turns = Vec::new();
+    for (version, what) in TURNS {
+        let content = fleet.content_of("peer", THEIRS, version);
+        let commit = format!("{version:040}");
+        lab.forget()?;
+        let before = usage::cpu(flux.id()).context("the CPU time of Flux")?;
+        let pushed = now();
+        match version {
+            0 => flux.bootstrap(CLUSTER, &commit, &content).await?,
+            _ => flux.pull(&commit, &content).await?,
+        }
+        let span = lab.written_by(PEER, |namespace| namespace == THEIRS, fleet.units * 4).await?;
+        wait::until(PATIENCE, format!("Flux to have {} units ready", fleet.units), || async {
+            let all = flux.ready("peer-").await.map_err(|e| format!("{e:#}"))?;
+            let there = all.values().filter(|(ready, revision)| *ready && revision.ends_with(&commit)).count();
+            if there == fleet.units { Ok(()) } else { Err(format!("{there} of {}", all.len())) }
+        })
+        .await
+        .with_context(|| flux.log(20))?;
+        let ready = now();
+        let cpu = usage::cpu(flux.id()).context("the CPU time of Flux")?.saturating_sub(before).as_secs_f64();
+        lab.check(&fleet.objects(THEIRS, version), false).await.context("after Flux")?;
+        eprintln!("{what}, Flux: to the last object {}", seconds(span.last - pushed));
+        turns.push(Turn { pushed, span, ready, cpu });
+    }
+    flux.stop().await?;
+    lab.delete(&[THEIRS.to_owned()]).await?;
+    Ok(turns)
 }
 
 async fn turn(lab: &mut Lab, fleet: &Fleet, version: usize) -> Result<Turn> {

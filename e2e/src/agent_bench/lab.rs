@@ -41,9 +41,9 @@ pub(super) struct Lab {
     /// The peers' way in.
     pub(super) peer: Client,
     tail: Tail,
-    kubeconfig: PathBuf,
+    pub(super) kubeconfig: PathBuf,
     /// Files of this run.
-    folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 /// What `kubectl` did.
@@ -135,14 +135,24 @@ impl Lab {
 
     /// Waits until the agent's writes in these namespaces are so many.
     pub(super) async fn written(&mut self, namespaces: impl Fn(&str) -> bool, count: usize) -> Result<Span> {
+        self.written_by(audit::AGENT, namespaces, count).await
+    }
+
+    /// Waits until this user's writes in these namespaces are so many.
+    pub(super) async fn written_by(
+        &mut self,
+        user: &str,
+        namespaces: impl Fn(&str) -> bool,
+        count: usize,
+    ) -> Result<Span> {
         let (begin, mut span) = (Instant::now(), Span::default());
         while span.count < count {
             for asked in self.tail.news()? {
-                if asked.user == audit::AGENT && namespaces(&asked.namespace) && asked.writes_in(&asked.namespace) {
+                if asked.user == user && namespaces(&asked.namespace) && asked.writes_in(&asked.namespace) {
                     span.add(&asked);
                 }
             }
-            ensure!(begin.elapsed() < PATIENCE, "the agent wrote {} of {count} objects", span.count);
+            ensure!(begin.elapsed() < PATIENCE, "{user} wrote {} of {count} objects", span.count);
             tokio::time::sleep(LOOK).await;
         }
         Ok(span)

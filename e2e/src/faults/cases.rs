@@ -41,11 +41,22 @@ pub struct Args {
 pub struct Case {
     /// For the table.
     pub name: String,
-    /// What happens in the repository; `None`: somebody edits by hand.
-    pub step: Option<Step>,
+    /// What happens.
+    pub deed: Deed,
     /// What goes wrong, by the number of the repetition.
     pub trouble: fn(usize) -> Trouble,
     kill: Option<Kill>,
+}
+
+/// What happens in a case, besides the trouble.
+#[derive(Clone, Copy, Debug)]
+pub enum Deed {
+    /// In the repository.
+    Step(Step),
+    /// Somebody adds a field by hand.
+    Edit,
+    /// Somebody deletes an object by hand.
+    Delete,
 }
 
 /// A request at which the agent is killed.
@@ -59,14 +70,14 @@ struct Kill {
 
 impl Case {
     fn new(name: &str, step: Step, trouble: fn(usize) -> Trouble) -> Self {
-        Self { name: name.to_owned(), step: Some(step), trouble, kill: None }
+        Self { name: name.to_owned(), deed: Deed::Step(step), trouble, kill: None }
     }
 
     /// The agent is killed before such a request reaches the API server, and after it was carried out.
-    fn kills(name: &str, step: Option<Step>, which: Which, after: usize) -> [Self; 2] {
+    fn kills(name: &str, deed: Deed, which: Which, after: usize) -> [Self; 2] {
         [false, true].map(|carried_out| Self {
             name: format!("killed {} {name}", if carried_out { "after" } else { "before" }),
-            step,
+            deed,
             trouble: |_| Trouble::None,
             kill: Some(Kill { which: which.clone(), after, carried_out }),
         })
@@ -84,9 +95,10 @@ impl Case {
             }
             None => (self.trouble)(repetition),
         };
-        match self.step {
-            Some(step) => rig.step(step, trouble).await,
-            None => rig.edit_by_hand(trouble).await,
+        match self.deed {
+            Deed::Step(step) => rig.step(step, trouble).await,
+            Deed::Edit => rig.edit_by_hand(trouble).await,
+            Deed::Delete => rig.delete_by_hand(trouble).await,
         }
     }
 }
@@ -165,29 +177,41 @@ pub fn all() -> Vec<Case> {
     let apply = || Which::methods([Method::PATCH]).at("/namespaces/subject/configmaps").at("force=true");
     let delete = || Which::methods([Method::DELETE]).at("/namespaces/subject/configmaps");
     let pack = |method| Which::methods([method]).at("driftless-system/secrets");
-    for (name, step, which, after) in [
-        ("names of packs are noted", Some(Step::Change), put("driftless-head"), 0),
-        ("a pack is made", Some(Step::Change), pack(Method::POST), 0),
-        ("the head moves", Some(Step::Change), put("driftless-head"), 1),
-        ("an old pack goes", Some(Step::Change), pack(Method::DELETE), 0),
-        ("intents are stored", Some(Step::Create), inventory(), 0),
-        ("the first create", Some(Step::Create), apply(), 0),
-        ("a create in the middle", Some(Step::Create), apply(), 3),
-        ("the last create", Some(Step::Create), apply(), 5),
-        ("the record of creates", Some(Step::Create), inventory(), 1),
-        ("the first change", Some(Step::Change), apply(), 0),
-        ("a change in the middle", Some(Step::Change), apply(), 15),
-        ("the record of changes", Some(Step::Change), inventory(), 0),
-        ("a move between units", Some(Step::Move), apply(), 1),
-        ("the record of moves", Some(Step::Move), inventory(), 0),
-        ("the first delete", Some(Step::Prune), delete(), 0),
-        ("the last delete", Some(Step::Prune), delete(), 2),
-        ("the record of deletes", Some(Step::Prune), inventory(), 0),
-        ("fields are taken over", None, Which::methods([Method::PATCH]).content("application/json-patch"), 0),
-        ("the heal after it", None, apply(), 0),
-        ("the lease is renewed", Some(Step::Mixed), put("/leases"), 0),
+    for (name, deed, which, after) in [
+        ("names of packs are noted", Deed::Step(Step::Change), put("driftless-head"), 0),
+        ("a pack is made", Deed::Step(Step::Change), pack(Method::POST), 0),
+        ("the head moves", Deed::Step(Step::Change), put("driftless-head"), 1),
+        ("an old pack goes", Deed::Step(Step::Change), pack(Method::DELETE), 0),
+        ("intents are stored", Deed::Step(Step::Create), inventory(), 0),
+        ("the first create", Deed::Step(Step::Create), apply(), 0),
+        ("a create in the middle", Deed::Step(Step::Create), apply(), 3),
+        ("the last create", Deed::Step(Step::Create), apply(), 5),
+        ("the record of creates", Deed::Step(Step::Create), inventory(), 1),
+        ("the first change", Deed::Step(Step::Change), apply(), 0),
+        ("a change in the middle", Deed::Step(Step::Change), apply(), 15),
+        ("the record of changes", Deed::Step(Step::Change), inventory(), 0),
+        ("a move between units", Deed::Step(Step::Move), apply(), 1),
+        ("the record of moves", Deed::Step(Step::Move), inventory(), 0),
+        ("the first delete", Deed::Step(Step::Prune), delete(), 0),
+        ("the last delete", Deed::Step(Step::Prune), delete(), 2),
+        ("the record of deletes", Deed::Step(Step::Prune), inventory(), 0),
+        ("fields are taken over", Deed::Edit, Which::methods([Method::PATCH]).content("application/json-patch"), 0),
+        ("the heal after it", Deed::Edit, apply(), 0),
+        ("what somebody deleted is made anew", Deed::Delete, apply(), 0),
+        ("the record of what was made anew", Deed::Delete, inventory(), 0),
+        ("what Flux left is noted", Deed::Step(Step::TakeOver), inventory(), 0),
+        (
+            "the fields of Flux are taken over",
+            Deed::Step(Step::TakeOver),
+            Which::methods([Method::PATCH]).content("application/json-patch"),
+            0,
+        ),
+        ("what was Flux's is applied", Deed::Step(Step::TakeOver), apply(), 0),
+        ("what Flux left goes", Deed::Step(Step::TakeOver), delete(), 0),
+        ("the record after a take-over", Deed::Step(Step::TakeOver), inventory(), 1),
+        ("the lease is renewed", Deed::Step(Step::Mixed), put("/leases"), 0),
     ] {
-        cases.extend(Case::kills(name, step, which, after));
+        cases.extend(Case::kills(name, deed, which, after));
     }
     let apply = |at: &str| Which::methods([Method::PATCH]).at(at).at("force=true").but("dryRun");
     let delete = |at: &str| Which::methods([Method::DELETE]).at(at);
@@ -217,7 +241,7 @@ pub fn all() -> Vec<Case> {
         ("a delete that takes long", Step::Leave(Thing::Slow), delete("/subject/configmaps/slow")),
         ("the record while it takes long", Step::Leave(Thing::Slow), inventory()),
     ] {
-        cases.extend(Case::kills(name, Some(step), which, 0));
+        cases.extend(Case::kills(name, Deed::Step(step), which, 0));
     }
     cases
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use super::things::{self, Thing};
 use crate::world::Content;
 
@@ -74,6 +76,8 @@ pub enum Step {
     Carry(Thing),
     /// It leaves.
     Leave(Thing),
+    /// A unit that Flux had is taken over: one of its objects changes, and one had left Git before.
+    TakeOver,
 }
 
 impl Step {
@@ -83,6 +87,7 @@ impl Step {
         match self {
             Self::Prune => 3,
             Self::Mixed => 2,
+            Self::TakeOver => 1,
             Self::Leave(thing) => thing.names().len() - thing.protected(),
             _ => 0,
         }
@@ -122,6 +127,8 @@ impl Step {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declared(pub BTreeMap<String, Item>);
 
+/// How the object is called that Flux has and Git has not.
+const LEFT: &str = "left";
 /// Objects that come at a step that creates.
 const COMING: usize = 6;
 /// Objects that go to the other unit at a step that moves.
@@ -159,8 +166,22 @@ impl Declared {
             Step::Alter(thing) => next.of(thing, |name, item| item.value = things::value(name, serial)),
             Step::Carry(thing) => next.of(thing, |_, item| item.unit = item.unit.other()),
             Step::Leave(thing) => next.0.retain(|name, _| !thing.names().contains(&name.as_str())),
+            Step::TakeOver => {
+                for (name, item) in next.left_by_flux(serial).0 {
+                    if !name.ends_with(LEFT) {
+                        next.0.insert(name, Item { value: serial.to_string(), ..item });
+                    }
+                }
+            }
         }
         next
+    }
+
+    /// What Flux has in the cluster before it is taken over: with what Git has dropped meanwhile.
+    #[must_use]
+    pub fn left_by_flux(&self, serial: usize) -> Self {
+        let item = || Item { unit: Unit::First, value: "of-flux".to_owned() };
+        Self(["kept", LEFT].into_iter().map(|name| (format!("adopt-{serial:05}-{name}"), item())).collect())
     }
 
     /// Whether it is declared.
@@ -230,6 +251,12 @@ impl Declared {
             };
             let more = format!("{more}  dependsOn:\n    - name: namespaces\n");
             content = content.unit(cluster, unit.name(), &format!("./{}", unit.name()), &more);
+            if unit == Unit::First {
+                // Handed over, whenever Flux has something of it.
+                let file = format!("clusters/{cluster}/{}.yaml", unit.name());
+                let marked = "  namespace: flux-system\n  annotations:\n    driftless.dev/take-over: enabled\nspec:\n  suspend: true";
+                content = content.replace(&file, "  namespace: flux-system\nspec:", marked);
+            }
             // A unit is never empty, so that what leaves it is pruned without asking.
             content = content.with(&format!("{}/anchor.yaml", unit.name()), config_map(unit.name(), "0"));
         }
@@ -239,6 +266,15 @@ impl Declared {
         }
         content
     }
+}
+
+/// A ConfigMap as Flux applies it.
+#[must_use]
+pub fn object(name: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": NAMESPACE}, "data": {"value": value},
+    })
 }
 
 fn config_map(name: &str, value: &str) -> String {
@@ -285,6 +321,9 @@ mod tests {
             let differ = |other: &Declared| there.0.iter().filter(|(name, item)| other.0[*name] != **item).count();
             assert_eq!(differ(&there.after(Step::Alter(thing), 10)), thing.names().len());
         }
+        let taken = start.after(Step::TakeOver, 11);
+        assert_eq!(taken.0.len(), start.0.len() + 1);
+        assert!(start.left_by_flux(11).0.contains_key("adopt-00011-left") && taken.0.contains_key("adopt-00011-kept"));
         assert_eq!(
             start.after(Step::Come(Thing::Workload), 6).after(Step::Carry(Thing::Workload), 7).0["deployments/web"]
                 .unit,

@@ -33,6 +33,8 @@ pub(super) struct Recipe {
     sources: &'static [(&'static str, &'static str)],
     /// The program, its main package, and the file that `go build` makes of it.
     programs: &'static [(Tool, &'static str, &'static str)],
+    /// Files of published modules that are kept beside the programs.
+    files: Option<&'static Files>,
     /// Of which Kubernetes they are, where there are several recipes for that; `None`: of any.
     kubernetes: Option<Kubernetes>,
     /// The module whose version the programs carry.
@@ -44,6 +46,28 @@ pub(super) struct Recipe {
     /// Minutes on two cores with nothing cached.
     minutes: u32,
 }
+
+/// Files of published modules.
+#[derive(Debug, PartialEq, Eq)]
+struct Files {
+    go_mod: &'static str,
+    go_sum: &'static str,
+    /// Module, and the file's path in it.
+    paths: &'static [(&'static str, &'static str)],
+}
+
+/// What the kinds of Flux look like to an API server.
+const FLUX_DEFINITIONS: Files = Files {
+    go_mod: include_str!("../../controlplane/flux-definitions/go.mod"),
+    go_sum: include_str!("../../controlplane/flux-definitions/go.sum"),
+    paths: &[
+        ("github.com/fluxcd/kustomize-controller", "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"),
+        ("github.com/fluxcd/source-controller", "config/crd/bases/source.toolkit.fluxcd.io_buckets.yaml"),
+        ("github.com/fluxcd/source-controller", "config/crd/bases/source.toolkit.fluxcd.io_externalartifacts.yaml"),
+        ("github.com/fluxcd/source-controller", "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml"),
+        ("github.com/fluxcd/source-controller", "config/crd/bases/source.toolkit.fluxcd.io_ocirepositories.yaml"),
+    ],
+};
 
 /// The programs of one Kubernetes version, and an etcd for it.
 const fn kubernetes(name: &'static str, kubernetes: Kubernetes, go_mod: &'static str, go_sum: &'static str) -> Recipe {
@@ -58,6 +82,7 @@ const fn kubernetes(name: &'static str, kubernetes: Kubernetes, go_mod: &'static
             (Tool::ControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
             (Tool::Kubectl, "k8s.io/kubernetes/cmd/kubectl", "kubectl"),
         ],
+        files: None,
         kubernetes: Some(kubernetes),
         module: "k8s.io/kubernetes",
         // Without them the server says v0.0.0-master, and everything that checks its version refuses it.
@@ -95,6 +120,7 @@ const RECIPES: &[Recipe] = &[
         go_sum: include_str!("../../controlplane/kustomize/go.sum"),
         sources: &[],
         programs: &[(Tool::Kustomize, "sigs.k8s.io/kustomize/kustomize/v5", "kustomize")],
+        files: None,
         kubernetes: None,
         module: "sigs.k8s.io/kustomize/kustomize/v5",
         stamps: &[], // it reads its version from Go's build information
@@ -107,6 +133,7 @@ const RECIPES: &[Recipe] = &[
         go_sum: include_str!("../../controlplane/kustomize-library/go.sum"),
         sources: &[("main.go", include_str!("../../controlplane/kustomize-library/main.go"))],
         programs: &[(Tool::KustomizeLibrary, "driftless.dev/controlplane/kustomize-library", "kustomize-library")],
+        files: None,
         kubernetes: None,
         module: "sigs.k8s.io/kustomize/api",
         stamps: &[],
@@ -119,6 +146,7 @@ const RECIPES: &[Recipe] = &[
         go_sum: include_str!("../../controlplane/helm/go.sum"),
         sources: &[],
         programs: &[(Tool::Helm, "helm.sh/helm/v3/cmd/helm", "helm")],
+        files: None,
         kubernetes: None,
         module: "helm.sh/helm/v3",
         // Unstamped, helm believes in Kubernetes 1.20 and refuses charts that want more.
@@ -132,7 +160,29 @@ const RECIPES: &[Recipe] = &[
         stamp_module: "k8s.io/client-go",
         minutes: 4,
     },
+    Recipe {
+        name: "flux",
+        go_mod: include_str!("../../controlplane/flux/go.mod"),
+        go_sum: include_str!("../../controlplane/flux/go.sum"),
+        sources: &[],
+        programs: &[(Tool::KustomizeController, "github.com/fluxcd/kustomize-controller", "kustomize-controller")],
+        files: Some(&FLUX_DEFINITIONS),
+        kubernetes: None,
+        module: "github.com/fluxcd/kustomize-controller",
+        stamps: &[],
+        stamp_module: "github.com/fluxcd/kustomize-controller",
+        minutes: 4,
+    },
 ];
+
+/// The names of the files that are kept beside Flux's controller.
+pub(super) fn flux_definitions() -> impl Iterator<Item = &'static str> {
+    FLUX_DEFINITIONS.paths.iter().map(|(_, path)| file_name(path))
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
 
 /// The recipe that makes a tool of this Kubernetes.
 pub(super) fn recipe_of(tool: Tool, kubernetes: Kubernetes) -> &'static Recipe {
@@ -166,7 +216,9 @@ impl Recipe {
         let own = self.sources.iter().map(|(_, text)| *text);
         let flags = self.linker_flags();
         let parts = [self.go_mod, self.go_sum, &flags, std::env::consts::OS, std::env::consts::ARCH];
-        for part in parts.into_iter().chain(own) {
+        let files = self.files.map(|files| [files.go_mod, files.go_sum]).into_iter().flatten();
+        let paths = self.files.into_iter().flat_map(|files| files.paths).map(|(_, path)| *path);
+        for part in parts.into_iter().chain(own).chain(files).chain(paths) {
             hash.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
         }
         let hash = hash.finalize().to_hex();
@@ -342,16 +394,10 @@ pub(super) fn build(recipe: &Recipe, cache: &Path, progress: &mut dyn FnMut(&Pro
             fs::remove_dir_all(stale).map_err(io("remove the remains of", stale))?;
         }
     }
-    let source = scratch.join("source");
     let programs = scratch.join("programs");
-    for made in [&source, &programs] {
-        fs::create_dir_all(made).map_err(io("create", made))?;
-    }
+    fs::create_dir_all(&programs).map_err(io("create", &programs))?;
     let modules = [("go.mod", recipe.go_mod), ("go.sum", recipe.go_sum)];
-    for (name, content) in modules.into_iter().chain(recipe.sources.iter().copied()) {
-        let file = source.join(name);
-        fs::write(&file, content).map_err(io("write", &file))?;
-    }
+    let source = module(&scratch, "source", modules.into_iter().chain(recipe.sources.iter().copied()))?;
 
     tell(Step::Downloading(0));
     let packages: Vec<&str> = recipe.programs.iter().map(|(_, package, _)| *package).collect();
@@ -360,6 +406,7 @@ pub(super) fn build(recipe: &Recipe, cache: &Path, progress: &mut dyn FnMut(&Pro
         downloaded += usize::from(line.is_some_and(|line| line.starts_with("go: downloading ")));
         tell(Step::Downloading(downloaded.max(1)));
     })?;
+    let listed = listed.len();
     let mut compiled = 0;
     let linker = format!("-ldflags={}", recipe.linker_flags());
     let output = format!("{}/", programs.display());
@@ -374,13 +421,46 @@ pub(super) fn build(recipe: &Recipe, cache: &Path, progress: &mut dyn FnMut(&Pro
             fs::rename(&from, &to).map_err(io("rename", &from))?;
         }
     }
+    if let Some(files) = recipe.files {
+        let source = module(&scratch, "files", [("go.mod", files.go_mod), ("go.sum", files.go_sum)])?;
+        copy(files, &source, &programs, recipe)?;
+    }
     fs::rename(&programs, &folder).map_err(io("move into the cache", &programs))?;
     fs::remove_dir_all(&scratch).map_err(io("remove", &scratch))?;
     tell(Step::Done);
     Ok(folder)
 }
 
-/// Runs the Go program and returns how many lines it printed on standard output. `look` sees each line of standard
+/// Writes a Go module into a folder of this name, and answers with the folder.
+fn module<'a>(
+    scratch: &Path,
+    name: &str,
+    files: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<PathBuf, ToolError> {
+    let folder = scratch.join(name);
+    fs::create_dir_all(&folder).map_err(io("create", &folder))?;
+    for (name, content) in files {
+        let file = folder.join(name);
+        fs::write(&file, content).map_err(io("write", &file))?;
+    }
+    Ok(folder)
+}
+
+/// Copies files of published modules, which Go holds against the pinned sums.
+fn copy(files: &Files, source: &Path, to: &Path, recipe: &Recipe) -> Result<(), ToolError> {
+    for (module, path) in files.paths {
+        go(source, &["mod", "download"], &[module], recipe, &mut |_| {})?;
+        let folder = go(source, &["list", "-m", "-f", "{{.Dir}}"], &[module], recipe, &mut |_| {})?;
+        let from = Path::new(folder.first().map_or("", String::as_str)).join(path);
+        let to = to.join(file_name(path));
+        // Read and written: a copy would keep the mark of Go's cache that it must not be changed.
+        let content = fs::read(&from).map_err(io("read", &from))?;
+        fs::write(&to, content).map_err(io("write", &to))?;
+    }
+    Ok(())
+}
+
+/// Runs the Go program and returns the lines it printed on standard output. `look` sees each line of standard
 /// error, and `None` whenever [`TELL_EVERY`] passes without one.
 fn go(
     source: &Path,
@@ -388,7 +468,7 @@ fn go(
     packages: &[&str],
     recipe: &Recipe,
     look: &mut dyn FnMut(Option<&str>),
-) -> Result<usize, ToolError> {
+) -> Result<Vec<String>, ToolError> {
     let failed = |status: String, output: String| ToolError::Compiler {
         group: recipe.title(),
         status,
@@ -412,16 +492,15 @@ fn go(
     let (lines, inbox) = mpsc::sync_channel::<String>(256);
     let errors = child.stderr.take();
     let answers = child.stdout.take();
-    let readers = [
-        std::thread::spawn(move || {
-            let read = errors.into_iter().flat_map(|stream| BufReader::new(stream).lines().map_while(Result::ok));
-            // The inbox lives until the sender is dropped at the end of this thread.
-            read.take_while(|line| lines.send(line.clone()).is_ok()).count()
-        }),
-        std::thread::spawn(move || {
-            answers.into_iter().flat_map(|stream| BufReader::new(stream).lines().map_while(Result::ok)).count()
-        }),
-    ];
+    let told = std::thread::spawn(move || {
+        let read = errors.into_iter().flat_map(|stream| BufReader::new(stream).lines().map_while(Result::ok));
+        // The inbox lives until the sender is dropped at the end of this thread.
+        read.take_while(|line| lines.send(line.clone()).is_ok()).count()
+    });
+    let printed = std::thread::spawn(move || {
+        let read = answers.into_iter().flat_map(|stream| BufReader::new(stream).lines().map_while(Result::ok));
+        read.collect::<Vec<String>>()
+    });
     let mut last: VecDeque<String> = VecDeque::with_capacity(OUTPUT_LINES);
     loop {
         match inbox.recv_timeout(TELL_EVERY) {
@@ -436,13 +515,14 @@ fn go(
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let [_, answers_read] = readers.map(|reader| reader.join().unwrap_or(0));
+    let printed = printed.join().unwrap_or_default();
+    drop(told.join());
     let status = child.wait().map_err(io("wait for", &program))?;
     if !status.success() {
         let output: Vec<String> = last.iter().map(|line| format!("  {line}")).collect();
         return Err(failed(status.to_string(), output.join("\n")));
     }
-    Ok(answers_read)
+    Ok(printed)
 }
 
 /// Takes the lock of a build, telling if somebody else has it. Released when the file is closed, also by a crash.

@@ -1,5 +1,5 @@
-//! Coming from Flux, on a real API server beside an actor that applies as Flux does: compared first, taken over unit by unit,
-//! and back.
+//! Coming from Flux, on a real API server beside Flux's own controller on its own definitions: compared first, taken over
+//! unit by unit, and back.
 
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
 const PATIENCE: Duration = Duration::from_secs(90);
+/// What the repository has besides the root.
+const UNITS: [&str; 5] = ["namespaces", "steady", "subject", "web", "watched"];
 const TAKE_OVER: &str = "    driftless.dev/take-over: enabled\n";
 
 /// What the test works on.
@@ -28,14 +30,27 @@ struct Scene {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn adoption() -> Result<()> {
     let room = Room::wait().await?;
-    let base = base(&[CLUSTER]);
+    // Flux's definitions know no `remediation`: an API server refuses a Kustomization with it.
+    let observed = ("  remediation:\n    remediate: false\n", "    driftless.dev/drift-mode: warn\n");
+    let base = base(&[CLUSTER]).replace("clusters/one/watched.yaml", observed.0, "").replace(
+        "clusters/one/watched.yaml",
+        "  namespace: flux-system\nspec:",
+        &format!("  namespace: flux-system\n  annotations:\n{}spec:", observed.1),
+    );
+    // A unit that is suspended while Flux is at it may never say that it has seen that (it says so only where it is ready), and
+    // is taken over when its timeout has passed: which is its interval where it has none.
+    let sync = "clusters/one/flux-system/gotk-sync.yaml";
+    let base = base.replace(sync, "  interval: 10m0s\n", "  interval: 10m0s\n  timeout: 20s\n");
+    let base =
+        UNITS.iter().fold(base, |base, unit| base.append(&format!("clusters/one/{unit}.yaml"), "  timeout: 20s\n"));
     let audit = AuditLog::in_folder(room.folder())?;
     let mut cluster = ClusterOptions::new(CLUSTER);
     cluster.api_server_args = audit.api_server_args();
     let options = room.options(&base, vec![cluster])?;
     // The agent comes to a cluster that Flux runs already, as in life.
     let mut world = World::start_without_agents(options, &mut |text| println!("            {text}")).await?;
-    let flux = Flux::start(world.cluster(CLUSTER).plane.client()).await?;
+    let plane = &world.cluster(CLUSTER).plane;
+    let mut flux = Flux::start(plane, plane.kubeconfig_file(), room.folder(), &["--requeue-dependency=2s"]).await?;
     let commit = world.repo.head().await?;
     flux.bootstrap(CLUSTER, &commit, &base).await?;
     let there = world.cluster_mut(CLUSTER);
@@ -87,7 +102,15 @@ async fn objects(world: &World) -> Result<Objects> {
 }
 
 async fn zero(s: &mut Scene) -> Result<()> {
-    let shadow = wait_shadow(&s.world, "to show zero differences", |shadow| shadow.zero).await?;
+    wait::until(PATIENCE, "Flux to have all of it ready", || async {
+        let units = s.flux.ready("").await?;
+        if units.len() == 6 && units.values().all(|(ready, _)| *ready) { Ok(()) } else { bail!("{units:?}") }
+    })
+    .await?;
+    let ready = |shadow: &Shadow| {
+        shadow.zero && of(shadow, "web").is_ok_and(|u| u.flux.as_ref().is_some_and(|f| f.ready == Ready::True))
+    };
+    let shadow = wait_shadow(&s.world, "to show zero differences", ready).await?;
     ensure!(shadow.shadow && shadow.newest && shadow.units.len() == 6, "{shadow:#?}");
     let web = of(&shadow, "web")?;
     ensure!(web.flux.as_ref().is_some_and(|f| f.ready == Ready::True && f.objects == 2), "{web:#?}");
@@ -104,7 +127,7 @@ async fn zero(s: &mut Scene) -> Result<()> {
 }
 
 async fn differs(s: &mut Scene) -> Result<()> {
-    s.flux.pause();
+    s.flux.pause()?;
     let there = s.world.cluster(CLUSTER);
     there.kubectl(&["-n", "web", "scale", "deployment", "web", "--replicas", "5"]).await?;
     there.kubectl(&["-n", "subject", "delete", "service", "api"]).await?;
@@ -134,8 +157,8 @@ async fn differs(s: &mut Scene) -> Result<()> {
     let text = s.world.cli(&["shadow", CLUSTER]).await?.stdout;
     ensure!(text.contains("subject_config__ConfigMap: would be adopted and deleted"), "{text}");
     let commit = s.base.commit(&mut s.world, "as in the beginning").await?;
-    s.flux.pull(&commit, &s.base);
-    s.flux.resume();
+    s.flux.pull(&commit, &s.base.clone()).await?;
+    s.flux.resume()?;
     wait_shadow(&s.world, "to show that Flux has caught up", |shadow| shadow.zero).await?;
     Ok(())
 }
@@ -163,9 +186,9 @@ async fn left_to_flux(s: &mut Scene) -> Result<()> {
     there.stop_agent().await?;
     there.start_agent()?;
     for unit in ["steady", "web", "namespaces"] {
-        let left = |u: &UnitRow| u.reason == reason::FLUX_ACTS && u.message.contains("not suspended");
-        let row = s.world.wait_unit(CLUSTER, unit, "to be left to Flux", left).await?;
-        ensure!(row.ready == Ready::True && row.message.contains("take-over"), "{row:#?}");
+        let left = |u: &UnitRow| u.reason == reason::FLUX_ACTS && u.ready == Ready::True;
+        let row = s.world.wait_unit(CLUSTER, unit, "to be left to Flux, which has it ready", left).await?;
+        ensure!(row.message.contains("not suspended") && row.message.contains("take-over"), "{row:#?}");
     }
     let (shadow, code) = shadow(&s.world).await?;
     ensure!(!shadow.shadow && code == Some(1), "{shadow:#?}");
@@ -178,20 +201,24 @@ async fn left_to_flux(s: &mut Scene) -> Result<()> {
 fn handed_over(base: &Content, units: &[&str]) -> Content {
     units.iter().fold(base.clone(), |content, unit| {
         let file = format!("clusters/one/{unit}.yaml");
-        content
-            .replace(
+        let marked =
+            content.under("clusters/one").any(|(path, text)| path == file && text.contains("  annotations:\n"));
+        let content = match marked {
+            true => content.replace(&file, "  annotations:\n", &format!("  annotations:\n{TAKE_OVER}")),
+            false => content.replace(
                 &file,
                 "  namespace: flux-system\nspec:",
                 &format!("  namespace: flux-system\n  annotations:\n{TAKE_OVER}spec:"),
-            )
-            .append(&file, "  suspend: true\n")
+            ),
+        };
+        content.append(&file, "  suspend: true\n")
     })
 }
 
 /// A commit that Flux sees too.
 async fn commit(s: &mut Scene, content: &Content, message: &str) -> Result<String> {
     let commit = content.commit(&mut s.world, message).await?;
-    s.flux.pull(&commit, content);
+    s.flux.pull(&commit, content).await?;
     Ok(commit)
 }
 
@@ -263,6 +290,8 @@ async fn each_its_own(s: &mut Scene) -> Result<()> {
     for namespace in ["web", "steady"] {
         there.kubectl(&["-n", namespace, "patch", "configmap", "config", "--type", "merge", "-p", patch]).await?;
     }
+    // Flux comes to it when its interval is over, or is asked.
+    s.flux.reconcile("steady").await?;
     for namespace in ["web", "steady"] {
         s.world.wait_field(CLUSTER, namespace, "configmap/config", ".data.commit", "first").await?;
     }
@@ -332,7 +361,7 @@ async fn back_out(s: &mut Scene) -> Result<()> {
     let before = objects(&s.world).await?;
     let base = s.base.clone();
     // At night: by hand alone, while Flux's own parent is not looking.
-    s.flux.pause();
+    s.flux.pause()?;
     let flux = "kustomization.kustomize.toolkit.fluxcd.io/web";
     let there = s.world.cluster(CLUSTER);
     there
@@ -344,7 +373,7 @@ async fn back_out(s: &mut Scene) -> Result<()> {
     there.kubectl(&["-n", "web", "patch", "configmap", "config", "--type", "merge", "-p", patch]).await?;
     // And in Git: for good.
     let commit = commit(s, &base, "Flux goes on").await?;
-    s.flux.resume();
+    s.flux.resume()?;
     s.world.wait_field(CLUSTER, "web", "configmap/config", ".data.commit", "first").await?;
     let managers = managers(&s.world, "web", "configmap/config").await?;
     ensure!(managers.iter().any(|m| m == "kustomize-controller"), "Flux did not take it back: {managers:?}");
@@ -366,7 +395,7 @@ async fn back_out(s: &mut Scene) -> Result<()> {
     Ok(())
 }
 
-/// Two units are handed over in the commit that drops objects of theirs, and Flux does not come to them in between.
+/// Two units that somebody suspended are handed over in the commit that drops objects of theirs.
 async fn leftovers(s: &mut Scene) -> Result<()> {
     let config = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  k: v\n");
     let space = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: dropped\n";
@@ -391,7 +420,7 @@ async fn leftovers(s: &mut Scene) -> Result<()> {
         .await?;
     }
     for unit in ["steady", "namespaces"] {
-        s.flux.hold(unit, true);
+        s.flux.suspend(unit, true).await?;
     }
     let there = s.world.cluster(CLUSTER);
     let label = "kustomize.toolkit.fluxcd.io/name=another";
@@ -435,9 +464,6 @@ async fn leftovers(s: &mut Scene) -> Result<()> {
     .await?;
     let still = s.world.cluster(CLUSTER).field("steady", "configmap/foreign", ".metadata.uid").await?;
     ensure!(still == foreign, "what another Kustomization's labels name is gone, or was made anew");
-    for unit in ["steady", "namespaces"] {
-        s.flux.hold(unit, false);
-    }
     Ok(())
 }
 
@@ -451,15 +477,19 @@ async fn there_is_none(world: &World, namespace: &str, object: &str) -> Result<(
 async fn tree(s: &mut Scene) -> Result<()> {
     // A unit two levels down: `apps`, of the root, defines `nested`.
     let nested = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata:\n  name: nested\n  namespace: flux-system\nspec:\n  \
-                  interval: 10m\n  path: ./nested\n  prune: true\n  targetNamespace: steady\n  sourceRef:\n    kind: GitRepository\n    name: flux-system\n";
+                  interval: 10m\n  timeout: 20s\n  path: ./nested\n  prune: true\n  targetNamespace: steady\n  sourceRef:\n    kind: GitRepository\n    name: flux-system\n";
     let config = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: nested\ndata:\n  k: v\n";
     let base = s
         .base
         .clone()
-        .unit(CLUSTER, "apps", "./apps", "")
+        .unit(CLUSTER, "apps", "./apps", "  timeout: 20s\n")
         .with("apps/nested.yaml", nested)
         .with("nested/config.yaml", config);
     commit(s, &base, "a tree").await?;
+    // Which a hand suspended before: Git says no more that they are.
+    for unit in ["steady", "namespaces"] {
+        s.flux.suspend(unit, false).await?;
+    }
     s.world.wait_field(CLUSTER, "steady", "configmap/nested", ".data.k", "v").await?;
     s.world.wait_unit(CLUSTER, "nested", "to be Flux's", |u| u.reason == reason::FLUX_ACTS).await?;
     let before = objects(&s.world).await?;
@@ -479,7 +509,7 @@ async fn tree(s: &mut Scene) -> Result<()> {
     let content = handed_over(&base, &units)
         .with("apps/nested.yaml", annotated(nested))
         .with(sync, format!("{source}---\n{}", annotated(root)));
-    s.flux.hold("apps", true);
+    s.flux.suspend("apps", true).await?;
     let commit = commit(s, &content, "all of it").await?;
     s.world.wait_at(&commit).await?;
     let after = objects(&s.world).await?;
@@ -495,8 +525,7 @@ async fn tree(s: &mut Scene) -> Result<()> {
     );
     let managers = managers(&s.world, "steady", "configmap/nested").await?;
     ensure!(!managers.iter().any(|m| m == "kustomize-controller"), "{managers:?}");
-    // Flux goes: nothing is deleted with it.
-    s.flux.pause();
+    // Flux goes: nothing is deleted with it. Its controller lets go of its suspended objects.
     there.kubectl(&["delete", "crd", "kustomizations.kustomize.toolkit.fluxcd.io"]).await?;
     let next = content.clone().replace("steady/config.yaml", "first", "third");
     let commit = next.commit(&mut s.world, "without Flux").await?;
