@@ -3,6 +3,7 @@
 
 mod agent;
 mod ask;
+mod expired;
 mod world;
 
 use std::sync::{Arc, Mutex};
