@@ -11,7 +11,7 @@ use crate::loops::render::target_of;
 use crate::loops::sources::READY;
 use crate::rendered::{UnitView, ViewState};
 use crate::view::chain::{self, StepExt as _, step};
-use crate::view::{Fleet, held, rows};
+use crate::view::{Fleet, dependency, held, rows};
 
 /// Builds the chain. Links behind one that is not in order say what they last knew.
 pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
@@ -29,11 +29,12 @@ pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
         held::pause(fleet, cluster, id, view),
     ];
     let suspended = fleet.suspended(cluster, id);
-    steps.extend(chain::in_cluster(&chain::Known { view, report, suspended }));
+    let dependencies = view.map(|v| dependency::all(fleet, cluster, &v.spec)).unwrap_or_default();
+    steps.extend(chain::in_cluster(&chain::Known { view, report, suspended, dependencies: &dependencies }));
     for step in &mut steps {
         match step.stage {
             Stage::Dependency if step.state == StepState::Waiting => {
-                if let Some(blocker) = held::blocker(fleet, cluster, id) {
+                if let Some(blocker) = dependency::blocker(fleet, cluster, id) {
                     step.message = format!("{}; at its end {blocker}", step.message);
                 }
             }
