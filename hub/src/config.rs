@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use driftless_protocol::id::ClusterName;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,18 @@ pub struct FleetConfig {
     /// Sessions at one time.
     #[serde(default = "default_sessions")]
     pub max_sessions: usize,
+    /// Days after its end in which an agent's certificate may still be renewed with itself, and do nothing else: how long the
+    /// hub can be away without enrolling its clusters anew. 0: none, a certificate ends with its last second.
+    #[serde(default = "default_renew_expired")]
+    pub renew_expired_days: u32,
+}
+
+impl FleetConfig {
+    /// As [`Self::renew_expired_days`] says.
+    #[must_use]
+    pub fn renew_expired(&self) -> Duration {
+        Duration::from_secs(u64::from(self.renew_expired_days) * 86_400)
+    }
 }
 
 /// The name in the hub's certificate where none is configured.
@@ -98,6 +111,15 @@ pub fn default_server_name() -> String {
 fn default_sessions() -> usize {
     10_000
 }
+
+/// Days of [`FleetConfig::renew_expired_days`] where none are configured.
+#[must_use]
+pub const fn default_renew_expired() -> u32 {
+    30
+}
+
+/// The most that may be configured: beyond it a stolen key would be of use as good as for ever.
+const RENEW_EXPIRED_DAYS: u32 = 365;
 
 /// Where operators connect.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -389,6 +411,10 @@ impl Config {
         if self.admin.listen.is_none() && self.admin.socket.is_none() {
             return Err("admin has neither listen nor socket: nobody could steer the hub".into());
         }
+        let days = self.fleet.renew_expired_days;
+        if days > RENEW_EXPIRED_DAYS {
+            return Err(format!("fleet.renewExpiredDays is {days}; more than {RENEW_EXPIRED_DAYS} are not taken"));
+        }
         let mut names = std::collections::BTreeSet::new();
         for source in &self.sources {
             if !names.insert(&source.name) {
@@ -557,6 +583,9 @@ clusters:
         );
         assert_eq!(source.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")), "an absolute one stays");
         assert_eq!(source.interval_seconds, 60);
+        assert_eq!(config.fleet.renew_expired(), Duration::from_secs(30 * 86_400));
+        let off = load(&GOOD.replacen("{listen:", "{renewExpiredDays: 0, listen:", 1)).unwrap();
+        assert_eq!(off.fleet.renew_expired(), Duration::ZERO);
         assert_eq!(source.verify.as_ref().unwrap().key_files, [folder.join("keys/ada.sshpub")]);
         assert_eq!(config.trusted_keys[0].key_files, [folder.join("keys/bob.sshpub")]);
         assert_eq!(config.credentials[0].client_certificate.as_ref().unwrap().key_file, folder.join("k.pem"));
@@ -572,6 +601,8 @@ clusters:
             ("passwordFile", "password", "password"),
             ("addresses: ['hub.example.org:8443']", "addresses: []", "addresses"),
             ("{socket: admin.sock}", "{}", "admin"),
+            ("{listen:", "{renewExpiredDays: 400, listen:", "renewExpiredDays"),
+            ("{listen:", "{renewExpiredDays: -1, listen:", "renewExpiredDays"),
             ("source: team/apps", "source: team/other", "team/other"),
             ("sources:", "sources:\n- {name: team/apps, url: 'https://x.example.org/y'}", "twice"),
             ("format: 1", "format: 1\nformat: 1", "format"),

@@ -140,7 +140,8 @@ impl Hub {
 
         let server = keys.ca.issue_server(&server_names(&config), clock::seconds())?;
         let authorities = [keys.ca.der().clone()];
-        let identity = HubIdentity::new(vec![server.certificate.clone()], server.key_der(), &authorities)?;
+        let chain = vec![server.certificate.clone()];
+        let identity = HubIdentity::with_grace(chain, server.key_der(), &authorities, config.fleet.renew_expired())?;
         let endpoint = hub_endpoint(&HubOptions {
             listen: config.fleet.listen,
             identity: identity.clone(),

@@ -8,7 +8,7 @@ use driftless_protocol::signing::{Purpose, SecretKey};
 use driftless_protocol::trust::TrustDocument;
 use driftless_store::{Act, Location, Store, StoreError};
 
-use crate::config::{AdminConfig, Config, FleetConfig, SourceConfig, StoreConfig};
+use crate::config::{AdminConfig, Config, FleetConfig, SourceConfig, StoreConfig, default_renew_expired};
 use crate::keys::{self, KeyError, write_key, write_new};
 use crate::pki::{Authority, PkiError, random};
 
@@ -156,6 +156,7 @@ fn start_file(options: &InitOptions) -> Config {
             addresses: options.addresses.clone(),
             server_name: options.server_name.clone(),
             max_sessions: 10_000,
+            renew_expired_days: default_renew_expired(),
         },
         admin: AdminConfig { listen: Some(options.admin_listen), names: Vec::new(), socket: Some("admin.sock".into()) },
         sources: Vec::new(),

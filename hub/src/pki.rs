@@ -16,7 +16,7 @@ use driftless_store::Certificate;
 /// What the one alternative name of an operator's certificate begins with; the name follows.
 pub(crate) const ADMIN_URI_PREFIX: &str = "driftless://admin/";
 
-const DAY: u64 = 86_400;
+pub(crate) const DAY: u64 = 86_400;
 /// How long an authority lasts.
 const AUTHORITY_DAYS: u64 = 3650;
 /// How long an agent's certificate lasts (`security.md` P-14).
@@ -90,8 +90,8 @@ impl std::fmt::Debug for Authority {
 /// An agent's new certificate.
 #[derive(Debug)]
 pub(crate) struct Issued {
-    /// Leaf first.
-    pub(crate) chain: Vec<Vec<u8>>,
+    /// The certificate. The fleet's authority issues leaves only, so it is the whole chain.
+    pub(crate) der: Vec<u8>,
     /// For the store.
     pub(crate) record: Certificate,
 }
@@ -179,7 +179,7 @@ impl Authority {
             serial: hex(&serial),
             not_after: now + AGENT_DAYS * DAY,
         };
-        Ok(Issued { chain: vec![certificate.der().to_vec()], record })
+        Ok(Issued { der: certificate.der().to_vec(), record })
     }
 }
 

@@ -245,7 +245,8 @@ pub enum RejectCode {
     Protocol,
     /// The agent does not read what it is sent.
     TooSlow,
-    /// Too many sessions at this moment; try again later.
+    /// Not now, come back: too many sessions at this moment, or the certificate had expired and the session was for its
+    /// renewal only.
     Busy,
 }
 

@@ -5,9 +5,9 @@ mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{KUBE_UID, cluster, sign_trust, trust_document};
+use common::{KUBE_UID, cluster, make, sign_trust, trust_document, trust_one};
 use driftless_protocol::ask::{ASKS_OPEN, Answer, Question, WhyQuestion, refusal};
 use driftless_protocol::enroll::{EnrollAnswer, EnrollGrant, EnrollRefusal, EnrollRefused, EnrollRequest};
 use driftless_protocol::id::{ClusterId, Digest, TokenId, TransferId};
@@ -16,6 +16,9 @@ use driftless_protocol::quic::{
     Accepted, HubOptions, QuicError, accept, agent_endpoint, close, close_rejected, connect, hub_endpoint,
     rejected_code, stream, tls,
 };
+use driftless_protocol::session::agent::{self, Action as AgentAction, Input as AgentInput};
+use driftless_protocol::session::hub::{self, Action as HubAction, Input as HubInput};
+use driftless_protocol::session::{Access, Now};
 use driftless_protocol::token::TokenSecret;
 use driftless_protocol::wire::transfer::Blob;
 use quinn::{Connection, Endpoint};
@@ -24,9 +27,11 @@ use rcgen::{
     SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 const NAME: &str = "hub.driftless.test";
 const PATIENCE: Duration = Duration::from_secs(20);
+const DAY: Duration = Duration::from_secs(86_400);
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -47,8 +52,11 @@ impl Authority {
     }
 
     fn leaf(&self, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose) -> Leaf {
+        self.leaf_with(CertificateParams::default(), names, usage)
+    }
+
+    fn leaf_with(&self, mut params: CertificateParams, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose) -> Leaf {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
         params.subject_alt_names = names;
         params.extended_key_usages = vec![usage];
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -64,6 +72,15 @@ impl Authority {
             vec![SanType::URI(tls::cluster_uri(cluster).try_into().unwrap())],
             ExtendedKeyUsagePurpose::ClientAuth,
         )
+    }
+
+    /// An agent's certificate that lasted a day and ended that long ago.
+    fn expired(&self, cluster: ClusterId, usage: ExtendedKeyUsagePurpose, ago: Duration) -> Leaf {
+        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - ago;
+        let mut params = CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + (end - DAY);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+        self.leaf_with(params, vec![SanType::URI(tls::cluster_uri(cluster).try_into().unwrap())], usage)
     }
 
     fn pin(&self) -> Digest {
@@ -83,9 +100,14 @@ fn loopback() -> SocketAddr {
 }
 
 fn start() -> Hub {
+    start_with(Duration::ZERO)
+}
+
+/// A hub that renews certificates that ended not longer ago than that.
+fn start_with(grace: Duration) -> Hub {
     let authority = Authority::new("hub ca");
     let (chain, key) = authority.hub();
-    let identity = tls::HubIdentity::new(chain, key, std::slice::from_ref(&authority.der)).unwrap();
+    let identity = tls::HubIdentity::with_grace(chain, key, std::slice::from_ref(&authority.der), grace).unwrap();
     let options =
         HubOptions { listen: loopback(), identity: Arc::clone(&identity), reset_key: [3; 32], token_key: [4; 32] };
     let endpoint = hub_endpoint(&options).unwrap();
@@ -100,6 +122,25 @@ impl Hub {
 
     fn session_tls(&self, leaf: Leaf) -> Arc<rustls::ClientConfig> {
         Arc::new(tls::session_client(leaf.0, leaf.1, std::slice::from_ref(&self.authority.der)).unwrap())
+    }
+
+    /// TLS of somebody who has a certificate and not its key.
+    fn mismatched_tls(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Arc<rustls::ClientConfig> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.authority.der.clone()).unwrap();
+        let key = tls::provider().key_provider.load_private_key(key.clone_key()).unwrap();
+        let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        let mut config = rustls::ClientConfig::builder_with_provider(tls::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols = vec![tls::ALPN_SESSION.to_vec()];
+        Arc::new(config)
     }
 
     /// Connects with this TLS; the agent's and the hub's view.
@@ -247,6 +288,131 @@ async fn only_certificates_of_the_hub_make_a_session() {
 }
 
 #[tokio::test]
+async fn an_expired_certificate_gets_in_within_the_grace_and_says_so() {
+    let (client, server) = (ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth);
+    let (off, hub) = (start(), start_with(30 * DAY));
+    let soon = Duration::from_secs(60);
+    let (agent, accepted) =
+        off.meet(off.session_tls(off.authority.expired(cluster(), client.clone(), soon)), NAME).await;
+    assert!(accepted.is_err(), "without grace: {accepted:?}");
+    drop(agent);
+    for (ago, expected) in [(soon, true), (30 * DAY - soon, true), (30 * DAY + soon, false), (300 * DAY, false)] {
+        let leaf = hub.authority.expired(cluster(), client.clone(), ago);
+        let shown = Digest::of(&leaf.0[0]);
+        let (_agent, accepted) = hub.meet(hub.session_tls(leaf), NAME).await;
+        match accepted {
+            Ok(Accepted::Session(_, identity)) if expected => {
+                assert_eq!((identity.cluster, identity.certificate), (cluster(), shown), "{ago:?}");
+                assert_eq!(identity.access, Access::Renewal, "{ago:?}");
+            }
+            Err(_) if !expected => {}
+            other => panic!("{ago:?}: {other:?}"),
+        }
+    }
+    // Age is the only thing that is overlooked.
+    let foreign = Authority::new("hub ca");
+    let (_agent, accepted) = hub.meet(hub.session_tls(foreign.expired(cluster(), client.clone(), soon)), NAME).await;
+    assert!(accepted.is_err(), "another authority: {accepted:?}");
+    let (_agent, accepted) = hub.meet(hub.session_tls(hub.authority.expired(cluster(), server, soon)), NAME).await;
+    assert!(accepted.is_err(), "another usage: {accepted:?}");
+    let (chain, _) = hub.authority.expired(cluster(), client.clone(), soon);
+    let (_, other) = hub.authority.expired(cluster(), client.clone(), soon);
+    let (_agent, accepted) = hub.meet(hub.mismatched_tls(chain, &other), NAME).await;
+    assert!(accepted.is_err(), "a certificate without its key: {accepted:?}");
+    let mut params = CertificateParams::default();
+    params.not_before = rcgen::date_time_ymd(2100, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2101, 1, 1);
+    let early = vec![SanType::URI(tls::cluster_uri(cluster()).try_into().unwrap())];
+    let (_agent, accepted) = hub.meet(hub.session_tls(hub.authority.leaf_with(params, early, client)), NAME).await;
+    assert!(accepted.is_err(), "not valid yet: {accepted:?}");
+}
+
+/// The agent's half of a session, until its connection is over: whether a new certificate came, and how many bundles.
+async fn renew(agent: &Connection) -> (bool, usize) {
+    let origin = Instant::now();
+    let now = || Now { unix_ms: common::START * 1000, mono_ms: u64::try_from(origin.elapsed().as_millis()).unwrap() };
+    let mut session = agent::Session::new(agent::Setup {
+        cluster: cluster(),
+        kube_uid: KUBE_UID.into(),
+        agent_version: "agent".into(),
+        pod: "agent-0".into(),
+        ratchet: None,
+        complete: false,
+        trust: trust_one(),
+    });
+    let local = |_: &Digest| None;
+    session.handle(now(), AgentInput::Cluster(Box::default()), &local);
+    session.handle(now(), AgentInput::UnitsKnown, &local);
+    session.handle(now(), AgentInput::Renew { csr: b"a key".to_vec() }, &local);
+    session.handle(now(), AgentInput::Connected { session: 1 }, &local);
+    let (mut send, mut receive) = stream::open_control(agent).await.unwrap();
+    let (mut renewed, mut bundles) = (false, 0);
+    loop {
+        while let Some(message) = session.next_message(now()) {
+            send.send(&message).await.unwrap();
+        }
+        let Some(message) = within(receive.receive()).await.unwrap() else { return (renewed, bundles) };
+        bundles += usize::from(matches!(message, HubToAgent::Offer(_)));
+        session.handle(now(), AgentInput::Message(message), &local);
+        while let Some(action) = session.next_action() {
+            match action {
+                AgentAction::Renewed { chain } => renewed = chain == [b"leaf".to_vec()],
+                AgentAction::Reconnect { reject, .. } => {
+                    assert_eq!(reject, Some(RejectCode::Busy));
+                    return (renewed, bundles);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expired_session_gets_its_certificate_and_no_bundle() {
+    let hub = start_with(30 * DAY);
+    let leaf = hub.authority.expired(cluster(), ExtendedKeyUsagePurpose::ClientAuth, DAY);
+    let (agent, accepted) = hub.meet(hub.session_tls(leaf), NAME).await;
+    let (Ok(agent), Ok(Accepted::Session(connection, identity))) = (agent, accepted) else { panic!("no session") };
+    let serve = async {
+        let origin = Instant::now();
+        let now =
+            || Now { unix_ms: common::START * 1000, mono_ms: u64::try_from(origin.elapsed().as_millis()).unwrap() };
+        let setup = hub::Setup {
+            cluster: cluster(),
+            kube_uid: KUBE_UID.into(),
+            hub_version: "hub".into(),
+            session: 1,
+            reports_taken: 0,
+        };
+        let mut session = hub::Session::with_access(now(), setup, identity.access);
+        session.handle(now(), HubInput::Offer(make(1, 1, 1, "a").current(&[])));
+        let (mut send, mut receive) = within(stream::accept_control(&connection)).await.unwrap();
+        let mut over = false;
+        while !over {
+            let Some(message) = within(receive.receive()).await.unwrap() else { break };
+            session.handle(now(), HubInput::Message(message));
+            while let Some(action) = session.next_action() {
+                match action {
+                    HubAction::Established(_) => {}
+                    HubAction::Renew { csr } => {
+                        assert_eq!(csr, b"a key");
+                        session.handle(now(), HubInput::Renewed { chain: vec![b"leaf".to_vec()] });
+                    }
+                    HubAction::Close { code, .. } => over = code == RejectCode::Busy,
+                    other => panic!("taken in: {other:?}"),
+                }
+            }
+            while let Some(message) = session.next_message(now()) {
+                send.send(&message).await.unwrap();
+            }
+        }
+        send.finish(PATIENCE).await;
+    };
+    let (got, ()) = within(async { tokio::join!(renew(&agent), serve) }).await;
+    assert_eq!(got, (true, 0));
+}
+
+#[tokio::test]
 async fn certificates_and_authorities_are_swapped_while_the_hub_runs() {
     let hub = start();
     let next = Authority::new("next ca");
@@ -281,6 +447,7 @@ async fn messages_pass_both_ways_and_the_identity_is_the_certificates() {
     let Ok(Accepted::Session(connection, identity)) = accepted else { panic!("{accepted:?}") };
     assert_eq!((identity.cluster, identity.certificate), (cluster(), expected));
     assert!(identity.not_before < identity.not_after && !identity.serial.is_empty());
+    assert_eq!(identity.access, Access::Full);
 
     let agent = agent.unwrap();
     let (mut send, mut receive) = stream::open_control(&agent).await.unwrap();

@@ -94,6 +94,7 @@ fleet:
   addresses: {{ include "driftless-hub.addresses" . }}
   serverName: {{ .Values.fleet.serverName | quote }}
   maxSessions: {{ int .Values.fleet.maxSessions }}
+  renewExpiredDays: {{ int .Values.fleet.renewExpiredDays }}
 admin:
   listen: {{ printf "%s:%d" .Values.bind (int .Values.admin.port) | quote }}
   names: {{ prepend .Values.admin.names (printf "driftless-hub-admin.%s.svc" .Release.Namespace) | toJson }}

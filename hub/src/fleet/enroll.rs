@@ -13,6 +13,7 @@ use driftless_store::{Act, Enrolled, Enrollment, TOKEN_FAILURES};
 use quinn::Connection;
 
 use crate::clock;
+use crate::fleet::certify::certify;
 use crate::pki::{AgentRequest, random};
 use crate::shared::Shared;
 
@@ -160,10 +161,9 @@ async fn try_decide(shared: &Shared, request: &EnrollRequest) -> Result<EnrollAn
         Enrolled::NameTaken(name) => return Ok(taken(&format!("a cluster named {name} is enrolled already"))),
         Enrolled::UidTaken(name) => return Ok(taken(&format!("this cluster is enrolled already, as {name}"))),
     };
-    let issued = shared.keys.ca.issue_agent(cluster, &asked, clock::seconds()).map_err(|e| chain(&e))?;
-    if !shared.store.issued(cluster, asked.key_digest(), issued.record).await.map_err(|e| chain(&e))? {
+    let Some(certified) = certify(shared, cluster, &asked).await? else {
         return Err(format!("cluster {name} was revoked while it enrolled"));
-    }
+    };
     if new {
         let act = Act {
             at: clock::millis(),
@@ -177,7 +177,7 @@ async fn try_decide(shared: &Shared, request: &EnrollRequest) -> Result<EnrollAn
     Ok(EnrollAnswer::Granted(EnrollGrant {
         cluster,
         name,
-        chain: issued.chain,
+        chain: certified.chain,
         authorities: vec![shared.keys.ca.der().to_vec()],
         trust: shared.trust.documents.to_vec(),
     }))

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod ask;
+pub(crate) mod certify;
 pub(crate) mod enroll;
 pub(crate) mod ingest;
 pub(crate) mod registry;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftless_protocol::id::{ClusterId, Generation};
 use driftless_protocol::message::{Hint, RejectCode};
+use driftless_protocol::session::Access;
 use driftless_protocol::session::hub::Current;
 use quinn::Connection;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -30,6 +31,7 @@ pub(crate) struct Mailbox {
 #[derive(Debug)]
 struct Entry {
     session: u64,
+    access: Access,
     peer: SocketAddr,
     since: u64,
     /// What the session offers.
@@ -70,15 +72,30 @@ impl Registry {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Looks at a cluster's session, unless it is for a renewal only.
+    fn with<T>(&self, cluster: ClusterId, look: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        self.lock().get_mut(&cluster).filter(|e| e.access == Access::Full).map(look)
+    }
+
     /// Enters a session, and ends the one it replaces. `None`: a newer one is there already.
-    pub(crate) fn enter(&self, cluster: ClusterId, session: u64, peer: SocketAddr, since: u64) -> Option<Mailbox> {
+    ///
+    /// One that is for a renewal only is here so that it is ended like any other; to all else the cluster is not connected.
+    pub(crate) fn enter(
+        &self,
+        cluster: ClusterId,
+        session: u64,
+        access: Access,
+        peer: SocketAddr,
+        since: u64,
+    ) -> Option<Mailbox> {
         let (offers, offers_in) = watch::channel(None);
         let (commands, commands_in) = mpsc::channel(COMMANDS);
         let mut sessions = self.lock();
         if sessions.get(&cluster).is_some_and(|old| old.session > session) {
             return None;
         }
-        let old = sessions.insert(cluster, Entry { session, peer, since, offered: None, offers, commands, line: None });
+        let new = Entry { session, access, peer, since, offered: None, offers, commands, line: None };
+        let old = sessions.insert(cluster, new);
         drop(sessions);
         if let Some(old) = old {
             let message = format!("the cluster connected anew from {peer}");
@@ -99,60 +116,56 @@ impl Registry {
     }
 
     pub(crate) fn connected(&self, cluster: ClusterId) -> Option<Connected> {
-        self.lock().get(&cluster).map(|e| Connected { peer: e.peer, since: e.since })
+        self.with(cluster, |e| Connected { peer: e.peer, since: e.since })
     }
 
     pub(crate) fn is_connected(&self, cluster: ClusterId) -> bool {
-        self.lock().contains_key(&cluster)
+        self.with(cluster, |_| ()).is_some()
     }
 
     /// The agent of a session said hello: it can be asked.
     pub(crate) fn established(&self, cluster: ClusterId, session: u64, line: Line) {
-        if let Some(entry) = self.lock().get_mut(&cluster)
-            && entry.session == session
-        {
-            entry.line = Some(line);
-        }
+        self.with(cluster, |entry| {
+            if entry.session == session {
+                entry.line = Some(line);
+            }
+        });
     }
 
     /// How to ask a cluster's agent; `None`: it is not connected here.
     pub(crate) fn line(&self, cluster: ClusterId) -> Option<Line> {
-        self.lock().get(&cluster)?.line.clone()
+        self.with(cluster, |e| e.line.clone()).flatten()
     }
 
     /// The newest offer wins; one that was not sent yet is replaced.
     pub(crate) fn offer(&self, cluster: ClusterId, current: Current) {
-        if let Some(entry) = self.lock().get_mut(&cluster) {
+        self.with(cluster, |entry| {
             entry.offered = Some(current.generation);
             entry.offers.send_replace(Some(current));
-        }
+        });
     }
 
     /// The offer a session begins with, unless a newer one came meanwhile.
     pub(crate) fn offer_first(&self, cluster: ClusterId, session: u64, current: Current) {
-        if let Some(entry) = self.lock().get_mut(&cluster)
-            && entry.session == session
-            && entry.offered.is_none_or(|offered| offered < current.generation)
-        {
-            entry.offered = Some(current.generation);
-            entry.offers.send_replace(Some(current));
-        }
+        self.with(cluster, |entry| {
+            if entry.session == session && entry.offered.is_none_or(|offered| offered < current.generation) {
+                entry.offered = Some(current.generation);
+                entry.offers.send_replace(Some(current));
+            }
+        });
     }
 
     /// What its session offers; `None`: it has none here.
     pub(crate) fn offered(&self, cluster: ClusterId) -> Option<Option<Generation>> {
-        self.lock().get(&cluster).map(|e| e.offered)
+        self.with(cluster, |e| e.offered)
     }
 
     /// Whether the cluster is connected here.
     pub(crate) fn hint(&self, cluster: ClusterId, hint: Hint) -> bool {
-        match self.lock().get(&cluster) {
-            Some(entry) => {
-                let _ = entry.commands.try_send(Command::Hint(hint));
-                true
-            }
-            None => false,
-        }
+        let hinted = self.with(cluster, |entry| {
+            let _ = entry.commands.try_send(Command::Hint(hint));
+        });
+        hinted.is_some()
     }
 
     /// Ends a session for good.

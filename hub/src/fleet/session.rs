@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use driftless_protocol::ask::ASKS_OPEN;
 use driftless_protocol::id::{ClusterId, Digest, Generation, TransferId};
+use driftless_protocol::message::Hello;
 use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RejectCode, WIRE_VERSION};
 use driftless_protocol::quic::tls::PeerIdentity;
 use driftless_protocol::quic::{QuicError, close, close_rejected, stream};
+use driftless_protocol::session::Access;
 use driftless_protocol::session::hub::{Action, Input, Session, Setup};
 use driftless_store::{Act, Admission, Cluster, ReportContent, ReportWrite};
 use quinn::Connection;
@@ -16,6 +18,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use crate::clock;
+use crate::fleet::certify::certify;
 use crate::fleet::ingest::Report;
 use crate::fleet::registry::{Command, Line, Mailbox};
 use crate::loops::rollout::current;
@@ -29,7 +32,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Clusters come back spread over this time when the hub stops.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, as far as its certificate goes.
 pub(crate) async fn serve(
     shared: &Shared,
     connection: Connection,
@@ -53,7 +56,7 @@ pub(crate) async fn serve(
         Ok(Admission::Superseded) => {
             let message = "a newer certificate of this cluster is in use: somebody else holds its identity, or an old copy of \
                            its Secret was restored";
-            audit(shared, &identity, message).await;
+            audit(shared, &identity, "sessionRefused", message.to_owned()).await;
             return reject(RejectCode::Revoked, message);
         }
         Err(error) => {
@@ -61,7 +64,7 @@ pub(crate) async fn serve(
             return close_rejected(&connection, RejectCode::Busy, "the hub's store does not answer; try again later");
         }
     };
-    let Some(mailbox) = shared.registry.enter(cluster.id, session, peer, clock::millis()) else {
+    let Some(mailbox) = shared.registry.enter(cluster.id, session, identity.access, peer, clock::millis()) else {
         return reject(RejectCode::Replaced, "the cluster connected anew meanwhile");
     };
     let span = tracing::info_span!("session", cluster = %cluster.name, session);
@@ -73,8 +76,13 @@ pub(crate) async fn serve(
         reports_taken,
     };
     async {
-        tracing::info!(%peer, "an agent connected");
-        let driver = Driver::new(shared, &cluster, session, connection.clone(), setup, reports);
+        match identity.access {
+            Access::Full => tracing::info!(%peer, "an agent connected"),
+            Access::Renewal => {
+                tracing::warn!(%peer, expired = identity.not_after, "an agent connected with an expired certificate, to renew it");
+            }
+        }
+        let driver = Driver::new(shared, &cluster, &identity, connection.clone(), setup, reports);
         let why = driver.run(mailbox).await;
         connection.close(close::DONE, b"");
         tracing::info!(%peer, why, "an agent is gone");
@@ -86,22 +94,23 @@ pub(crate) async fn serve(
     }
 }
 
-async fn audit(shared: &Shared, identity: &PeerIdentity, message: &str) {
+async fn audit(shared: &Shared, identity: &PeerIdentity, action: &str, detail: String) {
     let act = Act {
         at: clock::millis(),
         actor: format!("certificate {}", identity.serial),
-        action: "sessionRefused".into(),
+        action: action.to_owned(),
         target: format!("cluster {}", identity.cluster),
-        detail: message.to_owned(),
+        detail,
     };
     if let Err(error) = shared.store.audit(act).await {
-        tracing::error!(error = %crate::chain(&error), "a refused session cannot be written to the audit log");
+        tracing::error!(action, error = %crate::chain(&error), "what a certificate was used for cannot be written to the audit log");
     }
 }
 
 struct Driver<'a> {
     shared: &'a Shared,
     cluster: &'a Cluster,
+    identity: &'a PeerIdentity,
     number: u64,
     connection: Connection,
     session: Session,
@@ -116,7 +125,7 @@ impl<'a> Driver<'a> {
     fn new(
         shared: &'a Shared,
         cluster: &'a Cluster,
-        number: u64,
+        identity: &'a PeerIdentity,
         connection: Connection,
         setup: Setup,
         reports: mpsc::Sender<Report>,
@@ -126,9 +135,10 @@ impl<'a> Driver<'a> {
         Self {
             shared,
             cluster,
-            number,
+            identity,
+            number: setup.session,
             connection,
-            session: Session::new(clock::now(origin), setup),
+            session: Session::with_access(clock::now(origin), setup, identity.access),
             origin,
             reports,
             stored,
@@ -232,26 +242,7 @@ impl<'a> Driver<'a> {
     async fn act(&mut self) {
         while let Some(action) = self.session.next_action() {
             match action {
-                Action::Established(hello) => {
-                    tracing::info!(pod = hello.pod, version = hello.agent_version, ratchet = ?hello.ratchet.map(|r| r.generation.to_string()),
-                        "the session is established");
-                    let line = Line {
-                        connection: self.connection.clone(),
-                        wire: hello.wire_max.min(WIRE_VERSION),
-                        agent_version: hello.agent_version,
-                        room: Arc::new(Semaphore::new(ASKS_OPEN)),
-                    };
-                    self.shared.registry.established(self.cluster.id, self.number, line);
-                    // Through the registry, so that an older offer cannot overtake a newer one.
-                    match current(self.shared, self.cluster.id).await {
-                        Ok(Some(offer)) => self.shared.registry.offer_first(self.cluster.id, self.number, offer),
-                        Ok(None) => {}
-                        Err(error) => {
-                            tracing::error!(error = %crate::chain(&error), "the current offer cannot be read; it is tried again");
-                        }
-                    }
-                    self.shared.wake.rollout.notify_one();
-                }
+                Action::Established(hello) => self.established(hello).await,
                 Action::Serve { transfer, digests } => self.serve_blobs(transfer, digests),
                 Action::Taken { generation } => {
                     tracing::info!(%generation, "the cluster took an offer");
@@ -285,6 +276,30 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    async fn established(&self, hello: Hello) {
+        tracing::info!(pod = hello.pod, version = hello.agent_version, ratchet = ?hello.ratchet.map(|r| r.generation.to_string()),
+            "the session is established");
+        if self.identity.access == Access::Renewal {
+            return;
+        }
+        let line = Line {
+            connection: self.connection.clone(),
+            wire: hello.wire_max.min(WIRE_VERSION),
+            agent_version: hello.agent_version,
+            room: Arc::new(Semaphore::new(ASKS_OPEN)),
+        };
+        self.shared.registry.established(self.cluster.id, self.number, line);
+        // Through the registry, so that an older offer cannot overtake a newer one.
+        match current(self.shared, self.cluster.id).await {
+            Ok(Some(offer)) => self.shared.registry.offer_first(self.cluster.id, self.number, offer),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(error = %crate::chain(&error), "the current offer cannot be read; it is tried again");
+            }
+        }
+        self.shared.wake.rollout.notify_one();
     }
 
     fn serve_blobs(&mut self, transfer: TransferId, digests: Vec<Digest>) {
@@ -332,19 +347,17 @@ impl<'a> Driver<'a> {
             Ok(asked) => asked,
             Err(error) => return refuse(crate::chain(&error)),
         };
-        let issued = match self.shared.keys.ca.issue_agent(self.cluster.id, &asked, clock::seconds()) {
-            Ok(issued) => issued,
-            Err(error) => return refuse(crate::chain(&error)),
+        let certified = match certify(self.shared, self.cluster.id, &asked).await {
+            Ok(Some(certified)) => certified,
+            Ok(None) => return refuse("the cluster was removed".to_owned()),
+            Err(error) => return refuse(error),
         };
-        let expires = issued.record.not_after;
-        match self.shared.store.issued(self.cluster.id, asked.key_digest(), issued.record).await {
-            Ok(true) => {
-                tracing::info!(expires, "a certificate was renewed");
-                Input::Renewed { chain: issued.chain }
-            }
-            Ok(false) => refuse("the cluster was removed".to_owned()),
-            Err(error) => refuse(crate::chain(&error)),
+        tracing::info!(expires = certified.expires, "a certificate was renewed");
+        if self.identity.access == Access::Renewal {
+            let ago = clock::seconds().saturating_sub(self.identity.not_after);
+            audit(self.shared, self.identity, "renewExpired", format!("it had expired {ago} s before")).await;
         }
+        Input::Renewed { chain: certified.chain }
     }
 }
 

@@ -7,6 +7,7 @@ use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{EventKind, ObjectReport, ObjectState, Ready, UnitReport, reason};
 use driftless_store::IntentRecord;
 
+use super::dependency::Stands;
 use crate::rendered::{UnitView, ViewState};
 
 /// What is known of a unit.
@@ -18,6 +19,8 @@ pub(super) struct Known<'a> {
     pub(super) report: Option<&'a UnitReport>,
     /// An operator's suspension.
     pub(super) suspended: Option<&'a IntentRecord>,
+    /// What it depends on in the newest render.
+    pub(super) dependencies: &'a [(UnitId, Stands)],
 }
 
 pub(super) fn step(stage: Stage, state: StepState, message: impl Into<String>) -> Step {
@@ -82,21 +85,42 @@ pub(super) fn in_cluster(known: &Known<'_>) -> Vec<Step> {
 }
 
 fn dependency(known: &Known<'_>, report: &UnitReport) -> Step {
-    if report.reason == reason::DEPENDENCY_NOT_READY {
-        let on = report.waiting.as_ref().map_or(report.message.as_str(), |w| w.on.as_str());
-        let mut step = step(Stage::Dependency, StepState::Waiting, format!("waits for {on}"))
-            .code(&*report.reason)
-            .since(report.waiting.as_ref().map(|w| w.since));
+    let waits = |message: String| {
+        let mut step = step(Stage::Dependency, StepState::Waiting, message).code(reason::DEPENDENCY_NOT_READY);
         if let Some(at) = known.view.and_then(|v| v.defined_at.as_ref()) {
             (step.file, step.line) = (Some(at.file.clone()), (at.line > 0).then_some(at.line));
         }
-        return step;
-    }
-    let message = match known.view.map_or(0, |v| v.spec.depends_on.len()) {
-        0 => "it depends on nothing".to_owned(),
-        1 => "its dependency is ready".to_owned(),
-        count => format!("all {count} dependencies are ready"),
+        step
     };
+    if report.reason == reason::DEPENDENCY_NOT_READY {
+        let on = report.waiting.as_ref().map_or(report.message.as_str(), |w| w.on.as_str());
+        return waits(format!("waits for {on}")).since(report.waiting.as_ref().map(|w| w.since));
+    }
+    if report.shadow.is_some() {
+        return step(Stage::Dependency, StepState::Ok, "nothing is applied in shadow mode, so it waits for nothing");
+    }
+    let of = |wanted: fn(&Stands) -> bool| -> Vec<&UnitId> {
+        known.dependencies.iter().filter(|(_, stands)| wanted(stands)).map(|(id, _)| id).collect()
+    };
+    // The agent does not say so: nothing of this unit waits for it at this moment.
+    if let [first, more @ ..] = of(|s| matches!(s, Stands::NotReady(_))).as_slice() {
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        return waits(format!(
+            "depends on {first}{more}, not ready now: what is applied stays and is healed, new content waits"
+        ));
+    }
+    let mut message = match of(|s| *s == Stands::Ready).len() {
+        0 if known.dependencies.is_empty() => "it depends on nothing".to_owned(),
+        1 if known.dependencies.len() == 1 => "its dependency is ready".to_owned(),
+        count if count == known.dependencies.len() => format!("all {count} dependencies are ready"),
+        count => format!("{count} of {} dependencies are ready", known.dependencies.len()),
+    };
+    for id in of(|s| *s == Stands::Suspended) {
+        message.push_str(&format!("; {id} is suspended and counts as it stands"));
+    }
+    for id in of(|s| *s == Stands::Expression) {
+        message.push_str(&format!("; the cluster asks the readyExpr for {id} before it applies anything new"));
+    }
     step(Stage::Dependency, StepState::Ok, message)
 }
 

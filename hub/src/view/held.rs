@@ -5,8 +5,8 @@ use driftless_protocol::id::UnitId;
 use driftless_protocol::report::UnitReport;
 use driftless_store::{Cluster, Intent};
 
+use super::Fleet;
 use super::chain::{StepExt as _, step};
-use super::{Fleet, rows};
 use crate::rendered::{UnitView, ViewState};
 
 /// Suspended by an operator or by Git, frozen.
@@ -82,31 +82,4 @@ pub(super) fn contest(report: Option<&UnitReport>) -> Step {
             step(Stage::Contest, StepState::Failed, message).code("Contested").since(Some(contest.since))
         }
     }
-}
-
-/// Units behind one another that are not ready: the last of them is where to look.
-const DEEP: usize = 8;
-
-/// The unit at the end of a chain of dependencies, and how it stands.
-pub(super) fn blocker(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Option<String> {
-    let render = fleet.render(cluster)?;
-    let rows = rows::units(fleet, cluster);
-    let row = |id: &UnitId| rows.iter().find(|row| row.unit == *id);
-    let mut path: Vec<&UnitId> = Vec::new();
-    let mut at = render.units.get(id)?;
-    while path.len() < DEEP {
-        let ready = |unit: &UnitId| row(unit).is_some_and(|r| r.ready == driftless_protocol::report::Ready::True);
-        let Some(next) = at.spec.depends_on.iter().find(|unit| !ready(unit) && !path.contains(unit)) else { break };
-        path.push(next);
-        match render.units.get(next) {
-            Some(view) => at = view,
-            None => break,
-        }
-    }
-    let last = path.last()?;
-    let through: Vec<String> = path.iter().map(ToString::to_string).collect();
-    let stands = row(last)
-        .map_or_else(|| "is not there".to_owned(), |row| format!("is not ready ({}): {}", row.reason, row.message));
-    let through = if path.len() > 1 { format!(" (through {})", through.join(", ")) } else { String::new() };
-    Some(format!("{last}{through} {stands}"))
 }

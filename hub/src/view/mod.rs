@@ -3,6 +3,7 @@
 pub(crate) mod attribute;
 mod chain;
 pub(crate) mod deletes;
+mod dependency;
 pub(crate) mod detail;
 mod held;
 pub(crate) mod live;

@@ -1,5 +1,7 @@
 //! Why a unit is as it is: the chain from the commit to the cluster, each link with its state.
 
+use std::time::Duration;
+
 use driftless_protocol::api::{Stage, Step, StepState, Why};
 use driftless_protocol::id::UnitId;
 use driftless_rollout::{Code, State};
@@ -9,7 +11,7 @@ use crate::loops::render::target_of;
 use crate::loops::sources::READY;
 use crate::rendered::{UnitView, ViewState};
 use crate::view::chain::{self, StepExt as _, step};
-use crate::view::{Fleet, held, rows};
+use crate::view::{Fleet, dependency, held, rows};
 
 /// Builds the chain. Links behind one that is not in order say what they last knew.
 pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
@@ -27,11 +29,12 @@ pub(crate) fn why(fleet: &Fleet<'_>, cluster: &Cluster, id: &UnitId) -> Why {
         held::pause(fleet, cluster, id, view),
     ];
     let suspended = fleet.suspended(cluster, id);
-    steps.extend(chain::in_cluster(&chain::Known { view, report, suspended }));
+    let dependencies = view.map(|v| dependency::all(fleet, cluster, &v.spec)).unwrap_or_default();
+    steps.extend(chain::in_cluster(&chain::Known { view, report, suspended, dependencies: &dependencies }));
     for step in &mut steps {
         match step.stage {
             Stage::Dependency if step.state == StepState::Waiting => {
-                if let Some(blocker) = held::blocker(fleet, cluster, id) {
+                if let Some(blocker) = dependency::blocker(fleet, cluster, id) {
                     step.message = format!("{}; at its end {blocker}", step.message);
                 }
             }
@@ -180,9 +183,30 @@ fn offer(fleet: &Fleet<'_>, cluster: &Cluster, view: Option<&UnitView>) -> Step 
         .since(Some(head.offered_at))
 }
 
+/// Why the agent cannot come back by itself, if so: its newest certificate ended too long ago. `now` in Unix seconds.
+fn shut_out(cluster: &Cluster, grace: Duration, now: u64) -> Option<String> {
+    const DAY: u64 = 86_400;
+    // None was recorded: it enrols at this moment.
+    let end = Some(cluster.certificate.not_after).filter(|end| *end > 0)?;
+    let ago = now.checked_sub(end).filter(|ago| *ago > grace.as_secs())?;
+    Some(format!(
+        "the certificate of {0} ended {1} days ago, and the hub renews one until {2} days after its end (fleet.renewExpiredDays \
+         in its start file): raise that, or remove the cluster (`driftless cluster remove {0}`, nothing in it is touched) and \
+         enrol it anew (`driftless cluster join-token --name {0}`)",
+        cluster.name,
+        ago / DAY,
+        grace.as_secs() / DAY
+    ))
+}
+
 fn transport(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
     let connected = fleet.shared.registry.connected(cluster.id);
     let Some(connected) = connected else {
+        let grace = fleet.shared.config.fleet.renew_expired();
+        if let Some(message) = shut_out(cluster, grace, fleet.now / 1000) {
+            let since = Some(cluster.certificate.not_after * 1000);
+            return step(Stage::Transport, StepState::Failed, message).code("CertificateExpired").since(since);
+        }
         let message = match cluster.last_seen {
             Some(_) => format!(
                 "the agent of {} is not connected; it keeps enforcing what it has. Look at its log in {}, and at UDP on the way",
@@ -216,5 +240,41 @@ fn transport(fleet: &Fleet<'_>, cluster: &Cluster) -> Step {
             let message = format!("the agent is connected and has not taken generation {} yet", head.generation);
             step(Stage::Transport, StepState::Waiting, message).since(Some(head.offered_at))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use driftless_protocol::id::{ClusterId, Digest};
+    use driftless_store::{Certificate, ClusterState};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_beyond_its_grace_is_named_with_both_ways_out() {
+        let cluster = |not_after| Cluster {
+            id: ClusterId::from_bytes([1; 16]),
+            name: "prod".parse().unwrap(),
+            labels: Default::default(),
+            kube_uid: "uid".into(),
+            state: ClusterState::Active,
+            agent_key: Digest::of(b"key"),
+            certificate: Certificate { digest: Digest::of(b"leaf"), serial: "1".into(), not_after },
+            certificate_count: 1,
+            last_seen: None,
+            created: 0,
+        };
+        let grace = Duration::from_secs(2 * 86_400);
+        let now = 10 * 86_400;
+        for good in [0, now + 1, now, now - grace.as_secs()] {
+            assert_eq!(shut_out(&cluster(good), grace, now), None, "{good}");
+        }
+        let message = shut_out(&cluster(now - 3 * 86_400), grace, now).unwrap();
+        for word in
+            ["prod ended 3 days ago", "until 2 days after", "renewExpiredDays", "cluster remove prod", "--name prod"]
+        {
+            assert!(message.contains(word), "{message}");
+        }
+        assert!(shut_out(&cluster(now - 1), Duration::ZERO, now).is_some());
     }
 }

@@ -5,7 +5,7 @@ use driftless_protocol::id::{ClusterId, Digest};
 use crate::audit;
 use crate::db::{Conn, Outcome, Row, args, to_json};
 use crate::error::StoreError;
-use crate::model::{Act, Admission, Certificate, Cluster, ClusterState, Labels};
+use crate::model::{Act, Admission, Certificate, Cluster, ClusterState, Labels, UnseenCertificate};
 
 fn read(row: &Row) -> Outcome<Cluster> {
     Ok(Cluster {
@@ -44,6 +44,7 @@ pub(crate) async fn issued(
     id: ClusterId,
     agent_key: Digest,
     certificate: Certificate,
+    der: Vec<u8>,
 ) -> Outcome<bool> {
     let touched = conn
         .execute(
@@ -59,7 +60,31 @@ pub(crate) async fn issued(
             ],
         )
         .await?;
+    if touched == 1 {
+        conn.execute(
+            "INSERT INTO unseen_certificate (cluster, der) VALUES ($1, $2) \
+             ON CONFLICT (cluster) DO UPDATE SET der = $2",
+            args![id.to_string(), der],
+        )
+        .await?;
+    }
     Ok(touched == 1)
+}
+
+pub(crate) async fn unseen(
+    conn: &mut Conn<'_>,
+    id: ClusterId,
+    agent_key: Digest,
+) -> Outcome<Option<UnseenCertificate>> {
+    let row = conn
+        .row(
+            "SELECT der, certificate_expires FROM unseen_certificate JOIN cluster ON id = cluster \
+             WHERE id = $1 AND state = 'active' AND agent_key = $2",
+            args![id.to_string(), agent_key.to_string()],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(UnseenCertificate { der: row.bytes("der")?, not_after: row.num("certificate_expires")? }))
 }
 
 pub(crate) async fn admit(conn: &mut Conn<'_>, id: ClusterId, certificate: Digest, now: u64) -> Outcome<Admission> {
@@ -81,6 +106,9 @@ pub(crate) async fn admit(conn: &mut Conn<'_>, id: ClusterId, certificate: Diges
     let previous = row.text_opt("certificate_previous")?;
     if cluster.certificate.digest != certificate && previous.as_deref() != Some(certificate.to_string().as_str()) {
         return Ok(Admission::Superseded);
+    }
+    if cluster.certificate.digest == certificate {
+        conn.execute("DELETE FROM unseen_certificate WHERE cluster = $1", args![id.to_string()]).await?;
     }
     Ok(Admission::Admitted {
         session: row.num("session")?,
@@ -104,6 +132,7 @@ pub(crate) async fn revoke(conn: &mut Conn<'_>, id: ClusterId, act: Act) -> Outc
     let touched =
         conn.execute("UPDATE cluster SET state = 'revoked' WHERE id = $1 AND state = 'active'", args![&*key]).await?;
     if touched == 1 {
+        conn.execute("DELETE FROM unseen_certificate WHERE cluster = $1", args![&*key]).await?;
         conn.execute("DELETE FROM head WHERE cluster = $1", args![&*key]).await?;
         conn.execute("DELETE FROM cluster_report WHERE cluster = $1", args![&*key]).await?;
         conn.execute("DELETE FROM unit_report WHERE cluster = $1", args![&*key]).await?;

@@ -183,7 +183,10 @@ operations! {
     read "read a cluster" fn cluster(id: ClusterId) -> Option<Cluster> = clusters::get;
     /// Records a certificate just issued, with the key it is for; the one before stays good until this one is seen.
     /// `false`: the cluster is not active.
-    write "record a certificate" fn issued(id: ClusterId, agent_key: Digest, certificate: Certificate) -> bool = clusters::issued;
+    write "record a certificate" fn issued(id: ClusterId, agent_key: Digest, certificate: Certificate, der: Vec<u8>) -> bool = clusters::issued;
+    /// The newest certificate, if it is for this key and was not seen yet. Who asks again has not got it: a second one for the
+    /// same key would push out the one before, which may be all that the cluster has.
+    read "read a certificate" fn unseen_certificate(id: ClusterId, agent_key: Digest) -> Option<UnseenCertificate> = clusters::unseen;
     /// Whether this certificate may open a session, and the session's number.
     write "open a session" fn admit(id: ClusterId, certificate: Digest, now: u64) -> Admission = clusters::admit;
     /// Replaces the labels. `false`: the cluster is not active.

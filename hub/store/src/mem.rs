@@ -19,6 +19,8 @@ type Answer<T> = Result<T, StoreError>;
 struct Row {
     cluster: Cluster,
     previous: Option<Digest>,
+    /// The newest certificate, until it is seen.
+    unseen: Option<Vec<u8>>,
     session: u64,
     reports: (u64, u64),
 }
@@ -86,13 +88,28 @@ impl Model {
         Ok(self.clusters.get(&id).map(|r| r.cluster.clone()))
     }
 
-    pub(crate) fn issued(&mut self, id: ClusterId, agent_key: Digest, certificate: Certificate) -> Answer<bool> {
+    pub(crate) fn issued(
+        &mut self,
+        id: ClusterId,
+        agent_key: Digest,
+        certificate: Certificate,
+        der: Vec<u8>,
+    ) -> Answer<bool> {
         let Some(row) = self.active(id) else { return Ok(false) };
+        row.unseen = Some(der);
         row.previous = Some(row.cluster.certificate.digest);
         row.cluster.certificate = certificate;
         row.cluster.certificate_count += 1;
         row.cluster.agent_key = agent_key;
         Ok(true)
+    }
+
+    pub(crate) fn unseen_certificate(&self, id: ClusterId, agent_key: Digest) -> Answer<Option<UnseenCertificate>> {
+        let row = self.clusters.get(&id).filter(|r| r.cluster.state == ClusterState::Active);
+        let row = row.filter(|r| r.cluster.agent_key == agent_key);
+        Ok(row.and_then(|r| {
+            Some(UnseenCertificate { der: r.unseen.clone()?, not_after: r.cluster.certificate.not_after })
+        }))
     }
 
     pub(crate) fn admit(&mut self, id: ClusterId, certificate: Digest, now: u64) -> Answer<Admission> {
@@ -102,6 +119,7 @@ impl Model {
         }
         if row.cluster.certificate.digest == certificate {
             row.previous = None;
+            row.unseen = None;
         } else if row.previous != Some(certificate) {
             return Ok(Admission::Superseded);
         }
@@ -207,7 +225,7 @@ impl Model {
             last_seen: None,
             created: now,
         };
-        self.clusters.insert(cluster, Row { cluster: new, previous: None, session: 0, reports: (0, 0) });
+        self.clusters.insert(cluster, Row { cluster: new, previous: None, unseen: None, session: 0, reports: (0, 0) });
         Ok(Enrolled::Granted { cluster, name, new: true })
     }
 

@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_facts.sql"),
     include_str!("../migrations/0003_history.sql"),
+    include_str!("../migrations/0004_unseen.sql"),
 ];
 
 const SCHEMA: &str = "schema";

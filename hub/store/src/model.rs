@@ -60,6 +60,15 @@ pub struct Certificate {
     pub not_after: u64,
 }
 
+/// The newest certificate of a cluster, which no agent has shown yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnseenCertificate {
+    /// The certificate.
+    pub der: Vec<u8>,
+    /// Unix seconds.
+    pub not_after: u64,
+}
+
 /// A join token as the hub remembers it: never its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {

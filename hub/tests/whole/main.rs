@@ -3,6 +3,7 @@
 
 mod agent;
 mod ask;
+mod expired;
 mod world;
 
 use std::sync::{Arc, Mutex};
@@ -402,5 +403,33 @@ async fn the_admin_port_wants_an_operators_certificate() {
         )
         .unwrap();
     assert!(ask(agent).await.is_err(), "an agent is no operator");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dependency_that_breaks_later_is_seen_from_what_depends_on_it() {
+    let mut world = world(&["prod"]).await;
+    let (_, mut agent) = world.cluster("prod", &[]).await;
+    let first = agent.until("the first bundle", has_apps).await;
+    let depends = unit("web").replace("prune: true", "prune: true\n  dependsOn: [{name: api}]");
+    world.commit(&[("clusters/prod/web.yaml", &depends)]).await;
+    agent.until("the dependency", |s| s.generation > first.generation).await;
+    const WHY: &str = "/clusters/prod/units/flux-system/web/why";
+    let step = |why: &Why| why.steps.iter().find(|s| s.stage == Stage::Dependency).unwrap().clone();
+    world
+        .until("ready", WHY, |w: &Why| {
+            w.summary.contains("all is well") && step(w).message == "its dependency is ready"
+        })
+        .await;
+    agent.orders.send(Order::Fail("api".into())).await.unwrap();
+    // The agent says nothing new of `web`, which is applied and stays so.
+    let why = world.until("what broke", WHY, |w: &Why| step(w).state == StepState::Waiting).await;
+    assert!(step(&why).message.contains("at its end flux-system/api is not ready"), "{why:#?}");
+    assert_eq!(step(&why).file.as_deref(), Some("clusters/prod/web.yaml"));
+    assert_eq!(why.summary, step(&why).message);
+    let apply = why.steps.iter().find(|s| s.stage == Stage::Apply).unwrap();
+    assert_eq!(apply.state, StepState::Ok, "{apply:?}");
+    agent.orders.send(Order::Heal("api".into())).await.unwrap();
+    world.until("ready again", WHY, |w: &Why| w.summary.contains("all is well")).await;
     world.stop().await;
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use driftless_hub::{Config, Hub, InitOptions, clock, init};
 use driftless_protocol::api::{JoinTokenCreated, JoinTokenRequest, Problem};
+use driftless_protocol::id::Digest;
+use driftless_protocol::quic::tls::cluster_uri;
 use driftless_protocol::token::JoinToken;
+use driftless_store::{Certificate, Location, Store};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -81,6 +84,42 @@ impl World {
         stop.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(30), task).await.expect("the hub does not stop");
         ended.unwrap().unwrap();
+    }
+
+    /// Gives a cluster a certificate that ended that long ago as its newest, while the hub is away: as if it had been away since.
+    pub(crate) async fn expire(&mut self, identity: &Identity, ago: Duration) -> Identity {
+        self.stop().await;
+        let read = |name: &str| std::fs::read_to_string(self.path(&format!("hub/keys/{name}"))).unwrap();
+        let ca = rcgen::KeyPair::from_pem(&read("ca.key")).unwrap();
+        let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.crt"), ca).unwrap();
+        let end = clock::seconds() - ago.as_secs();
+        let at = |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        let mut params = rcgen::CertificateParams::default();
+        (params.not_before, params.not_after) = (at(end - 86_400), at(end));
+        params.subject_alt_names = vec![rcgen::SanType::URI(cluster_uri(identity.grant.cluster).try_into().unwrap())];
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let der = params.signed_by(&key, &issuer).unwrap().der().to_vec();
+
+        let store = Store::open(&Location::Sqlite(self.path("hub/hub.db")), clock::seconds()).await.unwrap();
+        let (cluster, digest) = (identity.grant.cluster, Digest::of(&der));
+        let record = Certificate { digest, serial: "1".into(), not_after: end };
+        assert!(store.issued(cluster, Digest::of(b"its key"), record, der.clone()).await.unwrap());
+        store.admit(cluster, digest, clock::millis()).await.unwrap();
+        store.close().await;
+        self.resume().await;
+        let mut expired = identity.same(key);
+        expired.grant.chain = vec![der];
+        expired
+    }
+
+    /// Changes the start file and starts the hub again with it.
+    pub(crate) async fn reconfigure(&mut self, from: &str, to: &str) {
+        self.stop().await;
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&self.config, text.replacen(from, to, 1)).unwrap();
+        self.resume().await;
     }
 
     /// Kills the hub: nothing is finished, as far as one process can show it.

@@ -154,7 +154,7 @@ fn open(config: EndpointConfig, server: Option<ServerConfig>, address: SocketAdd
 pub enum Accepted {
     /// On `driftless-enroll/1`: nobody yet.
     Enroll(Connection),
-    /// On `driftless/1`, with a verified client certificate.
+    /// On `driftless/1`, with a verified client certificate; [`tls::PeerIdentity::access`] says what for.
     Session(Connection, tls::PeerIdentity),
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -10,10 +11,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::time::ASN1Time;
 
 use crate::id::{ClusterId, Digest};
+use crate::session::Access;
 
 /// ALPN of enrolment.
 pub const ALPN_ENROLL: &[u8] = b"driftless-enroll/1";
@@ -63,6 +66,8 @@ pub fn cluster_uri(cluster: ClusterId) -> String {
 /// The hub's certificate, key and authorities. [`HubIdentity::swap`] changes them for all later handshakes.
 pub struct HubIdentity {
     current: RwLock<Material>,
+    /// How long after its end a client's certificate may still be renewed with itself.
+    grace: Duration,
     provider: Arc<CryptoProvider>,
 }
 
@@ -80,15 +85,28 @@ impl fmt::Debug for HubIdentity {
 
 impl HubIdentity {
     /// `chain` is leaf first. The authority that issued it is appended when it is not part of it, since an agent that
-    /// enrols knows nothing but its digest. Clients must come from one of `authorities`.
+    /// enrols knows nothing but its digest. Clients must come from one of `authorities`, with a certificate that is in
+    /// its time.
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
         authorities: &[CertificateDer<'static>],
     ) -> Result<Arc<Self>, TlsError> {
+        Self::with_grace(chain, key, authorities, Duration::ZERO)
+    }
+
+    /// As [`Self::new`], and lets in a client whose certificate expired less than `grace` ago and is good otherwise. Such
+    /// a client has [`Access::Renewal`]: certificates live for a day, and a hub that was away longer would else have to
+    /// enrol its whole fleet anew.
+    pub fn with_grace(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        authorities: &[CertificateDer<'static>],
+        grace: Duration,
+    ) -> Result<Arc<Self>, TlsError> {
         let provider = provider();
         let current = RwLock::new(Material::new(&provider, chain, key, authorities)?);
-        Ok(Arc::new(Self { current, provider }))
+        Ok(Arc::new(Self { current, grace, provider }))
     }
 
     /// Replaces everything, for handshakes from now on. Connections that stand are not touched.
@@ -105,6 +123,18 @@ impl HubIdentity {
 
     fn material(&self) -> Material {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When the certificate ended, if that is what is wrong with it and not longer ago than the grace.
+    fn end_within_grace(&self, error: &rustls::Error, leaf: &CertificateDer<'_>, now: UnixTime) -> Option<UnixTime> {
+        let expired = matches!(
+            error,
+            rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })
+        );
+        let (_, certificate) = X509Certificate::from_der(leaf).ok().filter(|_| expired)?;
+        let end = seconds(certificate.validity().not_after);
+        let ago = now.as_secs().checked_sub(end)?;
+        (1..=self.grace.as_secs()).contains(&ago).then(|| UnixTime::since_unix_epoch(Duration::from_secs(end)))
     }
 }
 
@@ -183,7 +213,12 @@ impl ClientCertVerifier for HubIdentity {
         if intermediates.len() >= CLIENT_CHAIN || bytes > CLIENT_CHAIN_BYTES {
             return Err(rustls::Error::General(format!("a client chain of {bytes} bytes is too long")));
         }
-        self.material().clients.verify_client_cert(end_entity, intermediates, now)
+        let clients = self.material().clients;
+        clients.verify_client_cert(end_entity, intermediates, now).or_else(|error| {
+            let end = self.end_within_grace(&error, end_entity, now).ok_or(error)?;
+            // At its last second everything but its age is as it must be.
+            clients.verify_client_cert(end_entity, intermediates, end)
+        })
     }
 
     fn verify_tls12_signature(
@@ -351,6 +386,8 @@ pub struct PeerIdentity {
     pub not_before: u64,
     /// Valid to, Unix seconds.
     pub not_after: u64,
+    /// What it opens now.
+    pub access: Access,
 }
 
 impl PeerIdentity {
@@ -370,13 +407,19 @@ impl PeerIdentity {
             .strip_prefix(CLUSTER_URI_PREFIX)
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| no(format!("its name is not {CLUSTER_URI_PREFIX}<cluster id>")))?;
-        let second = |t: x509_parser::time::ASN1Time| u64::try_from(t.timestamp()).unwrap_or(0);
+        let not_after = seconds(certificate.validity().not_after);
         Ok(Self {
             cluster,
             certificate: Digest::of(leaf),
             serial: crate::id::hex(certificate.raw_serial()),
-            not_before: second(certificate.validity().not_before),
-            not_after: second(certificate.validity().not_after),
+            not_before: seconds(certificate.validity().not_before),
+            not_after,
+            access: if UnixTime::now().as_secs() > not_after { Access::Renewal } else { Access::Full },
         })
     }
+}
+
+/// Unix seconds; what is before 1970 is 0.
+fn seconds(time: ASN1Time) -> u64 {
+    u64::try_from(time.timestamp()).unwrap_or(0)
 }

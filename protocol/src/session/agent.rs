@@ -88,7 +88,8 @@ pub enum Input {
     UnitGone(UnitId),
     /// Every unit there is was given as [`Input::Unit`]: the first pass after the start looked at all.
     UnitsKnown,
-    /// A new certificate is wanted.
+    /// A new certificate is wanted. Asked for before anything else is said, in this session or, without one, in the next;
+    /// while an answer is awaited this does nothing.
     Renew {
         /// PKCS#10 request, DER.
         csr: Vec<u8>,
@@ -171,6 +172,8 @@ pub struct Session {
     taken: Option<Generation>,
     refused: Option<Refused>,
     renew: Option<Vec<u8>>,
+    /// Whether the hub of this session was asked and has not answered.
+    renewing: bool,
     next_transfer: u64,
     outbox: Outbox,
     actions: VecDeque<Action>,
@@ -213,6 +216,7 @@ impl Session {
             taken: None,
             refused: None,
             renew: None,
+            renewing: false,
             next_transfer: 1,
             outbox: Outbox::default(),
             actions: VecDeque::new(),
@@ -259,7 +263,7 @@ impl Session {
             Input::Unit(report) => self.outbox.unit(report),
             Input::UnitGone(unit) => self.outbox.gone(unit),
             Input::UnitsKnown => self.outbox.all_known(),
-            Input::Renew { csr } => self.renew = Some(csr),
+            Input::Renew { csr } => self.renew = (!self.renewing).then_some(csr),
             Input::Tick => {}
         }
         self.timers(now);
@@ -289,6 +293,11 @@ impl Session {
             }
             Link::Up { .. } => {}
         }
+        // First: where the certificate has expired, the hub hears nothing else.
+        if let Some(csr) = self.renew.take() {
+            self.renewing = true;
+            return Some(AgentToHub::Renew { csr });
+        }
         if let Some(refused) = self.refused.take() {
             return Some(AgentToHub::Refused(refused));
         }
@@ -297,9 +306,6 @@ impl Session {
         }
         if let Some(need) = self.fetch.as_mut().and_then(|f| f.next_need(now.mono_ms, &mut self.next_transfer)) {
             return Some(AgentToHub::Need(need));
-        }
-        if let Some(csr) = self.renew.take() {
-            return Some(AgentToHub::Renew { csr });
         }
         self.outbox.next_message()
     }
@@ -349,6 +355,7 @@ impl Session {
         }
         self.taken = None;
         self.refused = None;
+        self.renewing = false;
         self.outbox.disconnected();
     }
 
@@ -397,8 +404,12 @@ impl Session {
             (Link::Up { .. }, HubToAgent::Offer(offer)) => self.offer(now, offer, local),
             (Link::Up { .. }, HubToAgent::ReportsTaken { n }) => self.outbox.taken(n),
             (Link::Up { .. }, HubToAgent::Hint(hint)) => self.actions.push_back(Action::Hint(hint)),
-            (Link::Up { .. }, HubToAgent::Renewed { chain }) => self.actions.push_back(Action::Renewed { chain }),
+            (Link::Up { .. }, HubToAgent::Renewed { chain }) => {
+                self.renewing = false;
+                self.actions.push_back(Action::Renewed { chain });
+            }
             (Link::Up { .. }, HubToAgent::RenewRefused { message }) => {
+                self.renewing = false;
                 self.actions.push_back(Action::RenewRefused { message });
             }
             (Link::Up { drain }, HubToAgent::Drain { retry_after_seconds }) => {

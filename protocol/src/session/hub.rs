@@ -10,7 +10,7 @@ use crate::message::{
     AgentToHub, Hello, Hint, HubToAgent, Need, Offer, RefusalCode, Refused, RejectCode, WIRE_VERSION, Welcome,
 };
 use crate::report::{ClusterReport, UnitReport};
-use crate::session::Now;
+use crate::session::{Access, Now};
 use crate::signing::Signed;
 use crate::wire::limits::{NEEDS_OPEN_HUB, REPORTS_OPEN};
 
@@ -183,6 +183,8 @@ pub enum Action {
 
 /// How long an agent may take to say hello, in milliseconds.
 const HELLO_MS: u64 = 10_000;
+/// How long an agent whose certificate has expired may take to ask for the next, in milliseconds.
+const RENEWAL_MS: u64 = 30_000;
 /// How long a message may wait for the stream, in milliseconds: the slow-consumer rule.
 const SLOW_MS: u64 = 30_000;
 /// First and longest pause before an offer is repeated after a refusal that time may heal, in milliseconds.
@@ -216,6 +218,9 @@ pub struct Session {
     /// Units reported in this session, until its snapshot is complete.
     seen: Option<BTreeSet<UnitId>>,
     renewing: bool,
+    access: Access,
+    /// With [`Access::Renewal`]: until when the renewal must have been asked for.
+    renew_until: Option<u64>,
     refusals: u32,
     reoffer_at: Option<u64>,
     actions: VecDeque<Action>,
@@ -235,6 +240,8 @@ struct Pending {
     offer: bool,
     reports_taken: Option<u64>,
     renewal: Option<HubToAgent>,
+    /// Said before the rejection.
+    parting: Option<HubToAgent>,
     hint_all: bool,
     hints: BTreeSet<UnitId>,
     drain: Option<u32>,
@@ -258,6 +265,13 @@ impl Session {
     /// A session whose peer has not said hello.
     #[must_use]
     pub fn new(now: Now, setup: Setup) -> Self {
+        Self::with_access(now, setup, Access::Full)
+    }
+
+    /// As [`Self::new`], for a peer whose certificate opens this much. With [`Access::Renewal`] the agent is greeted, its
+    /// [`AgentToHub::Renew`] is answered, and the session is rejected: nothing else is told, served or taken in.
+    #[must_use]
+    pub fn with_access(now: Now, setup: Setup, access: Access) -> Self {
         Self {
             last_report: setup.reports_taken,
             setup,
@@ -273,6 +287,8 @@ impl Session {
             reports_open: VecDeque::new(),
             seen: Some(BTreeSet::new()),
             renewing: false,
+            access,
+            renew_until: None,
             refusals: 0,
             reoffer_at: None,
             actions: VecDeque::new(),
@@ -286,6 +302,9 @@ impl Session {
         }
         match input {
             Input::Message(message) => self.message(now, message),
+            // Not for one who is here for a certificate only.
+            Input::Offer(_) | Input::Hint(_) | Input::Served { .. } | Input::ReportsStored { .. }
+                if self.access == Access::Renewal => {}
             Input::Offer(current) => self.offer(current),
             Input::Served { transfer } => {
                 self.serving.remove(&transfer);
@@ -333,12 +352,12 @@ impl Session {
     /// When to feed [`Input::Tick`] at the latest, on the monotonic clock.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        let hello = match self.state {
+        let peer = match self.state {
             State::Waiting { until } => Some(until),
-            State::Up => None,
+            State::Up => self.renew_until,
             State::Closed => return None,
         };
-        [hello, self.waiting_since.map(|since| since + SLOW_MS), self.reoffer_at].into_iter().flatten().min()
+        [peer, self.waiting_since.map(|since| since + SLOW_MS), self.reoffer_at].into_iter().flatten().min()
     }
 
     /// Whether the hello was accepted and the session is not over.
@@ -351,12 +370,15 @@ impl Session {
     fn nothing_pending(&self) -> bool {
         match self.state {
             State::Up => self.pending.is_empty(),
-            State::Waiting { .. } | State::Closed => self.pending.reject.is_none(),
+            State::Waiting { .. } | State::Closed => self.pending.parting.is_none() && self.pending.reject.is_none(),
         }
     }
 
     fn take_message(&mut self) -> Option<HubToAgent> {
         let pending = &mut self.pending;
+        if let Some(parting) = pending.parting.take() {
+            return Some(parting);
+        }
         if let Some((code, message)) = pending.reject.take() {
             return Some(HubToAgent::Reject { code, message });
         }
@@ -366,11 +388,12 @@ impl Session {
         if let Some(welcome) = pending.welcome.take() {
             return Some(HubToAgent::Welcome(welcome));
         }
-        if let Some(retry_after_seconds) = pending.drain.take() {
-            return Some(HubToAgent::Drain { retry_after_seconds });
-        }
+        // Before the drain, which ends the session.
         if let Some(renewal) = pending.renewal.take() {
             return Some(renewal);
+        }
+        if let Some(retry_after_seconds) = pending.drain.take() {
+            return Some(HubToAgent::Drain { retry_after_seconds });
         }
         if pending.offer {
             pending.offer = false;
@@ -397,6 +420,10 @@ impl Session {
         {
             return self.reject(RejectCode::Protocol, format!("no hello within {} s", HELLO_MS / 1000));
         }
+        if self.renew_until.is_some_and(|until| now.mono_ms >= until) {
+            let message = "the agent's certificate has expired, and it did not ask for another one";
+            return self.reject(RejectCode::Busy, message.into());
+        }
         if self.reoffer_at.is_some_and(|at| now.mono_ms >= at) {
             self.reoffer_at = None;
             self.pending.offer = self.current.is_some();
@@ -412,12 +439,24 @@ impl Session {
     }
 
     fn reject(&mut self, code: RejectCode, message: String) {
+        self.part(None, code, message);
+    }
+
+    fn part(&mut self, parting: Option<HubToAgent>, code: RejectCode, message: String) {
         if self.state == State::Closed {
             return;
         }
         self.state = State::Closed;
-        self.pending = Pending { reject: Some((code, message.clone())), ..Pending::default() };
-        self.actions.push_back(Action::Close { code, message });
+        self.pending = Pending { parting, reject: Some((code, message.clone())), ..Pending::default() };
+        self.tell(Action::Close { code, message });
+    }
+
+    /// The one way to the outside: of a peer that is here for a certificate nothing else is taken in.
+    fn tell(&mut self, action: Action) {
+        let renewal = matches!(action, Action::Established(_) | Action::Renew { .. } | Action::Close { .. });
+        if renewal || self.access == Access::Full {
+            self.actions.push_back(action);
+        }
     }
 
     fn breach(&mut self, what: &str) {
@@ -425,8 +464,20 @@ impl Session {
     }
 
     fn renewal(&mut self, answer: HubToAgent) {
-        if std::mem::take(&mut self.renewing) {
-            self.pending.renewal = Some(answer);
+        if !std::mem::take(&mut self.renewing) {
+            return;
+        }
+        match self.access {
+            Access::Full => self.pending.renewal = Some(answer),
+            Access::Renewal => {
+                let message = match &answer {
+                    HubToAgent::RenewRefused { message } => {
+                        format!("the certificate has expired and was not renewed: {message}")
+                    }
+                    _ => "the certificate had expired and was renewed: connect with the new one".to_owned(),
+                };
+                self.part(Some(answer), RejectCode::Busy, message);
+            }
         }
     }
 
@@ -454,7 +505,7 @@ impl Session {
             let AgentToHub::Hello(hello) = message else {
                 return self.breach("its first message is not Hello");
             };
-            return self.hello(hello);
+            return self.hello(now, hello);
         }
         match message {
             AgentToHub::Hello(_) => self.breach("a second Hello"),
@@ -464,12 +515,12 @@ impl Session {
                     self.refusals = 0;
                     self.reoffer_at = None;
                 }
-                self.actions.push_back(Action::Taken { generation });
+                self.tell(Action::Taken { generation });
             }
             AgentToHub::Refused(refused) => self.refused(now, refused),
             AgentToHub::ClusterReport { n, report } => {
                 if self.report(n) {
-                    self.actions.push_back(Action::ClusterReport { n, report });
+                    self.tell(Action::ClusterReport { n, report });
                 }
             }
             AgentToHub::UnitReports { n, reports } => {
@@ -480,7 +531,7 @@ impl Session {
                             return self.breach("it reports more units than a bundle may have");
                         }
                     }
-                    self.actions.push_back(Action::UnitReports { n, reports });
+                    self.tell(Action::UnitReports { n, reports });
                 }
             }
             AgentToHub::UnitsGone { n, units } => {
@@ -490,32 +541,33 @@ impl Session {
                             seen.remove(unit);
                         }
                     }
-                    self.actions.push_back(Action::UnitsGone { n, units });
+                    self.tell(Action::UnitsGone { n, units });
                 }
             }
             AgentToHub::SnapshotComplete { n } => {
                 if self.report(n) {
                     match self.seen.take() {
-                        Some(units) => self.actions.push_back(Action::Snapshot { n, units }),
+                        Some(units) => self.tell(Action::Snapshot { n, units }),
                         None => self.breach("a second SnapshotComplete"),
                     }
                 }
             }
             AgentToHub::Facts { n, facts } => {
                 if self.report(n) {
-                    self.actions.push_back(Action::Facts { n, facts });
+                    self.tell(Action::Facts { n, facts });
                 }
             }
             AgentToHub::Renew { csr } => {
                 if std::mem::replace(&mut self.renewing, true) {
                     return self.breach("a second Renew while one is open");
                 }
-                self.actions.push_back(Action::Renew { csr });
+                self.renew_until = None;
+                self.tell(Action::Renew { csr });
             }
         }
     }
 
-    fn hello(&mut self, hello: Hello) {
+    fn hello(&mut self, now: Now, hello: Hello) {
         if hello.wire_max == 0 {
             let message = "the agent speaks no wire version that this hub speaks; update the agent".into();
             return self.reject(RejectCode::Version, message);
@@ -536,6 +588,7 @@ impl Session {
             return self.reject(RejectCode::WrongKubeUid, message);
         }
         self.state = State::Up;
+        self.renew_until = (self.access == Access::Renewal).then_some(now.mono_ms + RENEWAL_MS);
         self.trust_sent = hello.trust_version;
         self.pending.welcome = Some(Welcome {
             wire: hello.wire_max.min(WIRE_VERSION),
@@ -545,7 +598,7 @@ impl Session {
         });
         self.ratchet = hello.ratchet.map(|r| r.head);
         self.pending.offer = self.pending.offer && !self.is_stored();
-        self.actions.push_back(Action::Established(hello));
+        self.tell(Action::Established(hello));
     }
 
     fn need(&mut self, need: Need) {
@@ -561,10 +614,10 @@ impl Session {
                 || self.previous.as_ref().is_some_and(|p| p.contains(digest))
         });
         if let Some(example) = foreign.first().copied() {
-            self.actions.push_back(Action::NotReferenced { count: foreign.len(), example });
+            self.tell(Action::NotReferenced { count: foreign.len(), example });
         }
         self.serving.insert(need.transfer);
-        self.actions.push_back(Action::Serve { transfer: need.transfer, digests });
+        self.tell(Action::Serve { transfer: need.transfer, digests });
     }
 
     fn refused(&mut self, now: Now, refused: Refused) {
@@ -577,7 +630,7 @@ impl Session {
             self.reoffer_at = Some(now.mono_ms + pause);
         }
         let Refused { generation, code, message } = refused;
-        self.actions.push_back(Action::Refused { generation, code, message });
+        self.tell(Action::Refused { generation, code, message });
     }
 
     /// Whether a report with this number may be taken in.

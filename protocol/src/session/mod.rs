@@ -29,6 +29,15 @@ pub struct Now {
     pub mono_ms: u64,
 }
 
+/// What a certificate opens. TLS says it with the identity of the peer, and the hub's session takes it from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A session.
+    Full,
+    /// Its own renewal and nothing else: its time is over, and the hub's grace is not.
+    Renewal,
+}
+
 /// The last head an agent stored: nothing at or below it is accepted again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

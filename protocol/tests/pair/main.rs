@@ -8,6 +8,7 @@ mod common;
 mod offers;
 mod quiet;
 mod refusals;
+mod renewal;
 mod state;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,7 +21,7 @@ use driftless_protocol::message::{AgentToHub, Hint, HubToAgent, RefusalCode, Rej
 use driftless_protocol::report::{ClusterReport, UnitReport};
 use driftless_protocol::session::agent::{self, Action as AgentAction, Input as AgentInput};
 use driftless_protocol::session::hub::{self, Action as HubAction, Input as HubInput};
-use driftless_protocol::session::{Now, Ratchet};
+use driftless_protocol::session::{Access, Now, Ratchet};
 use driftless_protocol::signing::Signed;
 use driftless_protocol::wire::{FrameHeader, Message};
 
@@ -64,6 +65,9 @@ struct World {
     facts: Vec<Facts>,
     reports_taken: u64,
     not_referenced: usize,
+    /// What the agent's certificate opens at its next connection.
+    access: Access,
+    renewed: usize,
 }
 
 impl World {
@@ -98,6 +102,8 @@ impl World {
             facts: Vec::new(),
             reports_taken: 0,
             not_referenced: 0,
+            access: Access::Full,
+            renewed: 0,
         }
     }
 
@@ -135,10 +141,8 @@ impl World {
                     self.reconnects.push((after_ms, reject));
                     self.disconnect();
                 }
-                AgentAction::Trust(_)
-                | AgentAction::Established { .. }
-                | AgentAction::Renewed { .. }
-                | AgentAction::RenewRefused { .. } => {}
+                AgentAction::Renewed { .. } => self.renewed += 1,
+                AgentAction::Trust(_) | AgentAction::Established { .. } | AgentAction::RenewRefused { .. } => {}
             }
         }
     }
@@ -205,7 +209,7 @@ impl World {
             session: self.sessions,
             reports_taken: self.reports_taken,
         };
-        self.hub = Some(hub::Session::new(self.now(), setup));
+        self.hub = Some(hub::Session::with_access(self.now(), setup, self.access));
         if let Some(current) = self.current.clone() {
             self.hub_in(HubInput::Offer(current));
         }

@@ -61,7 +61,7 @@ fn agent(authority: &Authority) -> Option<(Vec<CertificateDer<'static>>, Private
     let request = CertificateParams::default().serialize_request(&key).unwrap();
     let request = AgentRequest::parse(request.der()).unwrap();
     let issued = authority.issue_agent(ClusterId::from_bytes([7; 16]), &request, clock::seconds()).unwrap();
-    let chain = issued.chain.into_iter().map(CertificateDer::from).collect();
+    let chain = vec![CertificateDer::from(issued.der)];
     Some((chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()))))
 }
 

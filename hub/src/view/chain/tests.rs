@@ -9,6 +9,7 @@ use driftless_store::{Intent, IntentRecord};
 
 use super::{Known, in_cluster, step, summary};
 use crate::rendered::{UnitView, ViewState};
+use crate::view::dependency::Stands;
 use crate::view::samples;
 
 type Change = fn(&mut UnitReport);
@@ -20,7 +21,7 @@ fn check(what: &str, report: Change, view: fn(&mut UnitView), states: [StepState
     report(&mut reported);
     let mut viewed = samples::view();
     view(&mut viewed);
-    let steps = in_cluster(&Known { view: Some(&viewed), report: Some(&reported), suspended: None });
+    let steps = in_cluster(&Known { view: Some(&viewed), report: Some(&reported), suspended: None, dependencies: &[] });
     let found: Vec<StepState> = steps.iter().map(|s| s.state).collect();
     assert_eq!(found, states, "{what}: {steps:#?}");
     let line = summary(&steps, &reported.unit, Some("main@sha1:new"));
@@ -183,7 +184,7 @@ fn what_flux_keeps_and_what_is_only_compared_is_said_before_all_else() {
         (report.reason, report.ready, report.message) = (reason.into(), ready, "in words".into());
         field(&mut report, DriftMode::Correct);
         report.shadow = (reason == reason::SHADOW_DIFFERS).then(Default::default);
-        let steps = in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None });
+        let steps = in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None, dependencies: &[] });
         assert_eq!((steps[1].state, steps[1].message.as_str()), (state, "in words"), "{steps:#?}");
         assert_eq!(steps[3].message.contains("nothing is written"), report.shadow.is_some(), "{steps:#?}");
     }
@@ -195,7 +196,7 @@ fn a_link_names_code_time_and_the_line_that_declares_the_object() {
     report.counts.failed = 1;
     object(&mut report, ObjectState::Failed);
     field(&mut report, DriftMode::Observe);
-    let steps = in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None });
+    let steps = in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None, dependencies: &[] });
     let at = |stage| steps.iter().find(|s| s.stage == stage).unwrap();
     let apply = at(Stage::Apply);
     assert_eq!((apply.code.as_deref(), apply.since), (Some("Faulty"), Some(9)));
@@ -211,7 +212,8 @@ fn a_suspension_is_said_with_its_author_and_nothing_behind_it_is_claimed() {
     let record = IntentRecord { intent, actor: "alice".into(), at: 3, reason: "maintenance".into() };
     let (report, view) = (samples::report(), samples::view());
     for reported in [None, Some(&report)] {
-        let steps = in_cluster(&Known { view: Some(&view), report: reported, suspended: Some(&record) });
+        let steps =
+            in_cluster(&Known { view: Some(&view), report: reported, suspended: Some(&record), dependencies: &[] });
         assert_eq!((steps[1].state, steps[1].since), (StepState::Waiting, Some(3)));
         assert!(steps[1].message.contains("alice: maintenance") && steps[1].message.contains("resume"), "{steps:?}");
         assert!(steps[2..].iter().all(|s| s.state == StepState::Unknown), "{steps:?}");
@@ -224,7 +226,7 @@ fn the_last_heal_is_shown_and_silence_is_not_taken_for_order() {
     let detail = "spec.replicas 5 -> 3 (manager kubectl)".to_owned();
     report.recent = vec![RecentEvent { at: 1, what: EventKind::Healed, key: samples::key(), detail, took_ms: None }];
     let view = samples::view();
-    let steps = in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None });
+    let steps = in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None, dependencies: &[] });
     assert!(steps[3].message.contains("spec.replicas 5 -> 3"), "{steps:?}");
     let steps = in_cluster(&Known::default());
     assert!(steps.iter().all(|s| s.state == StepState::Unknown));
@@ -242,4 +244,49 @@ fn what_needs_a_person_comes_before_what_goes_on_by_itself() {
     assert_eq!(summary(&steps, &unit, None), "refused");
     assert_eq!(summary(&steps[..2], &unit, None), "waits for the canary");
     assert!(summary(&steps[..1], &unit, None).contains("flux-system/apps"));
+}
+
+#[test]
+fn dependencies_are_judged_by_their_own_reports() {
+    let unit = |name: &str| UnitId::kustomization("flux-system", name);
+    let broken = || Stands::NotReady("is not ready (HealthCheckFailed): it has a fault".into());
+    let (report, view) = (samples::report(), samples::view());
+    let check = |dependencies: &[(UnitId, Stands)], state: StepState, words: &str| {
+        let steps = in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None, dependencies });
+        assert_eq!((steps[0].state, steps[0].message.as_str()), (state, words), "{dependencies:?}");
+        let waits = state == StepState::Waiting;
+        assert_eq!(steps[0].code.as_deref(), waits.then_some(reason::DEPENDENCY_NOT_READY), "{dependencies:?}");
+        assert_eq!(steps[0].file.is_some(), waits, "{dependencies:?}");
+        // The unit itself is as it was.
+        assert!(steps[1..].iter().all(|s| s.state == StepState::Ok), "{steps:#?}");
+    };
+    check(&[], StepState::Ok, "it depends on nothing");
+    check(&[(unit("a"), Stands::Ready)], StepState::Ok, "its dependency is ready");
+    check(&[(unit("a"), Stands::Ready), (unit("b"), Stands::Ready)], StepState::Ok, "all 2 dependencies are ready");
+    check(
+        &[(unit("a"), Stands::Ready), (unit("b"), broken())],
+        StepState::Waiting,
+        "depends on flux-system/b, not ready now: what is applied stays and is healed, new content waits",
+    );
+    check(
+        &[(unit("a"), broken()), (unit("b"), broken())],
+        StepState::Waiting,
+        "depends on flux-system/a and 1 more, not ready now: what is applied stays and is healed, new content waits",
+    );
+    check(
+        &[(unit("a"), Stands::Ready), (unit("b"), Stands::Suspended), (unit("c"), Stands::Expression)],
+        StepState::Ok,
+        "1 of 3 dependencies are ready; flux-system/b is suspended and counts as it stands; the cluster asks the readyExpr for \
+         flux-system/c before it applies anything new",
+    );
+}
+
+#[test]
+fn what_is_only_compared_waits_for_no_dependency() {
+    let (mut report, view) = (samples::report(), samples::view());
+    report.shadow = Some(Default::default());
+    let dependencies = [(UnitId::kustomization("flux-system", "a"), Stands::NotReady("is not there".into()))];
+    let steps =
+        in_cluster(&Known { view: Some(&view), report: Some(&report), suspended: None, dependencies: &dependencies });
+    assert_eq!(steps[0].state, StepState::Ok, "{steps:#?}");
 }

@@ -18,6 +18,7 @@ enum Step {
     Redeem(u8, u8, u64),
     Issue(u8, u64),
     Admit(u8, u64),
+    Unseen(u8, u64),
     Revoke(u8),
     Offer(u8, u8, u64),
     Settle(u8, u64, bool),
@@ -36,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..5u8, c.clone(), prop_oneof![9 => Just(10u64), 1 => Just(2000)]).prop_map(|(t, c, now)| Step::Redeem(t, c, now)),
         3 => (c.clone(), 0..4u64).prop_map(|(c, n)| Step::Issue(c, n)),
         3 => (c.clone(), 0..4u64).prop_map(|(c, n)| Step::Admit(c, n)),
+        2 => (c.clone(), 0..4u64).prop_map(|(c, n)| Step::Unseen(c, n)),
         1 => c.clone().prop_map(Step::Revoke),
         6 => (c.clone(), 0..6u8, 0..5u64).prop_map(|(c, o, n)| Step::Offer(c, o, n)),
         2 => (c.clone(), 0..5u64, any::<bool>()).prop_map(|(c, n, ok)| Step::Settle(c, n, ok)),
@@ -73,8 +75,11 @@ async fn play(store: &Store, step: &Step) -> String {
         Step::Token(t, n) => show(store.create_token(token(*t, &format!("n{n}")), act("joinToken")).await),
         Step::Fail(t) => show(store.token_failed(token(*t, "x").id).await),
         Step::Redeem(t, c, now) => show(store.redeem(enrollment(*t, *c, &format!("u{c}"), *now)).await),
-        Step::Issue(c, n) => show(store.issued(cluster_id(*c), digest(*n), certificate(*n)).await),
+        Step::Issue(c, n) => {
+            show(store.issued(cluster_id(*c), digest(*n), certificate(*n), n.to_le_bytes().to_vec()).await)
+        }
         Step::Admit(c, n) => show(store.admit(cluster_id(*c), digest(*n), *n).await),
+        Step::Unseen(c, n) => show(store.unseen_certificate(cluster_id(*c), digest(*n)).await),
         Step::Revoke(c) => show(store.revoke(cluster_id(*c), act("revoke")).await),
         Step::Offer(c, o, n) => {
             let objects = [format!("o{o}"), format!("o{}", o / 2)];

@@ -95,7 +95,7 @@ async fn tokens(store: &Store) {
     check("answer lost", enrollment(1, 1, "u1", 999), |o| matches!(o, Enrolled::Granted { new: false, .. })).await;
     check("other key", enrollment(1, 2, "u1", 999), |o| *o == Enrolled::Used).await;
     check("other cluster", enrollment(1, 1, "u2", 999), |o| *o == Enrolled::Used).await;
-    store.issued(cluster_id(1), digest(1), certificate(1)).await.unwrap();
+    store.issued(cluster_id(1), digest(1), certificate(1), vec![1]).await.unwrap();
     store.admit(cluster_id(1), digest(1), 999).await.unwrap();
     check("once it has connected", enrollment(1, 1, "u1", 999), |o| *o == Enrolled::Used).await;
 
@@ -126,20 +126,28 @@ async fn clusters(store: &Store) {
     };
     assert_eq!(admit(digest(1)).await, Admission::Superseded, "nothing was issued yet");
     assert_eq!(store.admit(cluster_id(9), digest(1), 20).await.unwrap(), Admission::Unknown);
-    assert!(store.issued(id, digest(1), certificate(1)).await.unwrap());
+    assert!(store.issued(id, digest(1), certificate(1), vec![1]).await.unwrap());
     assert_eq!(session(admit(digest(1)).await), 1);
-    assert!(store.issued(id, digest(2), certificate(2)).await.unwrap());
+    assert!(store.issued(id, digest(2), certificate(2), vec![2]).await.unwrap());
+    let unseen = async |key| store.unseen_certificate(id, key).await.unwrap();
+    let second = UnseenCertificate { der: vec![2], not_after: 2 };
+    assert_eq!(unseen(digest(2)).await, Some(second.clone()));
+    assert_eq!(unseen(digest(1)).await, None, "for another key");
     assert_eq!(session(admit(digest(1)).await), 2, "the one before is good until the new one is seen");
+    assert_eq!(unseen(digest(2)).await, Some(second), "the one before was shown, not the new one");
     assert_eq!(session(admit(digest(2)).await), 3);
+    assert_eq!(unseen(digest(2)).await, None, "seen");
     assert_eq!(admit(digest(1)).await, Admission::Superseded, "two holders of one identity");
     let cluster = store.cluster(id).await.unwrap().unwrap();
     assert_eq!((cluster.certificate_count, cluster.last_seen, cluster.agent_key), (2, Some(20), digest(2)));
     assert!(store.set_labels(id, BTreeMap::from([("a".into(), "b".into())]), act("label")).await.unwrap());
     assert_eq!(store.cluster(id).await.unwrap().unwrap().labels["a"], "b");
+    assert!(store.issued(id, digest(3), certificate(3), vec![3]).await.unwrap());
     assert!(store.revoke(id, act("revoke")).await.unwrap());
+    assert_eq!(unseen(digest(3)).await, None, "a revoked cluster has none");
     assert!(!store.revoke(id, act("revoke")).await.unwrap(), "once");
     assert_eq!(admit(digest(2)).await, Admission::Revoked);
-    assert!(!store.issued(id, digest(3), certificate(3)).await.unwrap(), "a revoked cluster gets none");
+    assert!(!store.issued(id, digest(4), certificate(4), vec![4]).await.unwrap(), "a revoked cluster gets none");
 }
 
 fn signed(n: u8) -> Signed {
@@ -430,7 +438,7 @@ async fn reports(store: &Store) {
     let stored = store.facts(one).await.unwrap().unwrap();
     assert_eq!((&stored.facts, stored.digest, stored.received), (&facts, facts.digest(), 8));
     assert_eq!(store.fact_digests().await.unwrap(), [(one, facts.digest())]);
-    store.issued(one, digest(1), certificate(1)).await.unwrap();
+    store.issued(one, digest(1), certificate(1), vec![1]).await.unwrap();
     match store.admit(one, digest(1), 30).await.unwrap() {
         Admission::Admitted { reports_taken, .. } => assert_eq!(reports_taken, 8),
         other => panic!("{other:?}"),
