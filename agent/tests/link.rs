@@ -20,8 +20,8 @@ use driftless_protocol::id::{Digest, Generation, KeyId, TokenId, UnitId};
 use driftless_protocol::message::{Hint, RejectCode};
 use driftless_protocol::quic::{Accepted, HubOptions, accept, close_rejected, hub_endpoint, stream, tls};
 use driftless_protocol::report::{ClusterReport, UnitReport};
-use driftless_protocol::session::Now;
 use driftless_protocol::session::hub::{Action, Current, Input, Session, Setup};
+use driftless_protocol::session::{Access, Now};
 use driftless_protocol::signing::{Purpose, SecretKey, Signed};
 use driftless_protocol::token::{JoinToken, TokenSecret};
 use rcgen::{
@@ -75,6 +75,8 @@ struct Store {
     /// Certificates are past their time when they are issued.
     expired: bool,
     enrolments: u32,
+    /// How long certificates may be past their time, to be renewed.
+    grace: Duration,
     /// Requests for a certificate are not answered.
     mute: bool,
     tamper: bool,
@@ -177,7 +179,8 @@ async fn start(world: &Arc<World>, address: SocketAddr) -> Hub {
         let leaf = world.leaf.lock().unwrap();
         (leaf.0.clone(), leaf.1.clone_key())
     };
-    let identity = tls::HubIdentity::new(chain, key, std::slice::from_ref(&world.ca)).unwrap();
+    let identity =
+        tls::HubIdentity::with_grace(chain, key, std::slice::from_ref(&world.ca), world.with(|s| s.grace)).unwrap();
     let options = HubOptions { listen: address, identity, reset_key: [3; 32], token_key: [4; 32] };
     // A port that was just given up may be taken for a moment.
     let begin = Instant::now();
@@ -231,13 +234,13 @@ async fn serve(world: Arc<World>, incoming: quinn::Incoming) {
         }
         Ok(Accepted::Session(connection, identity)) => {
             assert_eq!(identity.cluster, cluster());
-            session(&world, &connection).await;
+            session(&world, &connection, identity.access).await;
         }
         Err(_) => {}
     }
 }
 
-async fn session(world: &Arc<World>, connection: &quinn::Connection) {
+async fn session(world: &Arc<World>, connection: &quinn::Connection, access: Access) {
     let started = Instant::now();
     let now = || Now { unix_ms: unix() * 1000, mono_ms: u64::try_from(started.elapsed().as_millis()).unwrap() };
     let (number, reports_taken) = world.with(|s| {
@@ -251,7 +254,7 @@ async fn session(world: &Arc<World>, connection: &quinn::Connection) {
         session: number,
         reports_taken,
     };
-    let mut session = Session::new(now(), setup);
+    let mut session = Session::with_access(now(), setup, access);
     let Ok((mut send, mut receive)) = stream::accept_control(connection).await else { return };
     let (heard, mut messages) = mpsc::channel(4);
     let mut reader = JoinSet::new();
@@ -616,6 +619,27 @@ async fn a_certificate_past_its_time_stops_no_leading_and_a_new_token_brings_ano
     assert_ne!(key(), first);
     let agent = Agent::start(&records, None).await.unwrap();
     world.until("a session", |s| s.sessions > 0).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_past_its_time_is_renewed_first_and_no_token_is_used() {
+    let world = World::new();
+    world.with(|s| (s.expired, s.grace) = (true, Duration::from_secs(3600)));
+    let hub = start(&world, loopback()).await;
+    let records = Records::default();
+    let mounted = Mounted::of(Some(&world.token(hub.address)));
+    let cancel = CancellationToken::new();
+    let identity = within(identity::load_or_enrol(&records.api(), &mounted.file, KUBE_UID, &cancel)).await.unwrap();
+    world.with(|s| (s.expired, s.redeemed) = (false, false));
+    mounted.put(&JoinToken { id: TokenId::from_bytes([9; 8]), ..world.token(hub.address) });
+    let agent = Agent::with(&records, identity, mounted, cancel).await;
+    agent.tell(ToHub::Cluster(ClusterReport::default())).await;
+    world.until("a report with the new certificate", |s| s.cluster.is_some()).await;
+    let (renewals, enrolments, problems) =
+        world.with(|s| (s.renewals, s.enrolments, s.cluster.as_ref().map(|c| c.problems.clone())));
+    assert!((1..=2).contains(&renewals), "the new one is half used already in this test: {renewals}");
+    assert_eq!((enrolments, problems), (1, Some(vec![])));
     agent.stop().await;
 }
 
