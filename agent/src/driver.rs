@@ -178,6 +178,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) -> Result<(), ApiError
     }
     if let Some(stored) = setup.stored {
         driver.take_bundle(stored);
+        driver.engine.bundle_may_be_old(true);
     }
     let result = driver.drive(&cancel).await;
     driver.watches.stop().await;
@@ -317,6 +318,7 @@ impl Driver {
                 }
                 from_hub = self.from_hub.recv() => match from_hub {
                     Some(FromHub::Bundle(stored)) => self.take_bundle(stored),
+                    Some(FromHub::Current) => self.engine.bundle_may_be_old(false),
                     Some(FromHub::Hint(Hint::Reconcile { unit })) => {
                         tracing::info!(unit = unit.as_ref().map(tracing::field::display), "asked to look again");
                         let now = self.now();

@@ -45,6 +45,8 @@ pub enum FromHub {
     Bundle(Arc<Stored>),
     /// Look at something again.
     Hint(Hint),
+    /// The hub has nothing newer than the bundle that is stored.
+    Current,
 }
 
 /// What the driver tells the link.
@@ -80,6 +82,8 @@ pub struct Setup {
     pub asks: mpsc::Sender<Asked>,
 }
 
+/// A hub that has something newer offers it right after its greeting.
+const OFFERED_WITHIN: Duration = Duration::from_secs(10);
 /// How long the goodbye may take: the last reports and a close frame.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -159,6 +163,9 @@ struct Link {
     /// Bundles and hints that wait for the driver; the newest bundle only, and one hint for all at most.
     bundle: Option<Arc<Stored>>,
     hints: VecDeque<Hint>,
+    /// When the hub, which greeted, would have offered what it has; and that it offered nothing.
+    current_due: Option<Instant>,
+    current: bool,
     report: Option<ClusterReport>,
     /// The next message for the hub, taken from the session; waits for the writer.
     outgoing: Option<AgentToHub>,
@@ -224,6 +231,8 @@ impl Link {
             asks,
             bundle: None,
             hints: VecDeque::new(),
+            current_due: None,
+            current: false,
             report: None,
             outgoing: None,
             problems,
@@ -245,7 +254,7 @@ impl Link {
                 self.outgoing = self.session.next_message(self.now());
             }
             let deadline = self.deadline();
-            let for_driver = self.bundle.is_some() || !self.hints.is_empty();
+            let for_driver = self.bundle.is_some() || !self.hints.is_empty() || self.current;
             let event = tokio::select! {
                 () = cancel.cancelled() => return,
                 told = self.from_driver.recv() => match told {
@@ -258,6 +267,8 @@ impl Link {
                             permit.send(FromHub::Bundle(bundle));
                         } else if let Some(hint) = self.hints.pop_front() {
                             permit.send(FromHub::Hint(hint));
+                        } else if std::mem::take(&mut self.current) {
+                            permit.send(FromHub::Current);
                         }
                         continue;
                     }
@@ -349,6 +360,7 @@ impl Link {
                 Action::Established { hub_version, session } => {
                     tracing::info!(hub_version, session, "the hub greeted");
                     self.pause.worked(Instant::now());
+                    self.current_due = Some(Instant::now() + OFFERED_WITHIN);
                     self.renew_if_due();
                 }
                 Action::Renewed { chain } => self.work.push_back(Work::Renewed(chain)),
@@ -448,12 +460,19 @@ impl Link {
             Line::Down(until) => Some(*until),
             Line::Connecting(_) | Line::Up(_) => None,
         };
-        [session, line].into_iter().flatten().fold(self.certificate.wake(), Instant::min)
+        [session, line, self.current_due].into_iter().flatten().fold(self.certificate.wake(), Instant::min)
     }
 
     fn time_passed(&mut self) {
         self.input(Input::Tick);
         self.look_at_certificate();
+        if self.current_due.is_some_and(|due| due <= Instant::now()) {
+            // A bundle on its way tells the driver itself, when it is stored.
+            let on_its_way =
+                self.session.is_fetching() || self.bundle.is_some() || self.keep.is_none() || !self.work.is_empty();
+            self.current = !on_its_way;
+            self.current_due = on_its_way.then(|| Instant::now() + OFFERED_WITHIN);
+        }
         if matches!(&self.line, Line::Down(until) if *until <= Instant::now()) {
             self.connect();
         }
@@ -523,6 +542,7 @@ impl Link {
         // Dropping the wire closes the connection and ends its tasks.
         self.line = Line::Down(Instant::now() + wait);
         self.outgoing = None;
+        self.current_due = None;
         self.certificate_unheard();
         self.input(Input::Lost);
     }

@@ -435,7 +435,7 @@ impl Agent {
         loop {
             match within(self.from_hub.recv()).await.expect("the link ended") {
                 FromHub::Bundle(stored) => return stored.bundle.head().generation,
-                FromHub::Hint(_) => {}
+                FromHub::Hint(_) | FromHub::Current => {}
             }
         }
     }

@@ -97,6 +97,8 @@ pub struct Engine {
     unknown_groups: BTreeSet<String>,
     /// A kind turned out not to be served.
     unserved: bool,
+    /// The bundle is the one that was stored, and it is not known whether there is a newer one.
+    outdated: bool,
     window: window::Window,
     /// What is known of the ConfigMaps and Secrets units take variables from.
     inputs: BTreeMap<InputRef, InputState>,
@@ -193,6 +195,7 @@ impl Engine {
             discovered: false,
             unknown_groups: BTreeSet::new(),
             unserved: false,
+            outdated: false,
             window: window::Window::default(),
             inputs: BTreeMap::new(),
             pauses: Pauses::default(),
@@ -328,6 +331,14 @@ impl Engine {
     /// Whether a kind turned out not to be served since the last call: then discovery is older than the cluster.
     pub fn take_unserved(&mut self) -> bool {
         std::mem::take(&mut self.unserved)
+    }
+
+    /// Whether the bundle may be older than what the hub has: one that was stored, until the hub was asked. What Flux left in
+    /// the cluster may then be newer than the bundle, and is not judged by it.
+    pub fn bundle_may_be_old(&mut self, may: bool) {
+        if std::mem::replace(&mut self.outdated, may) && !may {
+            self.touch_all();
+        }
     }
 
     /// Reports of all units: after a reconnect.

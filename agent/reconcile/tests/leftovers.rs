@@ -472,3 +472,26 @@ proptest! {
         }
     }
 }
+
+/// A pod that starts again has the bundle that was stored: Flux may have applied since what came to Git after it. A newer
+/// bundle says more, and that there is none as much.
+#[test]
+fn what_flux_left_is_not_judged_by_a_bundle_that_may_be_old() {
+    for newer in [true, false] {
+        let mut w = world(false);
+        let (stays, new, gone) = (old("stays"), old("new"), old("gone"));
+        w.commit(&[handed_over("apps", vec![stays.clone()])]);
+        w.settle();
+        w.engine.bundle_may_be_old(true);
+        suspended(&mut w, &[stays.clone(), new.clone(), gone.clone()]);
+        long(&mut w);
+        assert!(there(&w, &new).is_some() && there(&w, &gone).is_some(), "{:?}", w.writes());
+        match newer {
+            true => w.commit(&[handed_over("apps", vec![stays.clone(), new.clone()])]),
+            false => w.engine.bundle_may_be_old(false),
+        }
+        w.settle();
+        assert_eq!(there(&w, &new).is_some(), newer);
+        assert!(there(&w, &gone).is_none(), "{:?}", w.writes());
+    }
+}

@@ -145,6 +145,8 @@ impl Rig {
         }
         let mut before = self.declared.clone();
         if step == Step::TakeOver {
+            // As the unit is Driftless's already, what Flux has of it must not be seen before Git says the same.
+            self.world.cluster_mut(CLUSTER).stop_agent().await?;
             let left = self.declared.left_by_flux(self.serial);
             let objects: Vec<_> = left.0.iter().map(|(name, item)| declared::object(name, &item.value)).collect();
             let client = self.world.cluster(CLUSTER).plane.client();
@@ -165,6 +167,10 @@ impl Rig {
         let commit = next.content(CLUSTER).commit(&mut self.world, &message).await?;
         self.declared = next;
         self.world.cli(&["reconcile"]).await?;
+        if step == Step::TakeOver {
+            self.world.wait_fetched(&commit).await?;
+            self.world.cluster_mut(CLUSTER).start_agent_again()?;
+        }
         self.approve(step, if later { None } else { Some(faults) }).await?;
         self.make(&trouble).await?;
         self.let_go(step).await?;

@@ -341,6 +341,12 @@ impl Session {
         matches!(self.link, Link::Up { .. })
     }
 
+    /// Whether an offer is being fetched or stored.
+    #[must_use]
+    pub fn is_fetching(&self) -> bool {
+        self.fetch.is_some() || self.storing.is_some()
+    }
+
     /// The longest raw length an answer to this `Need` may declare; `None` when nobody waits for it.
     #[must_use]
     pub fn transfer_limit(&self, transfer: TransferId) -> Option<u64> {

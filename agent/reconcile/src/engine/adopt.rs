@@ -51,6 +51,10 @@ impl Engine {
         if !self.inventory_read || !self.inventory_errors.is_empty() || !self.discovered || self.rules.shadow {
             return None;
         }
+        // Flux may have applied what came to Git after this bundle.
+        if self.outdated {
+            return None;
+        }
         let done = self.inventory.unit(&slot.id).and_then(|record| record.flux);
         (done != Some(known.unit.work)).then_some(known.unit.work)
     }

@@ -75,6 +75,7 @@ impl Engine {
     /// (autoscalers).
     pub fn set_bundle(&mut self, desired: Desired<'_>, blobs: &dyn Blobs, now: Millis) {
         self.generation = Some(desired.generation);
+        self.outdated = false;
         self.passing.clear();
         if !self.rules.shadow {
             // What is declared has changed, and so may what is left over.
