@@ -11,6 +11,9 @@ use crate::tools::{self, Tool, Tools};
 /// Programs of ours that these run.
 const BUILT: [&str; 3] = ["driftless-hub", "driftless-agent", "driftless"];
 
+/// Those that have Flux beside.
+const WITH_FLUX: [&str; 2] = ["bench-agent-world", "faults-world"];
+
 /// The environment variable that names the agent to run, where it is not the one beside the running program.
 pub(crate) const AGENT_PROGRAM: &str = "DRIFTLESS_AGENT_PROGRAM";
 
@@ -51,7 +54,9 @@ fn prepare(name: &str, help: bool) -> Result<Prepared, String> {
     if help && world.is_file() {
         return Ok(Prepared { program: world, agent: None });
     }
-    let wanted = [Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Kubectl, Tool::Helm];
+    let mut wanted = vec![Tool::Etcd, Tool::ApiServer, Tool::ControllerManager, Tool::Kubectl, Tool::Helm];
+    // A peer, and what may have had a unit before.
+    wanted.extend(WITH_FLUX.contains(&name).then_some(Tool::KustomizeController));
     let cache = tools::cache_folder().map_err(|e| e.to_string())?;
     let absent = check_machine(&wanted, &cache)?;
     let first = !world.is_file() || !BUILT.iter().all(|name| folder.join(name).is_file());
@@ -98,8 +103,11 @@ fn announce(first: bool, absent: &[Tool]) {
     if first {
         parts.push("Driftless itself (about 12 min, optimised about 20)");
     }
-    if !absent.is_empty() {
+    if absent.iter().any(|tool| *tool != Tool::KustomizeController) {
         parts.push("the Kubernetes programs of the test clusters, from published Go modules (about 9 min)");
+    }
+    if absent.contains(&Tool::KustomizeController) {
+        parts.push("Flux's kustomize-controller, from its published Go module (about 4 min)");
     }
     eprintln!("The first run builds {}; on two cores. Later runs start in about a minute.", parts.join(" and "));
 }
