@@ -6,6 +6,7 @@ use driftless_protocol::bundle::{ApprovedDelete, DriftMode};
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{DriftClass, ObjectState, Ready};
 use driftless_reconcile::input::{GroupKind, Observation};
+use driftless_reconcile::rules::Rules;
 use driftless_reconcile::step::{Action, TakeOver};
 use serde_json::json;
 use world::*;
@@ -633,10 +634,14 @@ fn a_version_the_cluster_does_not_serve_is_named() {
 fn the_agents_own_objects_are_never_deleted_whatever_is_approved() {
     let own = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "driftless-head", "namespace": "driftless-system"}, "data": {"k": "1"}});
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "driftless-agent"}});
-    let mut w = World::new();
+    // Applied by an agent that was installed elsewhere: one that is here does not apply them to begin with.
+    let here = rules();
+    let mut w = World::with(Rules { agent_namespace: "elsewhere".into(), ..rules() });
     let keep = || config_map("keep", "1");
-    w.commit(&[unit("a", vec![own.clone(), role, namespace("driftless-system"), keep()])]);
+    w.commit(&[unit("a", vec![own.clone(), namespace("driftless-system"), keep()])]);
+    w.settle();
+    w.rules = here;
+    w.restart();
     w.settle();
     let approved: Vec<_> = w
         .cluster
@@ -650,7 +655,7 @@ fn the_agents_own_objects_are_never_deleted_whatever_is_approved() {
     w.commit_index(&[unit("a", vec![keep()])], true, &approved);
     w.settle();
     assert_eq!(w.writes(), [""; 0]);
-    assert_eq!(w.report("a").recent.iter().filter(|e| e.detail.contains("left alone")).count(), 3);
+    assert_eq!(w.report("a").recent.iter().filter(|e| e.detail.contains("left alone")).count(), 2);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! | [`marks`] | what do control marks, ignored fields, CEL and validation do; is everyday noise left alone |
 //! | [`late`] | are values that only the cluster has filled in there, followed, and never told |
 //! | [`others`] | what of webhooks and narrow accounts |
+//! | [`definitions`] | what of definitions that change under their objects |
 //! | [`pause`] | what does a person with kubectl alone see and stop |
 //! | [`ask`] | what do agents answer: why, orphans, dry runs |
 //! | [`adopt`] | does coming from Flux, and going back, touch no object |
@@ -24,6 +25,7 @@ mod ask;
 mod autonomy;
 mod bad_input;
 mod common;
+mod definitions;
 mod enrol;
 mod faults;
 mod late;
