@@ -116,6 +116,28 @@ impl Flux {
         self.pull(commit, content).await
     }
 
+    /// Makes the source alone, without a root.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub async fn follow(&self) -> Result<()> {
+        let source = json!({
+            "apiVersion": format!("{SOURCES}/v1"), "kind": "GitRepository",
+            "metadata": {"name": SOURCE, "namespace": NAMESPACE},
+            "spec": {"interval": "10m", "ref": {"branch": "main"}, "url": "https://git.example.com/fleet.git"},
+        });
+        apply(&self.client, &source, "flux").await
+    }
+
+    /// Applies a Kustomization by hand, as `flux create` does.
+    ///
+    /// # Errors
+    /// The API server refuses, or it is none.
+    pub async fn create(&self, text: &str) -> Result<()> {
+        let kustomization = serde_saphyr::from_str(text).context("read the Kustomization")?;
+        apply(&self.client, &kustomization, "flux").await
+    }
+
     /// From now on this is what Git holds.
     ///
     /// # Errors

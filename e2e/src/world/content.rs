@@ -57,6 +57,12 @@ impl Content {
         self
     }
 
+    /// Only the files below a folder.
+    #[must_use]
+    pub fn only(&self, folder: &str) -> Self {
+        self.under(folder).fold(Self::new(), |content, (path, text)| content.with(path, text))
+    }
+
     /// The files below a folder, by path.
     pub fn under(&self, folder: &str) -> impl Iterator<Item = (&str, &str)> {
         let folder = format!("{}/", folder.trim_end_matches('/'));
