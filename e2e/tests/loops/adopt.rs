@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::common::{Room, base};
 
 const CLUSTER: &str = "one";
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Flux shares the cores with everything else, and takes its time.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// What the repository has besides the root.
 const UNITS: [&str; 5] = ["namespaces", "steady", "subject", "web", "watched"];
 const TAKE_OVER: &str = "    driftless.dev/take-over: enabled\n";
