@@ -228,7 +228,7 @@ impl Context {
 fn not_served(kind: &str, group_or_version: &str) -> Answer {
     Answer::Failed(Failure {
         status: Some(404),
-        reason: "KindNotServed".into(),
+        reason: retry::NOT_SERVED.into(),
         message: format!("the cluster does not serve the kind {kind} ({group_or_version})"),
         ..Failure::default()
     })

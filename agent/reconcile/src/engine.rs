@@ -92,7 +92,6 @@ pub struct Engine {
     by_unit: BTreeMap<Arc<UnitId>, UnitIx>,
     kinds: BTreeMap<GroupKind, Kind>,
     discovered: bool,
-    /// Every API answered then: a kind that was not told of is not served.
     /// Groups of which the last discovery could not tell what they serve.
     unknown_groups: BTreeSet<String>,
     /// A kind turned out not to be served.
@@ -145,6 +144,7 @@ pub struct Engine {
     namespaces: BTreeSet<String>,
     /// When objects were last tried again for a change of what may have caused their refusal.
     woke: Millis,
+    /// What changed since then and is to be tried for.
     causes: Option<causes::Causes>,
     /// Kinds whose list is to be read anew.
     relists: BTreeSet<GroupKind>,

@@ -185,7 +185,14 @@ pub fn need(view: &View<'_>, now: Millis) -> Need {
     let merge = mode(view) == ApplyMode::Merge;
     let take_over = match live {
         None => TakeOver::No,
-        Some(live) if live.owned == baseline.owned && (live.added() == Mark::NONE || merge) => return in_sync(view),
+        // Where nothing of ours differs there is nothing to heal, but for what an autoscaler left behind.
+        Some(live)
+            if live.owned == baseline.owned
+                && (live.added() == Mark::NONE || merge)
+                && view.drift.is_none_or(|drift| drift.fields == 0) =>
+        {
+            return in_sync(view);
+        }
         Some(live) => match view.drift {
             None if !view.looked => return Need::Read,
             // The declared bytes were not at hand: the apply settles it.

@@ -1,5 +1,7 @@
 //! Who refused, and over what: read from the words of an API server, as they stand in answers, conditions and Events.
 
+use crate::retry;
+
 /// Who refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -88,15 +90,7 @@ pub fn read(message: &str) -> Refusal {
     if has("the server could not find the requested resource") || has("no matches for kind") {
         return Refusal::NotServed;
     }
-    if has("is immutable")
-        || has("are immutable")
-        || has("field is immutable")
-        || has("may not be changed")
-        || (has("updates to ") && has("are forbidden"))
-        || (has("Forbidden: pod updates may not change"))
-        || has("can not be changed")
-        || has("may not change once set")
-    {
+    if retry::is_immutable(message) {
         return Refusal::Immutable;
     }
     Refusal::Other

@@ -82,16 +82,17 @@ const UNKNOWN_PATHS: [&str; 2] = ["the server could not find the requested resou
 /// read as well; these are those of the API server's own validation, of CEL rules and webhooks as they are usually put.
 #[must_use]
 pub fn is_immutable(message: &str) -> bool {
-    const WORDS: [&str; 6] = [
+    const WORDS: [&str; 7] = [
         "immutable",
         "cannot change roleRef",
         "may not change once set",
-        "may not be changed in an update",
+        "may not be changed",
+        "can not be changed",
         "updates to statefulset spec for fields other than",
-        "pod updates may not change fields other than",
+        "pod updates may not change",
     ];
     // As of a StorageClass: "updates to parameters are forbidden".
-    let forbidden = message.contains("updates to ") && message.contains(" are forbidden");
+    let forbidden = message.contains("updates to ") && message.contains("are forbidden");
     forbidden || WORDS.iter().any(|words| message.contains(words))
 }
 

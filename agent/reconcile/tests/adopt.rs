@@ -371,3 +371,25 @@ fn a_unit_that_was_suspended_while_it_failed_is_taken_over_once_it_has_stood_sti
     w.run_until(w.now + 20_000, &mut |_: &driftless_reconcile::step::Step| None);
     assert_eq!(w.report("apps").reason, reason::SUCCEEDED, "{:#?}", w.report("apps"));
 }
+
+/// The dry run that explains what Flux has beyond Git explains nothing of what a person added: that would be removed.
+#[test]
+fn what_a_person_added_is_a_difference_also_beside_what_flux_has() {
+    for beside in [false, true] {
+        let mut w = world(true);
+        let mut applied = apps();
+        if beside {
+            applied[0]["metadata"]["annotations"] = json!({"only": "flux"});
+        }
+        flux_applies(&mut w, "apps", "flux-system", false, &applied);
+        let x = key("", "ConfigMap", "default", "x");
+        w.cluster.update(&x, "kubectl-edit", &[("data|by-hand", Some(json!("1")))]);
+        w.commit(&[unit("apps", apps())]);
+        w.settle();
+        let (report, shadow) = shadow(&w, "apps");
+        let fields: Vec<&str> = report.drift.iter().map(|field| field.path.as_str()).collect();
+        assert!(fields.contains(&"data.by-hand") && shadow.differing == 1, "{report:#?}");
+        // The server of these tests sets no defaults, so what only Flux has would go as well.
+        assert_eq!(fields.len(), 1 + usize::from(beside), "{fields:?}");
+    }
+}

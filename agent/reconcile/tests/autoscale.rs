@@ -9,7 +9,7 @@ use world::*;
 /// Git drops an autoscaler: what it had made of the replicas is the declared number again.
 #[test]
 fn replicas_are_the_declared_ones_again_when_the_autoscaler_goes() {
-    for foreign in [false, true] {
+    for (foreign, image) in [(false, "nginx"), (true, "nginx"), (false, "nginx:2"), (true, "nginx:2")] {
         let mut w = World::new();
         w.cluster.served.push(served("autoscaling", "HorizontalPodAutoscaler", true));
         w.discover();
@@ -17,16 +17,24 @@ fn replicas_are_the_declared_ones_again_when_the_autoscaler_goes() {
             "metadata": {"name": "web", "namespace": "default"},
             "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "maxReplicas": 10}});
         let web = key("apps", "Deployment", "default", "web");
-        let with = match foreign {
-            true => vec![unit("a", vec![deployment("web", 3)])],
-            false => vec![unit("a", vec![deployment("web", 3)]), unit("b", vec![hpa.clone()])],
+        let declared = |image: &str| {
+            let mut web = deployment("web", 3);
+            web["spec"]["template"]["spec"]["image"] = image.into();
+            unit("a", vec![web])
+        };
+        let with = |image: &str| match foreign {
+            true => vec![declared(image)],
+            false => vec![declared(image), unit("b", vec![hpa.clone()])],
         };
         if foreign {
             w.cluster.apply(&hpa, "kubectl").unwrap();
         }
-        w.commit(&with);
+        w.commit(&with("nginx"));
         w.settle();
         w.cluster.update_through(&web, "kube-controller-manager", "scale", &[("spec|replicas", Some(json!(10)))]);
+        w.settle();
+        // Perhaps applied once more meanwhile, then without the replicas.
+        w.commit(&with(image));
         w.settle();
         assert_eq!(w.cluster.get(&web).unwrap()["spec"]["replicas"], 10);
         match foreign {
@@ -37,7 +45,7 @@ fn replicas_are_the_declared_ones_again_when_the_autoscaler_goes() {
                 w.cluster.events.clear();
                 w.relist("HorizontalPodAutoscaler");
             }
-            false => w.commit(&[unit("a", vec![deployment("web", 3)])]),
+            false => w.commit(&[declared(image)]),
         }
         w.settle();
         assert_eq!(w.cluster.get(&web).unwrap()["spec"]["replicas"], 3, "foreign: {foreign}");

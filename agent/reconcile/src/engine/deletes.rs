@@ -289,9 +289,9 @@ impl Engine {
     pub(super) fn deleted(&mut self, ix: Ix, counted: (bool, Millis), outcome: Outcome<'_>, now: Millis) {
         let (approved, at) = counted;
         if let Outcome::Failed(failure) = &outcome
-            && failure.status.is_some_and(|status| status < 500)
+            && failure.status.is_some_and(|status| status < 500 && status != 408)
         {
-            // It was refused, so the hour has seen one less.
+            // It was refused, so the hour has seen one less. After a timeout nobody knows.
             self.inventory.uncount_delete(approved, at);
             self.unwritten(now);
         }

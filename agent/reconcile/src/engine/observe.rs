@@ -71,19 +71,22 @@ impl Engine {
         }
     }
 
-    /// An event of a kind: it is watched again, whatever was said before.
+    /// Something was seen of a kind: it is watched again, whatever was said before. A list notes what it shows.
     fn sighted(&mut self, live: &Value) {
         let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let group = driftless_protocol::object::group_of(text("/apiVersion"));
-        let kind: &dyn KindName = &(group, text("/kind"));
-        let Some(state) = self.kinds.get_mut(kind) else { return };
+        let (group, name) = (driftless_protocol::object::group_of(text("/apiVersion")), text("/kind"));
+        let Some(state) = self.kinds.get_mut(&(group, name) as &dyn KindName) else { return };
+        if state.listing.is_none() && state.blind.is_none() {
+            return;
+        }
+        let kind = GroupKind { group: group.into(), kind: name.into() };
         if state.listing.is_some() {
-            let of = GroupKind { group: group.into(), kind: text("/kind").into() };
-            if tells_more(&of) && of != flux::kind() {
+            // Flux's own keep a serial instead: `flux_listed`.
+            if tells_more(&kind) && kind != flux::kind() {
                 state.found.insert((text("/metadata/namespace").into(), text("/metadata/name").into()));
             }
-        } else if state.listed && state.blind.take().is_some() {
-            let kind = GroupKind { group: group.into(), kind: text("/kind").into() };
+        } else if state.listed {
+            state.blind = None;
             self.touch_kind(&kind);
         }
     }
@@ -91,7 +94,7 @@ impl Engine {
     /// What a complete list did not show is gone, also what is not ours.
     fn forget_foreign(&mut self, kind: &GroupKind, found: &BTreeSet<(Name, Name)>) {
         if *kind == namespace_kind() {
-            self.namespaces.retain(|name| found.iter().any(|(_, found)| found.as_str() == name));
+            self.namespaces.retain(|name| found.contains(&(Name::default(), name.as_str().into())));
         }
         if autoscaler_kinds().contains(kind) {
             let of = |key: &ObjectKey| key.group == kind.group && key.kind == kind.kind;

@@ -11,7 +11,7 @@ use driftless_protocol::bundle::Blobs;
 use driftless_protocol::marks::UNIT_LABEL;
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::{
-    DriftClass, LIST_LIMIT, ObjectReport, ObjectState, Ready, ShadowReport, UnitReport, reason,
+    DriftClass, FieldDrift, LIST_LIMIT, ObjectReport, ObjectState, Ready, ShadowReport, UnitReport, reason,
 };
 use serde_json::Value;
 
@@ -71,7 +71,12 @@ impl Engine {
                 match obj.rare.drift.as_ref().filter(|drift| drift.of == of) {
                     None => Need::Read,
                     Some(drift) if drift.fields.is_empty() => Need::Nothing,
-                    Some(_) if known.is_none_or(|known| known.overlay.is_none()) => Need::DryRun,
+                    Some(drift)
+                        if drift.fields.iter().any(|field| field.desired.is_some() || of_tool(field))
+                            && known.is_none_or(|known| known.overlay.is_none()) =>
+                    {
+                        Need::DryRun
+                    }
                     Some(_) => Need::Leave,
                 }
             }
@@ -270,10 +275,16 @@ impl Engine {
         let mut declared = sent.declared(&key, blobs).unwrap_or_default();
         without_mark(&mut declared);
         let mut overlay = Overlay::between(&declared, answer, sent.secret, &self.rules);
-        let undeclared = self.obj(ix).and_then(|obj| obj.rare.drift.as_ref()).map(|drift| drift.fields.as_slice());
-        for field in undeclared.unwrap_or_default().iter().filter(|field| field.desired.is_none()) {
-            if let Some(pointer) = &field.pointer {
-                overlay.stays(&field.path, answer.pointer(pointer), sent.secret, &self.rules);
+        // Only of the tool in whose name it was made: what another or a person has stays there in the answer, and would not in
+        // life.
+        if let Some((manager, drift)) =
+            self.obj(ix).and_then(|obj| Some((self.instead_of(obj)?, obj.rare.drift.as_ref()?)))
+        {
+            for field in drift.fields.iter().filter(|field| of_tool(field) && field.manager.as_ref() == Some(&manager))
+            {
+                if let Some(pointer) = &field.pointer {
+                    overlay.stays(&field.path, answer.pointer(pointer), sent.secret, &self.rules);
+                }
             }
         }
         if let Some(obj) = self.obj_mut(ix) {
@@ -288,9 +299,7 @@ impl Engine {
     /// The other tool that has fields of this object which Git has not: its first.
     pub(super) fn instead_of(&self, obj: &Obj) -> Option<String> {
         let drift = obj.rare.drift.as_ref().filter(|_| self.rules.shadow)?;
-        let mut theirs =
-            drift.fields.iter().filter(|field| field.desired.is_none() && field.class == DriftClass::GitOps);
-        theirs.next()?.manager.clone()
+        drift.fields.iter().find(|field| of_tool(field))?.manager.clone()
     }
 
     /// It was read by name and is not there.
@@ -374,6 +383,11 @@ impl Engine {
         }
         report.shadow = Some(tally.report);
     }
+}
+
+/// Another GitOps tool has it, and Git has not.
+fn of_tool(field: &FieldDrift) -> bool {
+    field.desired.is_none() && field.class == DriftClass::GitOps
 }
 
 /// Our own label is no difference: a live Flux does not know it.
