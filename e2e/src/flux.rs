@@ -43,6 +43,8 @@ pub struct Flux {
     artifacts: Artifacts,
     process: Process,
     health: u16,
+    /// As [`Tools::flux_name`] says.
+    name: String,
     /// Of the last request to look at a unit.
     serial: u64,
 }
@@ -78,7 +80,8 @@ impl Flux {
             .env("TMPDIR", &files)
             .env("HOME", &files);
         let process = Process::start(launch).context("start Flux's controller")?;
-        let mut flux = Self { client, artifacts: Artifacts::start()?, process, health, serial: 0 };
+        let name = tools.flux_name()?;
+        let mut flux = Self { client, artifacts: Artifacts::start()?, process, health, name, serial: 0 };
         flux.up().await?;
         Ok(flux)
     }
@@ -199,6 +202,12 @@ impl Flux {
     /// The operating system refuses.
     pub fn resume(&mut self) -> Result<()> {
         self.process.signal(Signal::CONT).context("let Flux's controller go on")
+    }
+
+    /// Which it is, for people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its process.

@@ -318,6 +318,17 @@ impl Tools {
         }
     }
 
+    /// Flux's controller, for people: where it was built here, with the version that `e2e/controlplane/` pins.
+    ///
+    /// # Errors
+    /// It was not among the programs asked for.
+    pub fn flux_name(&self) -> anyhow::Result<String> {
+        Ok(match self.get(Tool::KustomizeController).map(|found| found.origin) {
+            Some(Origin::Cache) => format!("{} {}", Tool::KustomizeController, build::flux_version()),
+            _ => self.path(Tool::KustomizeController)?.display().to_string(),
+        })
+    }
+
     /// All, in a fixed order.
     pub fn iter(&self) -> impl Iterator<Item = (Tool, &Found)> {
         self.found.iter().map(|(&tool, found)| (tool, found))

@@ -122,12 +122,14 @@ pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize, peer: b
         "writes",
         "needed",
     ];
+    let mut notes = Vec::new();
     lab.delete(&[RAW.to_owned()]).await?;
     fleet.end(lab).await?;
     if peer {
         lab.world.cluster_mut(CLUSTER).stop_agent().await?;
         columns.extend(["Flux: last object after", "all units ready after", "CPU", "Flux takes"]);
-        let turns = flux_turns(lab, &fleet, connections).await?;
+        let (name, turns) = flux_turns(lab, &fleet, connections).await?;
+        notes.push(format!("Flux is {name} with {}", ARGUMENTS.join(" ")));
         for ((row, whole), turn) in rows.iter_mut().zip(wholes).zip(turns) {
             let theirs = turn.span.last - turn.pushed;
             let times = format!("{:.1} times as long", theirs / whole);
@@ -145,11 +147,7 @@ pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize, peer: b
         ),
         columns,
         rows,
-        notes: if peer {
-            vec![format!("Flux is kustomize-controller 1.9.0 with {}", ARGUMENTS.join(" "))]
-        } else {
-            vec![]
-        },
+        notes,
     })
 }
 
@@ -157,7 +155,7 @@ pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize, peer: b
 const TURNS: [(usize, &str); 2] = [(0, "install"), (1, "change of everything")];
 
 /// The same by Flux.
-async fn flux_turns(lab: &mut Lab, fleet: &Fleet, connections: usize) -> Result<Vec<Turn>> {
+async fn flux_turns(lab: &mut Lab, fleet: &Fleet, connections: usize) -> Result<(String, Vec<Turn>)> {
     lab.namespaces(&[THEIRS.to_owned()]).await?;
     let plane = &lab.cluster().plane;
     let mut flux = Flux::start(plane, &lab.kubeconfig, lab.folder.path(), &ARGUMENTS).await?;
@@ -195,9 +193,10 @@ async fn flux_turns(lab: &mut Lab, fleet: &Fleet, connections: usize) -> Result<
         eprintln!("{what}, Flux: to the last object {}", seconds(span.last - pushed));
         turns.push(Turn { pushed, span, ready, cpu });
     }
+    let name = flux.name().to_owned();
     flux.stop().await?;
     lab.delete(&[THEIRS.to_owned()]).await?;
-    Ok(turns)
+    Ok((name, turns))
 }
 
 async fn turn(lab: &mut Lab, fleet: &Fleet, version: usize) -> Result<Turn> {

@@ -11,7 +11,7 @@ use http::Method;
 
 use super::declared::Step;
 use super::rules::{Fault, Rule, Which};
-use super::run::{Outcome, Rig, Trouble};
+use super::run::{Hand, Outcome, Rig, Trouble};
 use super::things::Thing;
 use crate::table::Report;
 
@@ -53,10 +53,8 @@ pub struct Case {
 pub enum Deed {
     /// In the repository.
     Step(Step),
-    /// Somebody adds a field by hand.
-    Edit,
-    /// Somebody deletes an object by hand.
-    Delete,
+    /// By somebody's hand.
+    Hand(Hand),
 }
 
 /// A request at which the agent is killed.
@@ -97,8 +95,7 @@ impl Case {
         };
         match self.deed {
             Deed::Step(step) => rig.step(step, trouble).await,
-            Deed::Edit => rig.edit_by_hand(trouble).await,
-            Deed::Delete => rig.delete_by_hand(trouble).await,
+            Deed::Hand(hand) => rig.by_hand(hand, trouble).await,
         }
     }
 }
@@ -195,10 +192,15 @@ pub fn all() -> Vec<Case> {
         ("the first delete", Deed::Step(Step::Prune), delete(), 0),
         ("the last delete", Deed::Step(Step::Prune), delete(), 2),
         ("the record of deletes", Deed::Step(Step::Prune), inventory(), 0),
-        ("fields are taken over", Deed::Edit, Which::methods([Method::PATCH]).content("application/json-patch"), 0),
-        ("the heal after it", Deed::Edit, apply(), 0),
-        ("what somebody deleted is made anew", Deed::Delete, apply(), 0),
-        ("the record of what was made anew", Deed::Delete, inventory(), 0),
+        (
+            "fields are taken over",
+            Deed::Hand(Hand::Adds),
+            Which::methods([Method::PATCH]).content("application/json-patch"),
+            0,
+        ),
+        ("the heal after it", Deed::Hand(Hand::Adds), apply(), 0),
+        ("what somebody deleted is made anew", Deed::Hand(Hand::Deletes), apply(), 0),
+        ("the record of what was made anew", Deed::Hand(Hand::Deletes), inventory(), 0),
         ("what Flux left is noted", Deed::Step(Step::TakeOver), inventory(), 0),
         (
             "the fields of Flux are taken over",

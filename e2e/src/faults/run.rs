@@ -49,6 +49,15 @@ pub enum Trouble {
     ApiServerDies,
 }
 
+/// What somebody does by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// A field, which is taken over and removed.
+    Adds,
+    /// The whole object, which is made anew.
+    Deletes,
+}
+
 /// A fleet of one cluster behind a fault proxy.
 #[derive(Debug)]
 pub struct Rig {
@@ -188,11 +197,11 @@ impl Rig {
         Ok(Outcome { verdict, struck, inventory })
     }
 
-    /// Somebody adds a field by hand, which is taken over and removed; with trouble meanwhile.
+    /// Somebody changes an object by hand, and it is made as declared again; with trouble meanwhile.
     ///
     /// # Errors
     /// As [`Rig::step`].
-    pub async fn edit_by_hand(&mut self, trouble: Trouble) -> Result<Outcome> {
+    pub async fn by_hand(&mut self, hand: Hand, trouble: Trouble) -> Result<Outcome> {
         self.serial += 1;
         if let Trouble::Kill(rule) = &trouble {
             self.proxy()?.set(vec![rule.clone()]);
@@ -200,53 +209,33 @@ impl Rig {
         let maps = self.maps(NAMESPACE);
         // Another object each time, so that it is no contest.
         let names: Vec<&String> = self.declared.0.keys().filter(|name| name.starts_with("stays-")).collect();
-        let name = names.get(self.serial % names.len().max(1)).context("an object to edit")?.to_string();
-        let params = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
-        let patch = json!({ "data": { "by-hand": self.serial.to_string() } });
-        maps.patch(&name, &params, &Patch::Merge(&patch)).await.context("edit by hand")?;
+        let name = names.get(self.serial % names.len().max(1)).context("an object to change")?.to_string();
+        match hand {
+            Hand::Adds => {
+                let params = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
+                let patch = json!({ "data": { "by-hand": self.serial.to_string() } });
+                maps.patch(&name, &params, &Patch::Merge(&patch)).await.map(drop)
+            }
+            Hand::Deletes => maps.delete(&name, &DeleteParams::default()).await.map(drop),
+        }
+        .with_context(|| format!("change {name} by hand"))?;
         self.oracle.begin().await?;
         self.make(&trouble).await?;
-        wait::until(PATIENCE, format!("the field somebody added to {name} to go"), || async {
-            let live = maps.get(&name).await.map_err(|e| e.to_string())?;
-            let added = live.data.as_ref().is_some_and(|data| data.contains_key("by-hand"));
-            if added { Err("still there".to_owned()) } else { Ok(()) }
+        wait::until(PATIENCE, format!("{name} to be as declared again"), || async {
+            match maps.get_opt(&name).await.map_err(|e| e.to_string())? {
+                None => Err("it is not there".to_owned()),
+                Some(live) if live.data.as_ref().is_some_and(|data| data.contains_key("by-hand")) => {
+                    Err("the field that was added is there".to_owned())
+                }
+                Some(_) => Ok(()),
+            }
         })
         .await?;
         let struck = self.proxy()?.fired();
         self.proxy()?.set(Vec::new());
         let commit = self.world.repo.head().await?;
         let inventory = self.settle(&commit, true).await?;
-        // The one write that heals it is needed.
-        let mut verdict = self.oracle.verdict(&self.declared, &self.declared, &[]).await?;
-        let needed = format!("{name} was written 1 times, 0 needed");
-        if let Some(at) = verdict.words.iter().position(|words| *words == needed) {
-            verdict.words.remove(at);
-            verdict.doubled -= 1;
-        }
-        Ok(Outcome { verdict, struck, inventory })
-    }
-
-    /// Somebody deletes an object by hand, and it is made anew; with trouble meanwhile.
-    ///
-    /// # Errors
-    /// As [`Rig::step`].
-    pub async fn delete_by_hand(&mut self, trouble: Trouble) -> Result<Outcome> {
-        self.serial += 1;
-        if let Trouble::Kill(rule) = &trouble {
-            self.proxy()?.set(vec![rule.clone()]);
-        }
-        let maps = self.maps(NAMESPACE);
-        let names: Vec<&String> = self.declared.0.keys().filter(|name| name.starts_with("stays-")).collect();
-        let name = names.get(self.serial % names.len().max(1)).context("an object to delete")?.to_string();
-        maps.delete(&name, &DeleteParams::default()).await.context("delete by hand")?;
-        self.oracle.begin().await?;
-        self.make(&trouble).await?;
-        let struck = self.proxy()?.fired();
-        let commit = self.world.repo.head().await?;
-        self.settle(&commit, false).await?;
-        self.proxy()?.set(Vec::new());
-        let inventory = self.settle(&commit, true).await?;
-        // The one write that makes it anew is needed; it may have been made before the look that it is held against.
+        // The one write that heals it is needed; it may have been made before the look that it is held against.
         let mut verdict = self.oracle.verdict(&self.declared, &self.declared, &[]).await?;
         let needed = format!("{name} was written 1 times, 0 needed");
         if let Some(at) = verdict.words.iter().position(|words| *words == needed) {

@@ -175,6 +175,11 @@ const RECIPES: &[Recipe] = &[
     },
 ];
 
+/// The version of Flux's controller that is built here, as in `v1.9.0`.
+pub(super) fn flux_version() -> &'static str {
+    version(FLUX_DEFINITIONS.go_mod, "github.com/fluxcd/kustomize-controller")
+}
+
 /// The names of the files that are kept beside Flux's controller.
 pub(super) fn flux_definitions() -> impl Iterator<Item = &'static str> {
     FLUX_DEFINITIONS.paths.iter().map(|(_, path)| file_name(path))
