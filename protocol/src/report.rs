@@ -138,6 +138,9 @@ pub struct UnitReport {
     /// Fields that go back and forth with another manager; at most [`LIST_LIMIT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contests: Vec<Contest>,
+    /// What others than people added to its objects where it matters for security; at most [`LIST_LIMIT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub additions: Vec<Addition>,
     /// Deletes that need `driftless approve`; at most [`LIST_LIMIT`].
     pub held_deletes: Vec<HeldDelete>,
     /// Approved deletes whose object is still there; at most [`LIST_LIMIT`]. The hub ends an approval that is not among
@@ -456,6 +459,8 @@ pub enum EventKind {
     Contested,
     /// It has stopped.
     ContestEnded,
+    /// Another manager added a field that matters for security; it stays.
+    Added,
 }
 
 /// A field that goes back and forth with another manager.
@@ -476,6 +481,25 @@ pub struct Contest {
     pub since: u64,
     /// What to do about it, ready to paste.
     pub hint: String,
+}
+
+/// A field that matters for security, in an object of ours, of which Git does not know. It stays, and is no drift: a
+/// controller may need it. An ignore rule for it says that it is expected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Addition {
+    /// Which object.
+    pub key: ObjectKey,
+    /// As [`FieldDrift::path`].
+    pub path: String,
+    /// The live value as JSON, shortened; of a container its image.
+    pub live: String,
+    /// The manager that claims it.
+    pub manager: String,
+    /// What kind of writer it looks like; `admission`: a webhook put it into our own request.
+    pub class: DriftClass,
+    /// When that manager had last written when it was first noticed, Unix milliseconds.
+    pub since: u64,
 }
 
 /// What a unit waits for.
@@ -586,6 +610,7 @@ impl UnitReport {
             recent: Vec::new(),
             waiting: None,
             contests: Vec::new(),
+            additions: Vec::new(),
             held_deletes: Vec::new(),
             approved_deletes: Vec::new(),
             inputs: Vec::new(),
@@ -628,6 +653,12 @@ impl UnitReport {
             }
             if let Some(manager) = &mut contest.manager {
                 cut(manager, text);
+            }
+        }
+        self.additions.truncate(most);
+        for addition in &mut self.additions {
+            for value in [&mut addition.path, &mut addition.live, &mut addition.manager] {
+                cut(value, text);
             }
         }
         self.approved_deletes.truncate(most);

@@ -317,22 +317,29 @@ impl<'a> Writers<'a> {
         };
         let class = if path == ["f:spec", "f:replicas"] && self.autoscaled {
             DriftClass::Autoscaler
-        } else if entry.manager == FIELD_MANAGER {
-            // Not an apply of ours, but under our name: what admission changed in our request.
-            DriftClass::Admission
-        } else if ownership::listed(entry.manager, &self.rules.humans) {
-            DriftClass::Human
-        } else if ownership::listed(entry.manager, &self.rules.tools) {
-            DriftClass::GitOps
         } else {
-            DriftClass::Controller
+            class_of(entry, self.rules)
         };
         (Some(entry.manager.to_owned()), entry.time, class)
     }
 }
 
+/// What kind of writer a manager other than our apply looks like.
+pub(crate) fn class_of(entry: &Entry<'_>, rules: &Rules) -> DriftClass {
+    if entry.manager == FIELD_MANAGER {
+        // Not an apply of ours, but under our name: what admission changed in our request.
+        DriftClass::Admission
+    } else if ownership::listed(entry.manager, &rules.humans) {
+        DriftClass::Human
+    } else if ownership::listed(entry.manager, &rules.tools) {
+        DriftClass::GitOps
+    } else {
+        DriftClass::Controller
+    }
+}
+
 /// A value for a report: JSON, shortened; a keyed digest of what is not to be seen.
-fn show(value: &Value, hide: bool, rules: &Rules) -> String {
+pub(crate) fn show(value: &Value, hide: bool, rules: &Rules) -> String {
     let mut text = walk::text(value);
     if hide {
         let mark = Mark::of_bytes(&rules.hash_key, text.as_bytes()).to_string();

@@ -3,6 +3,7 @@
 //! Without I/O, as a protocol state machine is: the caller feeds events and answers, polls steps and deadlines. An event
 //! marks its unit dirty, or has a large one looked at soon; [`Engine::poll`] looks at those units only.
 
+mod additions;
 mod adopt;
 mod advance;
 mod autoscale;

@@ -8,6 +8,7 @@ use driftless_protocol::bundle::ApplyMode;
 use driftless_protocol::marks::{self, FIELD_MANAGER, UNIT_LABEL};
 use serde_json::Value;
 
+use crate::added::Added;
 use crate::health::{self, Health};
 use crate::mark::{Mark, Uid, Version};
 use crate::ownership::{self, FieldSet};
@@ -65,6 +66,8 @@ pub struct Notes {
     pub keep: Option<&'static str>,
     /// Finalizers that hold up a deletion, for people; `None` while it is not being deleted.
     pub finalizers: Option<Box<str>>,
+    /// What others added to it where it matters for security; told by the engine, which knows what is left to them.
+    pub additions: Box<[Added]>,
 }
 
 impl Folded {
@@ -78,6 +81,12 @@ impl Folded {
     #[must_use]
     pub fn health_message(&self) -> Option<&str> {
         self.notes.as_ref()?.health.as_deref()
+    }
+
+    /// What others added to it where it matters for security.
+    #[must_use]
+    pub fn additions(&self) -> &[Added] {
+        self.notes.as_ref().map(|notes| &*notes.additions).unwrap_or_default()
     }
 
     /// The mark by which it opts out of prune.
@@ -125,7 +134,13 @@ pub fn fold(live: &Value, asked: &[health::Asked], rules: &Rules) -> Option<Fold
     let keep = [marks::PRUNE, marks::RECONCILE]
         .into_iter()
         .find(|mark| [label(mark), annotation(mark)].into_iter().flatten().any(|v| v.eq_ignore_ascii_case("disabled")));
-    let notes = Notes { added: mark(&added), health: verdict.message.map(Into::into), keep, finalizers };
+    let notes = Notes {
+        added: mark(&added),
+        health: verdict.message.map(Into::into),
+        keep,
+        finalizers,
+        additions: Box::default(),
+    };
     Some(Folded {
         uid,
         version: Version::from(text("resourceVersion").unwrap_or_default()),

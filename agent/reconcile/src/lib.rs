@@ -13,6 +13,7 @@
 //!
 //! | module | question it answers |
 //! |---|---|
+//! | [`added`] | what did others add to an object where it matters for security |
 //! | [`adopt`] | which objects that only Flux's inventory has become ours with their unit |
 //! | [`ownership`] | which fields does which manager own, and what identifies a list item |
 //! | [`fill`] | what does an object become with the values only the cluster has |
@@ -34,6 +35,7 @@
 //! | [`plan`], [`engine`] | what happens next |
 #![warn(missing_docs)]
 
+pub mod added;
 pub mod adopt;
 pub mod contest;
 pub mod drift;

@@ -4,6 +4,7 @@
 
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::DriftClass;
+use driftless_reconcile::added::additions;
 use driftless_reconcile::drift::{Baseline, Context, diff};
 use driftless_reconcile::fill::Hidden;
 use driftless_reconcile::fold::fold;
@@ -335,6 +336,106 @@ fn known_noise_is_no_drift() {
         let live = after(&answer, &writes);
         assert_eq!(drift(&declared, &answer, &live), [""; 0], "{name}");
     }
+}
+
+/// `path = value (manager, class)` of everything that others added where it matters for security.
+fn added(answer: &Value, writes: &[Write], ignored: &[String]) -> Vec<String> {
+    let key = ObjectKey::of(answer).unwrap();
+    additions(&key, &after(answer, writes), (ignored, false), &rules(), 0)
+        .into_iter()
+        .map(|a| format!("{} = {} ({}, {:?})", a.path, a.value, a.manager, a.class))
+        .collect()
+}
+
+/// Of the noise above what is a container, a right or a way to the host is told all the same, and nothing else.
+#[test]
+fn what_matters_for_security_is_no_drift_and_told() {
+    let (declared, answer) = pair!("deploy");
+    let injector = |manager| {
+        write(
+            manager,
+            json!({"f:spec": {"f:template": {"f:spec": {
+                "f:containers": {
+                    "k:{\"name\":\"proxy\"}": {".": {}, "f:name": {}, "f:image": {}, "f:securityContext": {"f:privileged": {}}},
+                    "k:{\"name\":\"web\"}": {"f:env": {"k:{\"name\":\"STAKATER_X\"}": {".": {}, "f:name": {}, "f:value": {}}},
+                        "f:resources": {"f:limits": {"f:ephemeral-storage": {}}}, "f:securityContext": {"f:privileged": {}}}},
+                "f:hostNetwork": {},
+                "f:nodeSelector": {},
+                "f:volumes": {".": {}, "k:{\"name\":\"certs\"}": {".": {}, "f:name": {}, "f:emptyDir": {}},
+                    "k:{\"name\":\"root\"}": {".": {}, "f:name": {}, "f:hostPath": {"f:path": {}, "f:type": {}}}}}}}}),
+            vec![
+                (
+                    "/spec/template/spec/containers/-",
+                    json!({"name": "proxy", "image": "p", "securityContext": {"privileged": true}}),
+                ),
+                ("/spec/template/spec/containers/0/env/-", json!({"name": "STAKATER_X", "value": "hash"})),
+                ("/spec/template/spec/containers/0/resources/limits/ephemeral-storage", json!("1Gi")),
+                ("/spec/template/spec/containers/0/securityContext", json!({"privileged": true})),
+                ("/spec/template/spec/hostNetwork", json!(true)),
+                ("/spec/template/spec/nodeSelector", json!({"pool": "a"})),
+                (
+                    "/spec/template/spec/volumes",
+                    json!([{"name": "certs", "emptyDir": {}}, {"name": "root", "hostPath": {"path": "/", "type": ""}}]),
+                ),
+            ],
+        )
+    };
+    let all = |by: &str| {
+        [
+            ("spec.template.spec.containers[name=proxy]", "\"p\""),
+            ("spec.template.spec.containers[name=web].securityContext.privileged", "true"),
+            ("spec.template.spec.hostNetwork", "true"),
+            (
+                "spec.template.spec.volumes[name=root]",
+                "{\"hostPath\":{\"path\":\"/\",\"type\":\"\"},\"name\":\"root\"}",
+            ),
+        ]
+        .map(|(path, value)| format!("{path} = {value} ({by})"))
+        .to_vec()
+    };
+    assert_eq!(drift(&declared, &answer, &after(&answer, &[injector("injector")])), [""; 0]);
+    assert_eq!(added(&answer, &[injector("injector")], &[]), all("injector, Controller"));
+    assert_eq!(added(&answer, &[injector("helm")], &[]), all("helm, GitOps"));
+    // A webhook did it in our own request.
+    assert_eq!(added(&answer, &[injector("driftless-agent")], &[]), all("driftless-agent, Admission"));
+    // People's additions are drift, and removed.
+    assert_eq!(added(&answer, &[injector("kubectl-edit")], &[]), [""; 0]);
+    // Git leaves it to others.
+    let pods = ["/spec/template/spec".to_owned()];
+    assert_eq!(added(&answer, &[injector("injector")], &pods), [""; 0]);
+    // Two managers that say the same are one addition.
+    assert_eq!(added(&answer, &[injector("injector"), injector("other")], &[]), all("injector, Controller"));
+    // In what is no pod spec the same names mean something else.
+    let (_, service) = pair!("svc");
+    let elsewhere = write(
+        "operator",
+        json!({"f:metadata": {"f:annotations": {"f:securityContext": {}}}, "f:spec": {"f:hostNetwork": {}}}),
+        vec![("/spec/hostNetwork", json!(true)), ("/metadata/annotations", json!({"securityContext": "1"}))],
+    );
+    assert_eq!(added(&service, &[elsewhere], &[]), [""; 0]);
+}
+
+/// Rights: but for those that the control plane gathers from roles with the labels that ours names.
+#[test]
+fn added_rights_are_told() {
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "r", "uid": "11111111-1111-4111-8111-111111111111", "managedFields": [
+            {"manager": "driftless-agent", "operation": "Apply", "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:metadata": {"f:labels": {"f:driftless.dev/unit": {}}}}}]}});
+    let rule = || {
+        let rules = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
+        [write("clusterrole-aggregation-controller", json!({"f:rules": {}}), vec![("/rules", rules)])]
+    };
+    assert_eq!(
+        added(&role, &rule(), &[]),
+        [
+            "rules = [{\"apiGroups\":[\"*\"],\"resources\":[\"*\"],\"verbs\":[\"*\"]}] (clusterrole-aggregation-controller, \
+            Controller)"
+        ]
+    );
+    let mut aggregated = role;
+    aggregated["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {"x": "y"}}]});
+    assert_eq!(added(&aggregated, &rule(), &[]), [""; 0]);
 }
 
 /// Pods: what `kubectl debug` and an in-place resize do goes through subresources of its own.

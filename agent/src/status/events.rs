@@ -63,6 +63,7 @@ impl Told {
             EventKind::Released => ("Released", false, "Prune"),
             EventKind::Contested => ("Contested", true, "Heal"),
             EventKind::ContestEnded => ("ContestEnded", false, "Heal"),
+            EventKind::Added => ("AddedByOthers", true, "Compare"),
         };
         Self { reason: reason.to_owned(), warning, action, count: happened.count, lines: happened.first.clone() }
     }

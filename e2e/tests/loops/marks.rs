@@ -390,7 +390,16 @@ async fn noise(world: &mut World, base: &Content, audit: &AuditLog) -> Result<()
     for unit in ["web", "subject"] {
         let report = wait_report(world, unit, "to have no drift", |r| r.drift.is_empty()).await?;
         ensure!(report.counts.drifted == 0, "{report:#?}");
+        // A container that Git does not know of is told all the same.
+        let added: Vec<String> = report.additions.iter().map(|a| format!("{} by {}", a.path, a.manager)).collect();
+        let want = ["spec.template.spec.containers[name=proxy] by sidecar-injector".to_owned()];
+        ensure!(added == if unit == "web" { want.as_slice() } else { &[] }, "{report:#?}");
     }
+    wait::until(PATIENCE, "an Event about the container", || async {
+        let events = world.cluster(CLUSTER).kubectl(&["-n", "flux-system", "get", "events"]).await.unwrap_or_default();
+        events.lines().any(|line| line.contains("AddedByOthers") && line.contains("containers[name=proxy]"))
+    })
+    .await?;
     let there = world.cluster(CLUSTER);
     ensure!(
         there.field("web", "deployment/web", ".spec.replicas").await? == "6",

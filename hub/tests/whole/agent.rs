@@ -366,6 +366,7 @@ impl Run {
                 held_deletes: vec![],
                 approved_deletes: vec![],
                 contests: vec![],
+                additions: vec![],
                 inputs: vec![],
                 filled: None,
                 pauses: vec![],
@@ -386,7 +387,7 @@ impl Run {
                         report.applied = Some(body.digest);
                     }
                 }
-                UnitState::Held { reason: why } => {
+                UnitState::Held { reason: why, .. } => {
                     report.ready = Ready::False;
                     report.reason = reason::HELD.into();
                     report.message = why.message.clone();

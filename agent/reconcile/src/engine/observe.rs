@@ -338,6 +338,7 @@ impl Engine {
         if let Some(notes) = &mut folded.notes {
             notes.health = notes.health.take().map(|words| self.scrubbed(ix, words));
         }
+        let came = self.note_additions(ix, &mut folded, live, now);
         let Some(obj) = self.obj_mut(ix) else { return };
         obj.seen = serial;
         let pointers = obj.want.as_ref().map(Want::ignore).unwrap_or_default();
@@ -376,6 +377,7 @@ impl Engine {
         }
         self.compare(ix, live, blobs, now);
         let unit = self.unit_of(ix);
+        self.tell_additions(ix, came);
         match self.obj(ix).and_then(|obj| obj.work_of).filter(|of| Some(*of) == unit) {
             // Most likely our own write: the answer to it, or the watch ahead of that.
             Some(unit) => {

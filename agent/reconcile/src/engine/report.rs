@@ -102,7 +102,7 @@ impl Engine {
             applied: slot.applied,
             last_applied: slot.applied_at,
             applied_revision: slot.applied_revision.clone(),
-            suspended: matches!(slot.state, State::Suspended(_)),
+            suspended: matches!(slot.state, State::Suspended(..)),
             drift_mode: slot.mode,
             counts: Counts::default(),
             objects: Vec::new(),
@@ -110,6 +110,7 @@ impl Engine {
             recent: slot.recent.iter().map(Recent::told).collect(),
             waiting: slot.status.waiting.clone(),
             contests: Vec::new(),
+            additions: Vec::new(),
             held_deletes: slot.held_deletes.clone(),
             approved_deletes: self.open_approvals(unit),
             inputs: slot.full().map(|full| self.input_reports(full)).unwrap_or_default(),
@@ -204,6 +205,7 @@ impl Engine {
             say(ObjectState::Failed, reason, message, trouble.since);
             return;
         }
+        report.additions.extend(Self::report_additions(obj));
         for field in obj.rare.contests.iter().flat_map(|contests| contests.contested()) {
             report.contests.push(Contest {
                 key: (*obj.key).clone(),

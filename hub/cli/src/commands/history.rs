@@ -42,6 +42,7 @@ fn table(entries: &[HistoryEntry], now: u64) -> String {
             EventKind::Released => "released",
             EventKind::Contested => "contested",
             EventKind::ContestEnded => "contest ended",
+            EventKind::Added => "added by others",
         };
         let took = event.took_ms.map_or(String::new(), |ms| format!(" (took {ms} ms)"));
         table.row(vec![

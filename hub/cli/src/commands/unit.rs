@@ -287,6 +287,22 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
             ));
         }
     }
+    if !report.additions.is_empty() {
+        text.push_str(
+            "\nAdded by others where it matters for security (it stays; an ignore rule says that it is expected):\n",
+        );
+        for added in &report.additions {
+            text.push_str(&format!(
+                "  {}  {}: {}  (manager {}, {:?}, since {})\n",
+                added.key,
+                line(&added.path),
+                line(&added.live),
+                line(&added.manager),
+                added.class,
+                ago(now, added.since)
+            ));
+        }
+    }
     if !report.held_deletes.is_empty() {
         let list = delete_list_id(&report.unit, report.held_deletes.iter().map(|held| &held.key));
         text.push_str(&format!(

@@ -53,6 +53,7 @@ fn report() -> UnitReport {
         held_deletes: vec![HeldDelete { key: held(), uid: "u-1".into(), why: "a Namespace".into() }],
         approved_deletes: Vec::new(),
         contests: Vec::new(),
+        additions: Vec::new(),
         inputs: vec![],
         filled: None,
         pauses: vec![],

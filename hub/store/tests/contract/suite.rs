@@ -314,6 +314,7 @@ pub(crate) fn report(name: &str, message: &str) -> UnitReport {
         held_deletes: vec![],
         approved_deletes: vec![],
         contests: vec![],
+        additions: vec![],
         inputs: vec![],
         filled: None,
         pauses: vec![],
