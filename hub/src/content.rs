@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use driftless_protocol::bundle::{BlobRef, Index, SuspendedBy, UnitBody, UnitState};
 use driftless_protocol::canonical::{self, CanonicalError};
 use driftless_protocol::id::{ClusterId, Digest};
+use driftless_protocol::object::ObjectKey;
 use driftless_render::assemble::{Assembled, AssembledBody, Intents};
 use driftless_store::{BundleBlob, Intent, IntentRecord, Store, StoreError};
 
@@ -98,7 +99,12 @@ impl Content {
         let mut index = self.index.clone();
         for unit in &mut index.units {
             if intents.suspended.contains(&unit.id) {
-                unit.state = UnitState::Suspended { by: SuspendedBy::Operator };
+                let declares = match &mut unit.state {
+                    UnitState::Full { body } => self.declared(body.digest),
+                    UnitState::Suspended { declares, .. } => declares.take(),
+                    UnitState::Held { .. } => None,
+                };
+                unit.state = UnitState::Suspended { by: SuspendedBy::Operator, declares };
             }
             unit.drift_mode = intents.drift_mode_of(&unit.id);
         }
@@ -108,6 +114,14 @@ impl Content {
         let blob = BlobRef::of(&bytes);
         let raw_total = blob.len + self.raw_bytes(full(&index));
         Ok(Sealed { blob, bytes, raw_total, children })
+    }
+
+    /// What a unit body declares, sorted; `None`: it cannot be read.
+    fn declared(&self, body: Digest) -> Option<Vec<ObjectKey>> {
+        let body: UnitBody = canonical::from_slice(&self.bodies.get(&body)?.bytes).ok()?;
+        let objects = body.objects.into_iter().map(|object| object.key);
+        let keys: BTreeSet<ObjectKey> = objects.chain(body.withheld.into_iter().map(|w| w.key)).collect();
+        Some(keys.into_iter().collect())
     }
 
     /// Length of these bodies and of all distinct objects they name.
@@ -193,7 +207,7 @@ pub(crate) fn intents_for(cluster: ClusterId, records: &[IntentRecord]) -> Inten
 #[cfg(test)]
 mod tests {
     use super::*;
-    use driftless_protocol::bundle::{DriftMode, FORMAT, IndexUnit, raw_total};
+    use driftless_protocol::bundle::{DriftMode, FORMAT, IndexUnit, UnitSpec, raw_total};
     use driftless_protocol::id::UnitId;
 
     fn content(units: &[(&str, &[&str])]) -> Content {
@@ -247,9 +261,32 @@ mod tests {
         let sealed = content.seal(&intents).unwrap();
         let index: Index = canonical::from_slice(&sealed.bytes).unwrap();
         assert_eq!(index.units.len(), 2);
-        assert_eq!(index.units[0].state, UnitState::Suspended { by: SuspendedBy::Operator });
+        assert_eq!(index.units[0].state, UnitState::Suspended { by: SuspendedBy::Operator, declares: None });
         assert_eq!(sealed.raw_total, sealed.blob.len + "body btwo".len() as u64);
         assert_eq!(sealed.node().children.len(), 1);
+    }
+
+    /// What an operator suspends belongs to its unit still: it must not be deleted for leaving another.
+    #[test]
+    fn a_suspended_unit_says_what_it_declares() {
+        let key = |name: &str| ObjectKey {
+            group: "".into(),
+            kind: "ConfigMap".into(),
+            namespace: "default".into(),
+            name: name.into(),
+        };
+        let entry = |name| serde_json::json!({"key": key(name), "apiVersion": "v1", "blob": BlobRef::of(b"x")});
+        let body = serde_json::json!({"format": FORMAT, "id": UnitId::kustomization("ns", "a"), "source": "ns/s", "path": "x",
+            "spec": UnitSpec::default(), "objects": [entry("z"), entry("b")]});
+        let bytes: Arc<[u8]> = canonical::value_to_vec(&body).into();
+        let blob = BlobRef::of(&bytes);
+        let mut content = content(&[("a", &[])]);
+        content.index.units[0].state = UnitState::Full { body: blob };
+        content.bodies.insert(blob.digest, Body { bytes, objects: Vec::new() });
+        let intents = Intents { suspended: BTreeSet::from([UnitId::kustomization("ns", "a")]), ..Intents::default() };
+        let index: Index = canonical::from_slice(&content.seal(&intents).unwrap().bytes).unwrap();
+        let declares = Some(vec![key("b"), key("z")]);
+        assert_eq!(index.units[0].state, UnitState::Suspended { by: SuspendedBy::Operator, declares });
     }
 
     #[test]

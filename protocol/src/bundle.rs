@@ -95,11 +95,19 @@ pub enum UnitState {
     Held {
         /// Why, for people.
         reason: Reason,
+        /// Over what its build read. Another value means that what it declares may have changed, so that what leaves other
+        /// units at that moment may have moved here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Digest>,
     },
     /// Keep what there is: no apply, no heal, no delete.
     Suspended {
         /// Who said so.
         by: SuspendedBy,
+        /// What it declares in Git, sorted: that belongs to it once it is resumed, and is not deleted for leaving another
+        /// unit. `None`: not known, since it cannot be built.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        declares: Option<Vec<ObjectKey>>,
     },
 }
 

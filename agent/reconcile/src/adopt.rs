@@ -84,6 +84,7 @@ pub fn fate(
         standing,
         inventory_whole: true,
         suspects: &std::collections::BTreeSet::new(),
+        moved_to: None,
         paused: None,
         approved: false,
     };

@@ -31,8 +31,11 @@ pub struct Candidate<'a> {
     pub standing: Standing<'a>,
     /// Whether the whole inventory could be read.
     pub inventory_whole: bool,
-    /// Units the hub could not build that may declare it now: they became unbuildable as it left its own.
+    /// Units the hub could not build that may declare it now: they became unbuildable, or what their builds read changed,
+    /// as it left its own.
     pub suspects: &'a BTreeSet<UnitId>,
+    /// The suspended unit that declares it now.
+    pub moved_to: Option<&'a UnitId>,
     /// Somebody holds back everything that would be done to it.
     pub paused: Option<&'a Pause>,
     /// The operator approved this key and UID.
@@ -100,23 +103,24 @@ pub enum Verdict {
 type Filter = fn(&Candidate<'_>, &Rules) -> Option<Verdict>;
 
 /// The rules, in the order they are asked. The first half is about what is certain, the second about what is allowed.
-pub const FILTERS: [(&str, Filter); 18] = [
+pub const FILTERS: [(&str, Filter); 19] = [
     ("inventory whole", inventory_whole),
     ("unit held", unit_held),
     ("unit suspended", unit_suspended),
     ("unit of Flux", unit_of_flux),
     ("paused", paused),
     ("index whole", index_whole),
-    ("perhaps moved", perhaps_moved),
     ("live known", live_known),
     ("already gone", already_gone),
     ("same incarnation", same_incarnation),
     ("still ours", still_ours),
     ("opted out", opted_out),
     ("our own", our_own),
+    ("moved", moved),
     ("policy", policy),
     ("apply first", apply_first),
     ("made anew", made_anew),
+    ("perhaps moved", perhaps_moved),
     ("protected kind", protected_kind),
     ("empty render", empty_render),
 ];
@@ -165,16 +169,21 @@ fn index_whole(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     matches!(c.standing, Standing::Unclear).then(|| keep("IndexNotWhole", why))?
 }
 
-/// An object that moves to a unit which fails to build in the same commit looks as if it had left Git.
+/// A suspended unit applies nothing, and takes over what moved to it when it is resumed.
+fn moved(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
+    let to = c.moved_to.filter(|_| !c.approved)?;
+    keep("Moved", format!("{to}, which is suspended, declares it now; it becomes that unit's when it is resumed"))
+}
+
+/// An object that moves to a unit which cannot be built looks as if it had left Git.
 fn perhaps_moved(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
     if c.approved || c.suspects.is_empty() {
         return None;
     }
     let units: Vec<String> = c.suspects.iter().take(3).map(ToString::to_string).collect();
-    keep(
-        "PerhapsMoved",
-        format!("{} could not be built and may declare it now; deleted when that is clear", units.join(", ")),
-    )
+    let why =
+        format!("{} cannot be built and may declare it now; deleted when that is clear, or approved", units.join(", "));
+    Some(Verdict::Hold { why })
 }
 
 fn live_known(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {

@@ -313,7 +313,20 @@ async fn prune_and_move(world: &mut World, base: &Content) -> Result<()> {
     });
     let moved =
         moved.replace("steady/config.yaml", "  name: config\ndata", "  name: config\n  namespace: steady\ndata");
+    // While that unit is suspended the object is nobody's to change, and stays.
+    world.text(&["suspend", "steady", "--cluster", "prod", "--reason", "not now"]).await?;
+    world.wait_unit("prod", "steady", "to be suspended", |u| u.suspended).await?;
     let commit = moved.commit(world, "another unit has it now").await?;
+    world.wait_at_except(&commit, &["steady"]).await?;
+    let words = "ConfigMap subject/config";
+    wait::until(PATIENCE, "the unit it left to say where it went", || async {
+        let told = world.text(&["describe", "subject", "--cluster", "prod"]).await.unwrap_or_default();
+        told.lines().any(|line| line.contains(words) && line.contains("steady, which is suspended, declares it now"))
+    })
+    .await?;
+    let gone = lost(&before, &world.cluster("prod").objects().await?);
+    ensure!(gone.is_empty(), "a move to a suspended unit cost objects: {gone:?}");
+    world.text(&["resume", "steady", "--cluster", "prod"]).await?;
     world.wait_field("prod", "subject", "configmap/config", ".data.commit", "moved").await?;
     world.wait_at(&commit).await?;
     let gone = lost(&before, &world.cluster("prod").objects().await?);

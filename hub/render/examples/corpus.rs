@@ -110,7 +110,7 @@ fn print(
                 *counts.entry("held").or_default() += 1;
                 format!("HELD {why}")
             }
-            RenderState::Suspended => {
+            RenderState::Suspended { .. } => {
                 *counts.entry("suspended").or_default() += 1;
                 "suspended".to_owned()
             }

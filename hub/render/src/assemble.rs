@@ -90,9 +90,21 @@ pub fn assemble(
     let mut objects = BTreeMap::new();
     for unit in &rendered.units {
         let state = match &unit.state {
-            _ if intents.suspended.contains(&unit.id) => UnitState::Suspended { by: SuspendedBy::Operator },
-            RenderState::Suspended => UnitState::Suspended { by: SuspendedBy::Git },
-            RenderState::Held { why } => UnitState::Held { reason: why.reason() },
+            state if intents.suspended.contains(&unit.id) => {
+                let declares = match state {
+                    RenderState::Full { objects, withheld } => {
+                        let keys = objects.iter().map(|o| &o.key).chain(withheld.iter().map(|w| &w.key));
+                        Some(keys.cloned().collect::<BTreeSet<_>>().into_iter().collect())
+                    }
+                    RenderState::Suspended { declares } => declares.clone(),
+                    RenderState::Held { .. } => None,
+                };
+                UnitState::Suspended { by: SuspendedBy::Operator, declares }
+            }
+            RenderState::Suspended { declares } => {
+                UnitState::Suspended { by: SuspendedBy::Git, declares: declares.clone() }
+            }
+            RenderState::Held { why } => UnitState::Held { reason: why.reason(), input: Some(unit.reads.digest()) },
             RenderState::Full { objects: rendered_objects, withheld } => {
                 let body = UnitBody {
                     format: Late::format_of(unit.late.as_ref()),

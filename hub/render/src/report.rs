@@ -533,7 +533,7 @@ impl UnitReport {
         };
         let level = match &unit.state {
             RenderState::Held { .. } => Level::Held,
-            RenderState::Suspended => Level::Suspended,
+            RenderState::Suspended { .. } => Level::Suspended,
             RenderState::Full { .. } if withheld > 0 || unit.problems.iter().any(lost) => Level::Partly,
             RenderState::Full { .. } if handed_through > 0 => Level::HandedThrough,
             RenderState::Full { .. } => Level::Exact,

@@ -308,7 +308,7 @@ async fn health(shared: &Shared, cluster: ClusterId, head: Option<&Head>) -> Res
             let expected = match unit.state {
                 UnitState::Full { body } if had => Expected::Body(body.digest),
                 UnitState::Full { body } => Expected::BodySince(body.digest, head.generation),
-                UnitState::Held { reason } => Expected::Held(reason.message),
+                UnitState::Held { reason, .. } => Expected::Held(reason.message),
                 UnitState::Suspended { .. } => Expected::Suspended,
             };
             (unit.id, expected)

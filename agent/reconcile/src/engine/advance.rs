@@ -62,11 +62,11 @@ impl Engine {
         }
         let (status, wake) = match self.unit(unit).map(|slot| &slot.state) {
             None => return,
-            Some(State::Held(why)) => {
+            Some(State::Held(why, _)) => {
                 let message = format!("the hub could not build it, the cluster keeps what it has: {}", why.message);
                 (Status { ready: Ready::False, reason: reason::HELD, message, waiting: None }, None)
             }
-            Some(State::Suspended(by)) => {
+            Some(State::Suspended(by, _)) => {
                 let message = match by {
                     SuspendedBy::Git => "suspended in Git (spec.suspend); nothing is applied, healed or deleted",
                     SuspendedBy::Operator => {

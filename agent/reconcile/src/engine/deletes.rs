@@ -175,6 +175,7 @@ impl Engine {
             standing: slot.map_or(Standing::Unclear, |slot| self.standing(slot)),
             inventory_whole: self.inventory_errors.is_empty(),
             suspects: self.suspects.get(&ix).unwrap_or(&none),
+            moved_to: self.waits_for(&obj.key),
             paused,
             approved,
         };
@@ -186,8 +187,8 @@ impl Engine {
             return Standing::Theirs;
         }
         match &slot.state {
-            State::Held(why) => Standing::Held(&why.message),
-            State::Suspended(_) => Standing::Suspended,
+            State::Held(why, _) => Standing::Held(&why.message),
+            State::Suspended(..) => Standing::Suspended,
             State::Left if self.index_whole => Standing::Left,
             State::Left => Standing::Unclear,
             State::Full(full) if full.objects.is_empty() && full.withheld.is_empty() && full.unusable.is_empty() => {

@@ -367,7 +367,7 @@ impl Engine {
             passing.wanted = false;
         }
         let slot = self.unit(unit)?;
-        if !matches!(slot.state, State::Suspended(SuspendedBy::Git)) {
+        if !matches!(slot.state, State::Suspended(SuspendedBy::Git, _)) {
             return None;
         }
         let id = Arc::clone(&slot.id);

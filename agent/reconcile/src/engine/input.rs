@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use driftless_cel::Question;
 use driftless_protocol::bundle::{
-    ApplyMode, Blobs, DriftMode, HealthExpr, ObjectOptions, UnitBody, UnitSpec, UnitState, Validation,
+    ApplyMode, Blobs, DriftMode, HealthExpr, ObjectOptions, Reason, UnitBody, UnitSpec, UnitState, Validation,
 };
 use driftless_protocol::guard;
 use driftless_protocol::id::{Digest, UnitId};
@@ -66,7 +66,7 @@ impl Engine {
                 self.inventory.put_unit(&id, record);
             }
             self.record_suspended(now);
-            self.find_leaving(&BTreeSet::new(), now);
+            self.find_leaving(&BTreeMap::new(), now);
         }
         self.touch_all();
     }
@@ -83,7 +83,7 @@ impl Engine {
         }
         self.index_whole = desired.index.whole;
         self.approved = desired.index.approved_deletes.iter().map(|a| (a.key.clone(), a.uid.clone())).collect();
-        let held_before: BTreeSet<UnitIx> = self.units_held();
+        let unclear_before = self.units_unclear();
         let bodies: BTreeMap<&UnitId, &UnitBody> = desired.bodies.iter().map(|body| (&body.id, body)).collect();
         let cycles = order::cycles(desired.bodies.iter().map(|body| (&body.id, body.spec.depends_on.as_slice())));
 
@@ -104,8 +104,14 @@ impl Engine {
             let id = Arc::new(listed.id.clone());
             let unit = self.slot_of(&id, now);
             let state = match &listed.state {
-                UnitState::Held { reason } => State::Held(reason.clone()),
-                UnitState::Suspended { by } => State::Suspended(*by),
+                UnitState::Held { reason, input } => State::Held(reason.clone(), *input),
+                UnitState::Suspended { by, declares } => {
+                    let shared = |key: &ObjectKey| {
+                        let known = self.by_key.get_key_value(key).map(|(known, _)| Arc::clone(known));
+                        known.unwrap_or_else(|| Arc::new(key.clone()))
+                    };
+                    State::Suspended(*by, declares.as_ref().map(|keys| keys.iter().map(shared).collect()))
+                }
                 UnitState::Full { body } => match bodies.get(&listed.id) {
                     Some(parsed) => {
                         let cycle = cycles.get(&listed.id).cloned();
@@ -114,12 +120,15 @@ impl Engine {
                         State::Full(Box::new(self.full(unit, body.digest, parsed, revision, cycle, blobs, now)))
                     }
                     // A bundle that was opened has all bodies; without it the unit keeps what there is.
-                    None => State::Held(driftless_protocol::bundle::Reason {
-                        code: "BodyMissing".to_owned(),
-                        message: "the bundle does not hold what this unit consists of".to_owned(),
-                        file: None,
-                        line: None,
-                    }),
+                    None => {
+                        let why = Reason {
+                            code: "BodyMissing".to_owned(),
+                            message: "the bundle does not hold what this unit consists of".to_owned(),
+                            file: None,
+                            line: None,
+                        };
+                        State::Held(why, Some(body.digest))
+                    }
                 },
             };
             let body = match &state {
@@ -193,7 +202,7 @@ impl Engine {
                 obj.renewed(now);
             }
         }
-        self.find_leaving(&held_before, now);
+        self.find_leaving(&unclear_before, now);
         self.recount_work();
         for slot in &mut self.units {
             // What is told of a generation rests on a report that was made since it came.
@@ -204,7 +213,7 @@ impl Engine {
 
     /// That a unit is suspended is written down, for when it leaves Git.
     fn record_suspended(&mut self, now: Millis) {
-        let suspended = self.units.iter().filter(|slot| matches!(slot.state, State::Suspended(_)));
+        let suspended = self.units.iter().filter(|slot| matches!(slot.state, State::Suspended(..)));
         let news: Vec<(Arc<UnitId>, UnitRecord)> = suspended
             .filter_map(|slot| {
                 let record = self.inventory.unit(&slot.id).filter(|record| !record.suspended)?;
@@ -226,9 +235,23 @@ impl Engine {
         }
     }
 
-    fn units_held(&self) -> BTreeSet<UnitIx> {
-        let held = |slot: &Slot| matches!(slot.state, State::Held(_));
-        (0..).zip(&self.units).filter(|(_, slot)| held(slot)).map(|(unit, _)| unit).collect()
+    /// Units of which nobody knows what they declare, with what their builds read.
+    fn units_unclear(&self) -> BTreeMap<UnitIx, Option<Digest>> {
+        let input = |slot: &Slot| match &slot.state {
+            State::Held(_, input) => Some(*input),
+            State::Suspended(_, None) => Some(None),
+            _ => None,
+        };
+        (0..).zip(&self.units).filter_map(|(unit, slot)| Some((unit, input(slot)?))).collect()
+    }
+
+    /// The suspended unit that declares an object.
+    pub(super) fn waits_for(&self, key: &ObjectKey) -> Option<&UnitId> {
+        let declares = |slot: &&Slot| match &slot.state {
+            State::Suspended(_, Some(keys)) => keys.binary_search_by(|known| (**known).cmp(key)).is_ok(),
+            _ => false,
+        };
+        self.units.iter().find(declares).map(|slot| &*slot.id)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -374,7 +397,7 @@ impl Engine {
     }
 
     /// Objects that the inventory holds and nobody declares or withholds.
-    fn find_leaving(&mut self, held_before: &BTreeSet<UnitIx>, now: Millis) {
+    fn find_leaving(&mut self, unclear_before: &BTreeMap<UnitIx, Option<Digest>>, now: Millis) {
         let withheld: BTreeSet<&ObjectKey> = self
             .units
             .iter()
@@ -388,16 +411,17 @@ impl Engine {
                 leaving.insert(*ix);
             }
         }
-        let held: BTreeSet<UnitIx> = self.units_held();
+        let unclear = self.units_unclear();
+        let changed = unclear.iter().filter(|(unit, input)| unclear_before.get(*unit) != Some(*input));
         let fresh: BTreeSet<UnitId> =
-            held.difference(held_before).filter_map(|unit| self.unit(*unit).map(|slot| (*slot.id).clone())).collect();
+            changed.filter_map(|(unit, _)| self.unit(*unit).map(|slot| (*slot.id).clone())).collect();
         let mut suspects = std::mem::take(&mut self.suspects);
         suspects.retain(|ix, _| leaving.contains(ix));
         for ix in leaving.difference(&self.leaving) {
             suspects.entry(*ix).or_default().extend(fresh.iter().cloned());
         }
         for of in suspects.values_mut() {
-            of.retain(|id| self.by_unit.get(id).is_some_and(|unit| held.contains(unit)));
+            of.retain(|id| self.by_unit.get(id).is_some_and(|unit| unclear.contains_key(unit)));
         }
         self.suspects = suspects;
         self.leaving = leaving;

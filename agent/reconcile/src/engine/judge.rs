@@ -78,10 +78,10 @@ impl Engine {
             };
             match &slot.state {
                 State::Left => Some(format!("dependsOn {id}: it left Git")),
-                State::Held(why) => Some(format!("dependsOn {id}: the hub could not build it: {}", why.message)),
+                State::Held(why, _) => Some(format!("dependsOn {id}: the hub could not build it: {}", why.message)),
                 // As Flux does, a suspended unit counts as it stands: by whether it was ever applied here.
-                State::Suspended(_) if self.inventory.units().any(|(known, _)| **known == *id) => None,
-                State::Suspended(_) => Some(format!("dependsOn {id}: it is suspended and was never applied here")),
+                State::Suspended(..) if self.inventory.units().any(|(known, _)| **known == *id) => None,
+                State::Suspended(..) => Some(format!("dependsOn {id}: it is suspended and was never applied here")),
                 State::Full(_) if self.theirs(id) => self.unready_in_flux(id),
                 State::Full(_) if let Some((_, question)) = full.ready.iter().find(|(of, _)| of == id) => {
                     self.unready_by_expression(unit, id, question)

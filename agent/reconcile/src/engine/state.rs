@@ -349,8 +349,10 @@ pub(super) struct Gathered {
 #[derive(Debug)]
 pub(super) enum State {
     Full(Box<Full>),
-    Held(Reason),
-    Suspended(SuspendedBy),
+    /// With what its build read.
+    Held(Reason, Option<Digest>),
+    /// With what it declares, sorted; `None`: nobody knows.
+    Suspended(SuspendedBy, Option<Box<[Arc<ObjectKey>]>>),
     /// Not in the index (any more), but the inventory has objects of it.
     Left,
 }

@@ -103,12 +103,29 @@ impl Unit {
 
     pub fn held(mut self) -> Self {
         let reason = Reason { code: "BuildFailed".into(), message: "broken YAML".into(), file: None, line: None };
-        self.state = Some(UnitState::Held { reason });
+        self.state = Some(UnitState::Held { reason, input: None });
+        self
+    }
+
+    /// Held, with what its build read.
+    pub fn held_with(mut self, read: &str) -> Self {
+        self = self.held();
+        if let Some(UnitState::Held { input, .. }) = &mut self.state {
+            *input = Some(Digest::of(read.as_bytes()));
+        }
+        self
+    }
+
+    /// Suspended, and buildable.
+    pub fn suspended_whole(mut self) -> Self {
+        let mut keys: Vec<ObjectKey> = self.objects.iter().filter_map(ObjectKey::of).collect();
+        keys.sort();
+        self.state = Some(UnitState::Suspended { by: SuspendedBy::Git, declares: Some(keys) });
         self
     }
 
     pub fn suspended(mut self) -> Self {
-        self.state = Some(UnitState::Suspended { by: SuspendedBy::Git });
+        self.state = Some(UnitState::Suspended { by: SuspendedBy::Git, declares: None });
         self
     }
 }

@@ -133,7 +133,7 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
                         .collect();
                 }
                 RenderState::Held { why } => entry["held"] = serde_json::json!(why),
-                RenderState::Suspended => entry["suspended"] = true.into(),
+                RenderState::Suspended { .. } => entry["suspended"] = true.into(),
             }
             entry["problems"] = serde_json::json!(unit.problems);
             units.push(entry);
@@ -171,7 +171,7 @@ fn print_cluster(rendered: &RenderedCluster, output: Output) -> Result<(), CliEr
                 }
             }
             RenderState::Held { why } => text.push_str(&format!("# unit {}: held: {why}\n", unit.id)),
-            RenderState::Suspended => text.push_str(&format!("# unit {}: suspended\n", unit.id)),
+            RenderState::Suspended { .. } => text.push_str(&format!("# unit {}: suspended\n", unit.id)),
         }
     }
     ui::write_stdout(&text)

@@ -314,8 +314,9 @@ fn unit_of(
     let (state, items) = match held {
         // Suspended is suspended, buildable or not: nothing is healed either.
         why if suspended => {
+            let declares = why.is_none().then(|| declared(&output));
             problems.extend(why);
-            (RenderState::Suspended, None)
+            (RenderState::Suspended { declares }, None)
         }
         Some(why) => {
             problems.push(why.clone());
@@ -331,6 +332,19 @@ fn unit_of(
     let unit =
         RenderedUnit { id, defined_at, parent, source, path, spec, definition, state, problems, reads, late, open };
     (unit, items)
+}
+
+/// What a build holds that is or would be sent, sorted.
+fn declared(output: &super::unit::UnitOutput) -> Vec<ObjectKey> {
+    let key = |item: &Item| match item {
+        Item::Object(object) => Some(object.key.clone()),
+        Item::Withheld(object) => Some(object.key.clone()),
+        Item::Child { .. } | Item::Source { .. } => None,
+    };
+    let mut keys: Vec<ObjectKey> = output.items.iter().filter_map(key).collect();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 fn state(

@@ -149,7 +149,10 @@ pub enum RenderState {
         why: Problem,
     },
     /// Suspended in Git.
-    Suspended,
+    Suspended {
+        /// What it declares, sorted; `None`: it cannot be built.
+        declares: Option<Vec<ObjectKey>>,
+    },
 }
 
 /// One object to apply.
@@ -210,6 +213,21 @@ pub struct ReadSet {
 }
 
 impl ReadSet {
+    /// Over all that was read and what stood there: the same for the same answers, in every process.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut bytes = Vec::new();
+        for (source, paths) in &self.sources {
+            text(&mut bytes, source);
+            bytes.extend_from_slice(&(paths.len() as u64).to_le_bytes());
+            for (path, seen) in paths {
+                text(&mut bytes, path);
+                seen.write(&mut bytes);
+            }
+        }
+        Digest::of(&bytes)
+    }
+
     /// Every source and path that was read.
     pub fn paths(&self) -> impl Iterator<Item = (&str, &str)> {
         self.sources.iter().flat_map(|(source, paths)| paths.keys().map(move |path| (&**source, &**path)))
@@ -223,6 +241,34 @@ pub struct Seen {
     pub entry: Option<Option<SeenEntry>>,
     /// The names and kinds in the folder, when they were listed: `None` inside for no folder.
     pub listing: Option<Option<ContentId>>,
+}
+
+impl Seen {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self.entry {
+            None => out.push(0),
+            Some(None) => out.push(1),
+            Some(Some(SeenEntry::File(id))) => content(out, 2, id),
+            Some(Some(SeenEntry::Folder)) => out.push(3),
+            Some(Some(SeenEntry::Link(id))) => content(out, 4, id),
+            Some(Some(SeenEntry::Submodule)) => out.push(5),
+        }
+        match self.listing {
+            None => out.push(0),
+            Some(None) => out.push(1),
+            Some(Some(id)) => content(out, 2, id),
+        }
+    }
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn content(out: &mut Vec<u8>, kind: u8, id: ContentId) {
+    out.push(kind);
+    out.extend_from_slice(&id.0);
 }
 
 /// What stood at a path, as far as a reader can tell without going further.

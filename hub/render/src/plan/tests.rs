@@ -526,7 +526,7 @@ proptest! {
         let mut want = objects(&head);
         for unit in &base.units {
             let now = head.unit(&unit.id).map(|u| &u.state);
-            let keeps = matches!(now, Some(RenderState::Held { .. } | RenderState::Suspended));
+            let keeps = matches!(now, Some(RenderState::Held { .. } | RenderState::Suspended { .. }));
             for object in unit.objects().iter().filter(|o| keeps || withheld.contains(&o.key)) {
                 let value = || serde_json::from_slice(&object.bytes).unwrap();
                 want.entry(object.key.clone()).or_insert_with(value);

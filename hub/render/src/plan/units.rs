@@ -154,7 +154,7 @@ fn state(unit: Option<&RenderedUnit>) -> UnitState {
         None => UnitState::Absent,
         Some(RenderState::Full { .. }) => UnitState::Built,
         Some(RenderState::Held { .. }) => UnitState::Held,
-        Some(RenderState::Suspended) => UnitState::Suspended,
+        Some(RenderState::Suspended { .. }) => UnitState::Suspended,
     }
 }
 
@@ -196,7 +196,7 @@ fn differs(pair: Pair<'_>) -> bool {
     let (Some(a), Some(b)) = (pair.base, pair.head) else { return true };
     let content = match (&a.state, &b.state) {
         (RenderState::Held { .. }, RenderState::Held { .. }) => return false,
-        (RenderState::Suspended, RenderState::Suspended) => false,
+        (RenderState::Suspended { .. }, RenderState::Suspended { .. }) => false,
         (RenderState::Full { objects: x, withheld: v }, RenderState::Full { objects: y, withheld: w }) => {
             let equal = x.len() == y.len()
                 && x.iter().zip(y).all(|(x, y)| x.digest == y.digest && x.key == y.key && x.options == y.options)

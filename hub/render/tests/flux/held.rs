@@ -1,8 +1,11 @@
 //! What holds a unit back, or an object out of it, and that nothing else is touched.
 
+use std::collections::BTreeMap;
+
+use driftless_render::flux::RenderState;
 use driftless_render::target::{RootSpec, Target};
 
-use crate::{check, check_with, config, json, problem, target, unit};
+use crate::{check, check_with, config, json, problem, render, target, unit};
 
 #[test]
 fn a_broken_file_holds_its_unit_and_no_other() {
@@ -271,4 +274,59 @@ fn a_namespace_that_the_api_server_drops_makes_no_second_object() {
         flux-system/flux-system
         ",
     );
+}
+
+/// What a held unit's build read tells whether something may have come to it, whatever else a commit changed.
+#[test]
+fn what_a_broken_build_read_has_a_digest() {
+    let broken = |more: &[(&str, &str)], other: &str| {
+        let kustomization = "resources: [../base, a.yaml]\n";
+        let mut files = BTreeMap::from([
+            ("clusters/c/web.yaml", unit("web", "")),
+            ("clusters/c/other.yaml", unit("other", "")),
+            ("apps/other/o.yaml", config(other)),
+            ("apps/base/kustomization.yaml", "resources: [b.yaml]\n".to_owned()),
+            ("apps/base/b.yaml", config("b")),
+            ("apps/web/kustomization.yaml", kustomization.to_owned()),
+            ("apps/web/a.yaml", "kind: [\n".to_owned()),
+        ]);
+        files.extend(more.iter().map(|(path, text)| (*path, (*text).to_owned())));
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let rendered = render(&files);
+        let web = rendered.units.iter().find(|unit| unit.id.name == "web").unwrap();
+        assert!(web.held().is_some(), "{:?}", web.state);
+        web.reads.digest()
+    };
+    let before = broken(&[], "o");
+    assert_eq!(before, broken(&[], "o"), "the same in another process");
+    assert_eq!(before, broken(&[], "other"), "a commit elsewhere");
+    for (what, more) in [
+        ("its list", ("apps/web/kustomization.yaml", "resources: [../base, a.yaml, x.yaml]\n")),
+        ("what is broken", ("apps/web/a.yaml", "kind: {\n")),
+        ("a base of it", ("apps/base/kustomization.yaml", "resources: [b.yaml, x.yaml]\n")),
+    ] {
+        let x = config("x");
+        let more = [more, ("apps/web/x.yaml", x.as_str()), ("apps/base/x.yaml", x.as_str())];
+        assert_ne!(before, broken(&more, "o"), "{what}");
+    }
+}
+
+/// What a suspended unit declares is known where it can be built.
+#[test]
+fn a_suspended_unit_says_what_it_declares() {
+    let declares = |a: &str| {
+        let rendered = render(&[
+            ("clusters/c/web.yaml", &unit("web", "suspend: true")),
+            ("apps/web/z.yaml", &config("z")),
+            ("apps/web/a.yaml", a),
+        ]);
+        let web = rendered.units.into_iter().find(|unit| unit.id.name == "web").unwrap();
+        match web.state {
+            RenderState::Suspended { declares } => declares,
+            other => panic!("{other:?}"),
+        }
+    };
+    let keys = |a: &str| declares(a).map(|keys| keys.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(keys(&config("a")), Some(vec!["ConfigMap default/a".to_owned(), "ConfigMap default/z".to_owned()]));
+    assert_eq!(keys("kind: [\n"), None);
 }

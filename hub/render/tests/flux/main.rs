@@ -59,7 +59,7 @@ fn summary(rendered: &RenderedCluster) -> String {
                 let at = why.at.as_ref().map(ToString::to_string).unwrap_or_default();
                 writeln!(out, "{} held {} {at}", unit.id, why.code).unwrap();
             }
-            RenderState::Suspended => writeln!(out, "{} suspended", unit.id).unwrap(),
+            RenderState::Suspended { .. } => writeln!(out, "{} suspended", unit.id).unwrap(),
         }
         for p in unit.problems.iter().filter(|p| Some(*p) != unit.held() && p.severity() != Severity::Info) {
             let at = p.at.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -67,7 +67,7 @@ fn shown(unit: &RenderedUnit) -> String {
             }
         }
         RenderState::Held { why } => writeln!(out, "held: {}", why.code).unwrap(),
-        RenderState::Suspended => writeln!(out, "suspended").unwrap(),
+        RenderState::Suspended { .. } => writeln!(out, "suspended").unwrap(),
     }
     if let Some(late) = &unit.late {
         out.push_str(&shown_inputs(&late.inputs));

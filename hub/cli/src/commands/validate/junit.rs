@@ -29,7 +29,7 @@ pub(super) fn text(report: &ValidateReport, clusters: &[Cluster<'_>]) -> String 
                 escape(cluster.name.as_str()),
                 escape(&unit.id.to_string())
             );
-            if matches!(unit.state, RenderState::Suspended) && errors.is_empty() {
+            if matches!(unit.state, RenderState::Suspended { .. }) && errors.is_empty() {
                 own_skipped += 1;
                 cases.push_str("<skipped message=\"suspended in Git\"/>");
             }
