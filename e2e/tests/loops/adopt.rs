@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use driftless_e2e::faults::rules::{Fault, Rule, Which};
 use driftless_e2e::flux::Flux;
 use driftless_e2e::wait;
 use driftless_e2e::world::{AuditLog, ClusterOptions, Content, Objects, Steps, World, lost};
 use driftless_protocol::api::{DeleteList, Shadow, ShadowUnit, UnitRow};
 use driftless_protocol::report::{Ready, reason};
+use http::Method;
 use serde_json::Value;
 
 use crate::common::{Room, base};
@@ -47,6 +49,7 @@ async fn adoption() -> Result<()> {
     let audit = AuditLog::in_folder(room.folder())?;
     let mut cluster = ClusterOptions::new(CLUSTER);
     cluster.api_server_args = audit.api_server_args();
+    cluster.faults = true;
     let options = room.options(&base, vec![cluster])?;
     // The agent comes to a cluster that Flux runs already, as in life.
     let mut world = World::start_without_agents(options, &mut |text| println!("            {text}")).await?;
@@ -511,7 +514,21 @@ async fn tree(s: &mut Scene) -> Result<()> {
         .with("apps/nested.yaml", annotated(nested))
         .with(sync, format!("{source}---\n{}", annotated(root)));
     s.flux.suspend("apps", true).await?;
+    // The agent is killed at its only write to a kind of Flux: before it reaches the API server, and after it was carried out.
+    let stalls = |carried_out| {
+        let which = Which::methods([Method::PATCH]).at("/kustomizations/nested").content("application/json-patch");
+        vec![Rule::new(which, Fault::Stall { carried_out }).once()]
+    };
+    s.world.cluster(CLUSTER).faults()?.set(stalls(false));
     let commit = commit(s, &content, "all of it").await?;
+    for next in [Some(stalls(true)), None] {
+        let there = s.world.cluster_mut(CLUSTER);
+        let reached = tokio::time::timeout(PATIENCE, there.faults()?.stalled()).await;
+        reached.context("the agent does not suspend the unit that nobody else does")?;
+        there.kill_agent()?;
+        there.faults()?.set(next.unwrap_or_default());
+        there.start_agent_again()?;
+    }
     s.world.wait_at(&commit).await?;
     let after = objects(&s.world).await?;
     ensure!(lost(&before, &after).is_empty(), "{:?}", lost(&before, &after));
