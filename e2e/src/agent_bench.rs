@@ -148,7 +148,7 @@ async fn measure(lab: &mut Lab, what: &What, rounds: usize, connections: usize) 
         What::B7 { sizes, no_kubectl } => sweep::run(lab, sizes, !no_kubectl).await,
         What::B8 { edits, every, events } => heal::run(lab, *edits, *every, *events).await,
         What::B9 { sizes, units, seconds } => footprint::run(lab, sizes, *units, *seconds).await,
-        What::Flux { units, no_flux } => flux::run(lab, *units, connections, !no_flux).await,
+        What::Flux { units, no_flux } => flux::run(lab, *units, rounds, connections, !no_flux).await,
     }?;
     let built = match (cfg!(debug_assertions), std::env::var_os(crate::launch::AGENT_PROGRAM)) {
         (true, _) => "Driftless is an unoptimised (dev) build",

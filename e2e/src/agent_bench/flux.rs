@@ -11,7 +11,7 @@ use super::ceiling;
 use super::lab::{CLUSTER, Lab, unit};
 use super::objects::{Object, app_part};
 use crate::flux::Flux;
-use crate::table::{Report, seconds};
+use crate::table::{Report, middle, seconds};
 use crate::usage;
 use crate::wait;
 use crate::world::Content;
@@ -82,35 +82,53 @@ struct Turn {
     cpu: f64,
 }
 
-pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize, peer: bool) -> Result<Report> {
+/// What both turns of a contestant came to, over the rounds.
+#[derive(Default)]
+struct Figures {
+    raw: Vec<f64>,
+    first: Vec<f64>,
+    whole: Vec<f64>,
+    ready: Vec<f64>,
+    cpu: Vec<f64>,
+    writes: usize,
+}
+
+pub(super) async fn run(lab: &mut Lab, units: usize, rounds: usize, connections: usize, peer: bool) -> Result<Report> {
     let fleet = Fleet::start(lab, units).await?;
     lab.namespaces(&[RAW.to_owned()]).await?;
-    let (mut rows, mut equal, mut wholes) = (Vec::new(), true, Vec::new());
-    for (version, what) in TURNS {
-        let raw = fleet.objects(RAW, version);
-        let ceiling = ceiling::flood(&lab.peer, &raw, connections).await?.seconds();
-        lab.check(&raw, false).await.context("after the flood")?;
-        let turn = turn(lab, &fleet, version).await?;
-        let wanted = fleet.objects(OURS, version);
-        lab.check(&wanted, true).await?;
-        let more = lab.news()?.iter().filter(|a| a.user == AGENT && a.writes_in(OURS)).count();
-        let writes = turn.span.count + more;
-        equal &= writes == wanted.len();
-        let whole = turn.span.last - turn.pushed;
-        eprintln!("{what}: ceiling {}, push to last object {}", seconds(ceiling), seconds(whole));
-        wholes.push(whole);
-        rows.push(vec![
-            what.to_owned(),
-            seconds(ceiling),
-            seconds(turn.span.first - turn.pushed),
-            seconds(whole),
-            format!("{:.0} %", ceiling / whole * 100.0),
-            seconds(turn.ready - turn.pushed),
-            seconds(turn.cpu),
-            writes.to_string(),
-            wanted.len().to_string(),
-        ]);
+    let mut figures: [Figures; 2] = Default::default();
+    for round in 0..rounds {
+        // Whose turn is first changes. Each finds the cluster empty: what an API server takes for a Service grows with those
+        // that there are.
+        for contestant in 0..2 {
+            if (contestant + round) % 2 == 0 {
+                raw(lab, &fleet, round, connections, &mut figures).await?;
+            } else {
+                ours(lab, &fleet, round, &mut figures).await?;
+            }
+        }
     }
+    let needed = fleet.units * 4;
+    let equal = figures.iter().all(|figures| figures.writes == needed * rounds);
+    let mut rows: Vec<Vec<String>> = TURNS
+        .iter()
+        .zip(&figures)
+        .map(|((_, what), figures)| {
+            let [raw, first, whole, ready, cpu] =
+                [&figures.raw, &figures.first, &figures.whole, &figures.ready, &figures.cpu].map(|all| middle(all));
+            vec![
+                (*what).to_owned(),
+                seconds(raw),
+                seconds(first),
+                seconds(whole),
+                format!("{:.0} %", raw / whole * 100.0),
+                seconds(ready),
+                seconds(cpu),
+                figures.writes.to_string(),
+                (needed * rounds).to_string(),
+            ]
+        })
+        .collect();
     let mut columns = vec![
         "what",
         "ceiling",
@@ -123,16 +141,14 @@ pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize, peer: b
         "needed",
     ];
     let mut notes = Vec::new();
-    lab.delete(&[RAW.to_owned()]).await?;
-    fleet.end(lab).await?;
     if peer {
         lab.world.cluster_mut(CLUSTER).stop_agent().await?;
         columns.extend(["Flux: last object after", "all units ready after", "CPU", "Flux takes"]);
         let (name, turns) = flux_turns(lab, &fleet, connections).await?;
-        notes.push(format!("Flux is {name} with {}", ARGUMENTS.join(" ")));
-        for ((row, whole), turn) in rows.iter_mut().zip(wholes).zip(turns) {
+        notes.push(format!("Flux is {name} with {}, one round", ARGUMENTS.join(" ")));
+        for ((row, figures), turn) in rows.iter_mut().zip(&figures).zip(turns) {
             let theirs = turn.span.last - turn.pushed;
-            let times = format!("{:.1} times as long", theirs / whole);
+            let times = format!("{:.1} times as long", theirs / middle(&figures.whole));
             row.extend([seconds(theirs), seconds(turn.ready - turn.pushed), seconds(turn.cpu), times]);
         }
         lab.world.cluster_mut(CLUSTER).start_agent_again()?;
@@ -141,14 +157,53 @@ pub(super) async fn run(lab: &mut Lab, units: usize, connections: usize, peer: b
         title: format!("The workload of flux-benchmark: {units} units of 4 objects, wait: true"),
         equal,
         gate: format!(
-            "All objects as declared after each turn, each written once. The ceiling is the same server-side applies over \
-             {connections} connections, just before, with the controllers at work as well. Everything is counted from the end \
-             of the push; for Flux from the moment before its source names the new artifact."
+            "All objects as declared after each turn, each written once. The middle of {rounds} rounds, each with an empty \
+             cluster. The ceiling is the same server-side applies over {connections} connections, with the controllers at work \
+             as well. Everything is counted from the end of the push; for Flux from the moment before its source names the new \
+             artifact."
         ),
         columns,
         rows,
         notes,
     })
+}
+
+/// Both turns of the flood.
+async fn raw(lab: &Lab, fleet: &Fleet, round: usize, connections: usize, figures: &mut [Figures; 2]) -> Result<()> {
+    for ((turn, what), figures) in TURNS.iter().zip(figures) {
+        let objects = fleet.objects(RAW, version(round, *turn));
+        let span = ceiling::flood(&lab.peer, &objects, connections).await?;
+        lab.check(&objects, false).await.context("after the flood")?;
+        eprintln!("round {}, {what}: ceiling {}", round + 1, seconds(span.seconds()));
+        figures.raw.push(span.seconds());
+    }
+    lab.delete(&[RAW.to_owned()]).await?;
+    lab.gone(RAW).await
+}
+
+/// Both turns of the agent.
+async fn ours(lab: &mut Lab, fleet: &Fleet, round: usize, figures: &mut [Figures; 2]) -> Result<()> {
+    for ((of, what), figures) in TURNS.iter().zip(figures) {
+        let version = version(round, *of);
+        let turn = turn(lab, fleet, version).await?;
+        let wanted = fleet.objects(OURS, version);
+        lab.check(&wanted, true).await?;
+        let more = lab.news()?.iter().filter(|a| a.user == AGENT && a.writes_in(OURS)).count();
+        let whole = turn.span.last - turn.pushed;
+        eprintln!("round {}, {what}: push to last object {}", round + 1, seconds(whole));
+        figures.writes += turn.span.count + more;
+        figures.first.push(turn.span.first - turn.pushed);
+        figures.whole.push(whole);
+        figures.ready.push(turn.ready - turn.pushed);
+        figures.cpu.push(turn.cpu);
+    }
+    fleet.end(lab).await?;
+    lab.gone(OURS).await
+}
+
+/// No round has content of another, so that nothing is known of it anywhere.
+fn version(round: usize, turn: usize) -> usize {
+    round * TURNS.len() + turn
 }
 
 /// What is pushed in turn: the version, and what that is.

@@ -202,6 +202,26 @@ impl Lab {
         Ok(())
     }
 
+    /// Waits until what controllers made for deleted objects is gone too, and they rest.
+    pub(super) async fn gone(&self, namespace: &str) -> Result<()> {
+        let made = [
+            ("apps", "v1", "ReplicaSet", "replicasets"),
+            ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+        ];
+        for (group, version, kind, plural) in KINDS.into_iter().chain(made) {
+            let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+            let api: Api<DynamicObject> = Api::namespaced_with(self.admin(), namespace, &resource);
+            // Every namespace has an account and a ConfigMap of its own.
+            let left = if matches!(kind, "ServiceAccount" | "ConfigMap") { 1 } else { 0 };
+            wait::until(PATIENCE, format!("the {plural} of {namespace} to be gone"), || async {
+                let some = api.list_metadata(&ListParams::default().limit(10)).await.map_err(|e| e.to_string())?;
+                if some.items.len() <= left { Ok(()) } else { Err(format!("{} or more", some.items.len())) }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// Fails unless exactly these objects are in the cluster, each with its labels and data, and ours.
     pub(super) async fn check(&self, objects: &[Object], ours: bool) -> Result<()> {
         let mut wanted: std::collections::BTreeMap<(String, String, String), &Object> = objects
