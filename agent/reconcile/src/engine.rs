@@ -19,6 +19,7 @@ mod leftovers;
 mod need;
 mod observe;
 mod pauses;
+mod queue;
 mod recheck;
 mod recreate;
 mod report;
@@ -28,7 +29,7 @@ mod shadow;
 mod state;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::bundle::{HealthExpr, Reason};
@@ -40,6 +41,7 @@ use self::adopt::Reread;
 use self::flux::{FluxSeen, Passing};
 use self::leftovers::Extra;
 pub use self::pauses::Ended;
+use self::queue::RunQueue;
 use self::state::{Ix, Kind, Obj, Slot, UnitIx};
 use crate::fill::InputState;
 use crate::health::Asked;
@@ -153,7 +155,7 @@ pub struct Engine {
     budget_due: Option<Millis>,
     report_dirty: BTreeSet<UnitIx>,
     timers: BTreeSet<(Millis, UnitIx)>,
-    queue: VecDeque<Ix>,
+    queue: RunQueue,
     flights: BTreeMap<StepId, run::Flight>,
     writing: bool,
     write_tries: u32,
@@ -227,7 +229,7 @@ impl Engine {
             budget_due: None,
             report_dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
-            queue: VecDeque::new(),
+            queue: RunQueue::default(),
             flights: BTreeMap::new(),
             writing: false,
             write_tries: 0,

@@ -6,7 +6,7 @@ mod world;
 use driftless_protocol::bundle::{HealthExpr, ReadyExpr, Validation};
 use driftless_protocol::id::UnitId;
 use driftless_protocol::report::Ready;
-use driftless_reconcile::step::Step;
+use driftless_reconcile::step::{Action, Step};
 use serde_json::{Value, json};
 use world::*;
 
@@ -365,4 +365,29 @@ fn health_checks_of_objects_that_nobody_declares() {
     w.commit(&[unit("a", vec![config_map("x", "2")]).with(|s| s.health_checks = vec![made.clone()])]);
     pass(&mut w, 600);
     assert_eq!(w.report("a").ready, Ready::False);
+}
+
+/// A webhook that hardly answers for one kind holds up that kind, and no other.
+#[test]
+fn slow_requests_of_one_kind_do_not_hold_up_the_others() {
+    let mut w = World::new();
+    let slow: Vec<Value> = (0..80).map(|n| deployment(&format!("slow-{n}"), 1)).collect();
+    let quick = |value: &str| unit("b", (0..40).map(|n| config_map(&format!("quick-{n}"), value)).collect());
+    let units = |value: &str| [unit("a", slow.clone()), quick(value)];
+    let mut hanging = 0;
+    let mut hangs = |step: &Step| match &step.action {
+        Action::Apply(apply) if apply.key.kind == "Deployment" => {
+            hanging += 1;
+            Some(Fault::Hangs)
+        }
+        _ => None,
+    };
+    w.commit(&units("1"));
+    w.run_until(w.now + 10_000, &mut hangs);
+    assert_eq!(w.report("b").ready, Ready::True);
+    // Neither do they when nothing else had waited, so that they may have taken what they could.
+    w.commit(&units("2"));
+    w.run_until(w.now + 10_000, &mut hangs);
+    assert_eq!((w.report("b").ready, w.report("b").counts.in_sync), (Ready::True, 40));
+    assert!((1..w.rules.in_flight).contains(&hanging), "{hanging}");
 }

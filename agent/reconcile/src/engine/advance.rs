@@ -428,7 +428,7 @@ impl Engine {
         let Some(obj) = self.obj_mut(ix) else { return };
         if !obj.queued && !obj.busy {
             obj.queued = true;
-            self.queue.push_back(ix);
+            self.queue.push(ix);
             self.work_begins(ix);
         }
     }

@@ -478,7 +478,7 @@ impl Engine {
         self.recreate.remove(&ix);
         self.rereads.remove(&ix);
         if obj.queued {
-            self.queue.retain(|queued| *queued != ix);
+            self.queue.remove(ix);
         }
     }
 

@@ -9,11 +9,12 @@ use driftless_protocol::report::{EventKind, FieldDrift};
 use serde_json::Value;
 
 use super::Engine;
+use super::queue::UnderWay;
 use super::state::{Ix, Live, Recent, State, Trouble, UnitIx};
 use crate::drift::Baseline;
 use crate::fill::Fill;
 use crate::health;
-use crate::input::Millis;
+use crate::input::{GroupKind, Millis};
 use crate::inventory::{ApiVersion, Entry};
 use crate::mark::{Mark, Version};
 use crate::ownership;
@@ -175,8 +176,17 @@ impl Engine {
     }
 
     pub(super) fn start_queued(&mut self, steps: &mut Vec<Step>, now: Millis) {
+        if self.queue.is_empty() || !self.room() {
+            return;
+        }
+        let all = self.window.size(self.rules.in_flight);
+        let mut under_way = self.under_way();
         while self.room() {
-            let Some(ix) = self.queue.pop_front() else { return };
+            let kind = |ix: Ix| {
+                let obj = self.objects.get(ix as usize)?.as_ref()?;
+                Some(GroupKind::of(&obj.key))
+            };
+            let Some(ix) = self.queue.next(kind, &under_way, all) else { return };
             let Some(obj) = self.obj_mut(ix) else { continue };
             obj.queued = false;
             // What is closed, done or paused since it was queued is queued again by its unit when that changes.
@@ -191,9 +201,28 @@ impl Engine {
             self.flights.insert(step.id, flight);
             if let Some(obj) = self.obj_mut(ix) {
                 obj.busy = true;
+                under_way.add(GroupKind::of(&obj.key));
             }
             steps.push(step);
         }
+    }
+
+    /// Requests under way about objects, by kind.
+    fn under_way(&self) -> UnderWay {
+        let mut under_way = UnderWay::default();
+        for flight in self.flights.values() {
+            let ix = match flight {
+                Flight::Apply { ix, .. }
+                | Flight::DryRun { ix, .. }
+                | Flight::Delete { ix, .. }
+                | Flight::Read { ix } => *ix,
+                _ => continue,
+            };
+            if let Some(obj) = self.obj(ix) {
+                under_way.add(GroupKind::of(&obj.key));
+            }
+        }
+        under_way
     }
 
     /// The request an object needs now, if it may be made.

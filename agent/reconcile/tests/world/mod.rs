@@ -238,6 +238,8 @@ pub enum Fault {
     Lost,
     /// Carried out, nobody knows.
     DoneButLost,
+    /// It never comes back.
+    Hangs,
     /// Of an apply, only the take-over of fields before it was carried out; nobody knows.
     TakenOver,
 }
@@ -458,6 +460,7 @@ impl World {
                 let fault = faults.on(&step);
                 let result = match fault {
                     Some(Fault::Refused(status)) => Err(failure(status, "", "injected")),
+                    Some(Fault::Hangs) => continue,
                     Some(Fault::Lost) => {
                         self.engine.done(step.id, Outcome::Unknown, &self.store, self.now);
                         continue;
