@@ -49,6 +49,8 @@ const INPUTS_DEPTH: usize = 64;
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// And how soon again if something was kept for later.
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
+/// So many requests under way are work, beside which what is only shown waits.
+const AT_WORK: usize = 8;
 /// The store behind the API server is older than it was.
 const WENT_BACK: &str = "the cluster's store was restored from a snapshot; what is stored there is read anew";
 
@@ -283,6 +285,7 @@ impl Driver {
                 self.collect_reports();
             }
             let wake = self.wake();
+            self.board.works(self.steps.len() >= AT_WORK);
             let (to_hub, has_report) = (self.to_hub.clone(), self.has_report());
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),

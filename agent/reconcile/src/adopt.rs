@@ -46,7 +46,8 @@ pub fn owner(live: &Value) -> Option<UnitId> {
     Some(UnitId::kustomization(label(marks::FLUX_OWNER_NAMESPACE)?, label(marks::FLUX_OWNER_NAME)?))
 }
 
-/// Judges an object of Flux's inventory that no unit declares, for the unit whose Kustomization has it there.
+/// Judges an object of Flux's inventory that no unit declares, for the unit whose Kustomization has it there. `moved_to`: the
+/// suspended unit that declares it.
 #[must_use]
 pub fn fate(
     key: &ObjectKey,
@@ -54,6 +55,7 @@ pub fn fate(
     entry: &Entry,
     record: &UnitRecord,
     standing: Standing<'_>,
+    moved_to: Option<&UnitId>,
     rules: &Rules,
 ) -> Fate {
     let left = |why: String| Fate::Left(why);
@@ -84,7 +86,7 @@ pub fn fate(
         standing,
         inventory_whole: true,
         suspects: &std::collections::BTreeSet::new(),
-        moved_to: None,
+        moved_to,
         paused: None,
         approved: false,
     };

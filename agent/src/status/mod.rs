@@ -8,6 +8,7 @@ mod events;
 mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,11 +42,19 @@ const MOVING: Millis = 10_000;
 /// moment.
 const MOVES: Millis = 5_000;
 /// Writes of units at once, and one more in this time.
-const BURST: u32 = 50;
-const REFILL: Millis = 100;
+const REST: Pace = Pace { burst: 50, refill: 40 };
+/// The same while the cluster is at work: what is applied comes first, and each of these costs an API server as much.
+const WORK: Pace = Pace { burst: 5, refill: 500 };
 /// First and longest pause after a failed write.
 const AGAIN: Millis = 10_000;
 const AT_LAST: Millis = 3_600_000;
+
+/// How many may be written how fast.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    burst: u32,
+    refill: Millis,
+}
 
 /// Where the driver leaves what is to be shown.
 #[derive(Clone, Debug)]
@@ -55,6 +64,8 @@ pub struct Board(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     news: Notify,
+    /// Objects are being applied.
+    works: AtomicBool,
     /// Nothing is shown: the cluster is in shadow mode, and nothing may be written.
     off: bool,
 }
@@ -88,7 +99,12 @@ impl Board {
             discovered: false,
             events: Events::new(now),
         };
-        Self(Arc::new(Inner { state: Mutex::new(state), news: Notify::new(), off: shadow }))
+        Self(Arc::new(Inner {
+            state: Mutex::new(state),
+            news: Notify::new(),
+            works: AtomicBool::new(false),
+            off: shadow,
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,6 +116,17 @@ impl Board {
             change(&mut self.state());
             self.0.news.notify_one();
         }
+    }
+
+    /// Whether many objects are being applied: then what is shown waits a little longer.
+    pub fn works(&self, works: bool) {
+        if self.0.works.swap(works, Ordering::Relaxed) && !works {
+            self.0.news.notify_one();
+        }
+    }
+
+    fn pace(&self) -> Pace {
+        if self.0.works.load(Ordering::Relaxed) { WORK } else { REST }
     }
 
     /// How a unit stands now.
@@ -272,7 +299,7 @@ pub async fn run(setup: Setup, cancel: CancellationToken) {
         tries: BTreeMap::new(),
         busy: BTreeSet::new(),
         writes: JoinSet::new(),
-        tokens: BURST,
+        tokens: REST.burst,
         filled: now,
         setup,
     };
@@ -445,9 +472,11 @@ impl Writer {
             return;
         }
         let now = self.now();
-        let refills = now.saturating_sub(self.filled) / REFILL;
+        let Pace { burst, refill } = self.setup.board.pace();
+        let refills = now.saturating_sub(self.filled) / refill;
+        self.tokens = self.tokens.min(burst);
         if refills > 0 {
-            self.tokens = self.tokens.saturating_add(u32::try_from(refills).unwrap_or(BURST)).min(BURST);
+            self.tokens = self.tokens.saturating_add(u32::try_from(refills).unwrap_or(burst)).min(burst);
             self.filled = now;
         }
         let ready: Vec<Name> = self.due.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
@@ -582,8 +611,9 @@ impl Writer {
         // A write that ends wakes by itself, and so does the watch before the first list.
         let free = self.writes.len() < IN_FLIGHT;
         let waits = |name: &Name| !self.busy.contains(name);
+        let refill = self.setup.board.pace().refill;
         let unit = self.due.iter().filter(|(name, _)| waits(name)).map(|(_, due)| *due).min();
-        let unit = unit.map(|due| if self.tokens == 0 { due.max(self.filled.saturating_add(REFILL)) } else { due });
+        let unit = unit.map(|due| if self.tokens == 0 { due.max(self.filled.saturating_add(refill)) } else { due });
         let event = self.setup.board.state().events.next_at();
         let next = [unit, event].into_iter().flatten().min().filter(|_| free);
         let led = self.setup.leadership.borrow().may_act(at);

@@ -122,7 +122,7 @@ impl Engine {
             restored: false,
             adopted: true,
         };
-        Some(adopt::fate(key, found, &entry, &record, standing, &self.rules))
+        Some(adopt::fate(key, found, &entry, &record, standing, self.waits_for(key), &self.rules))
     }
 
     /// In shadow mode: what was read of a unit's leftovers is to be read anew.
