@@ -135,8 +135,8 @@ impl Context {
             }
         }
         if !dry_run
-            && apply.take_over != TakeOver::No
-            && let Err(error) = self.take_over(&actor, resource, apply).await
+            && (apply.take_over != TakeOver::No || apply.reclaim)
+            && let Err(error) = self.take_over(&actor, resource, apply, &body).await
         {
             return failed(&error, &key.name);
         }
@@ -163,12 +163,21 @@ impl Context {
     /// Makes other managers' fields ours, so that what leaves Git later leaves the cluster too. The patch is guarded by
     /// the resourceVersion it was made for: when a controller wrote in between (status after a scale, mostly), it is made
     /// again a few times before the engine hears of a conflict.
-    async fn take_over(&self, actor: &Actor, resource: &Resource, apply: &Apply) -> Result<(), ApiError> {
+    async fn take_over(
+        &self,
+        actor: &Actor,
+        resource: &Resource,
+        apply: &Apply,
+        body: &edit::Body,
+    ) -> Result<(), ApiError> {
         let key = &apply.key;
+        let declared = apply.reclaim.then(|| serde_json::from_slice(&body.bytes).ok()).flatten();
         let mut tries = 0;
         loop {
             let Some(live) = self.api.get(actor, resource, &key.namespace, &key.name).await? else { return Ok(()) };
-            let Some(patch) = ownership::take_over(&live, apply.take_over, &apply.ignore, &self.rules) else {
+            let Some(patch) =
+                ownership::take_over(&live, apply.take_over, &apply.ignore, declared.as_ref(), &self.rules)
+            else {
                 return Ok(());
             };
             match self.api.json_patch(actor, resource, &key.namespace, &key.name, &patch).await {

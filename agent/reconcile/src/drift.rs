@@ -50,7 +50,7 @@ impl Overlay {
     #[must_use]
     pub fn between(declared: &Value, answer: &Value, secret: bool, rules: &Rules) -> Self {
         let mut paths = BTreeMap::new();
-        walk::differences(declared, answer, &identity(answer), &mut |path, _, answered| {
+        walk::differences(declared, answer, &ownership::everybody(answer), &mut |path, _, answered| {
             if paths.len() < OVERLAY_LIMIT {
                 let name = if secret { path_mark(path, rules).into() } else { path.shown().into() };
                 paths.insert(name, value_mark(answered, rules));
@@ -107,15 +107,6 @@ impl Baseline {
 
 fn value_mark(value: Option<&Value>, rules: &Rules) -> Mark {
     value.map_or(Mark::NONE, |value| Mark::of_bytes(&rules.hash_key, &canonical::value_to_vec(value)))
-}
-
-/// All managers' sets together: they name the items of lists.
-fn identity(live: &Value) -> FieldSet<'_> {
-    let mut all = FieldSet::default();
-    for entry in ownership::entries(live) {
-        all.union(&FieldSet::parse(entry.fields));
-    }
-    all
 }
 
 /// What a comparison takes into account besides the two objects.
@@ -175,7 +166,7 @@ pub fn diff(key: &ObjectKey, declared: &Value, live: &Value, context: &Context<'
         let raw = path.raw();
         (hidden.shown_keys(&raw, declared) == raw.len()).then(|| ignore::pointer(path, live)).flatten()
     };
-    walk::differences(declared, live, &identity(live), &mut |path, want, have| {
+    walk::differences(declared, live, &ownership::everybody(live), &mut |path, want, have| {
         let explained = overlay.is_some_and(|overlay| overlay.explains(path, have, rules));
         if out.len() < LIST_LIMIT && !explained && !ignored(path) {
             let hide = in_secret(path) || !hidden.shows(&path.raw(), want);

@@ -15,6 +15,7 @@ use crate::input::Millis;
 use crate::rules::Rules;
 use crate::step::TakeOver;
 use crate::time;
+use crate::walk;
 
 /// A set of field paths, as a tree. Keys keep their raw form (`f:spec`, `k:{"name":"web"}`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,6 +124,15 @@ impl<'a> FieldSet<'a> {
     pub fn take(&mut self, raw: &str) -> Option<Self> {
         let (raw, node) = self.nodes.remove_entry(raw)?;
         Some(Self { nodes: BTreeMap::from([(raw, node)]) })
+    }
+
+    /// Takes out what is under a path of raw keys.
+    pub fn take_path(&mut self, path: &[&str]) -> Option<Self> {
+        match path {
+            [] => None,
+            [last] => self.take(last),
+            [first, rest @ ..] => self.take_below(first, |below| below.take_path(rest)),
+        }
     }
 
     /// Takes something out from below a child; the child goes when nothing is left of it.
@@ -317,6 +327,29 @@ pub fn has_tools(live: &Value, rules: &Rules) -> bool {
     entries(live).any(|entry| !entry.is_ours() && entry.of_spec() && listed(entry.manager, &rules.tools))
 }
 
+/// Lists with items that have keys, of which a declared item is missing: as raw keys.
+fn lists_with_gaps(declared: &Value, live: &Value) -> Vec<Vec<String>> {
+    let mut all: Vec<Vec<String>> = Vec::new();
+    walk::differences(declared, live, &everybody(live), &mut |path, _, there| {
+        if let (None, [list @ .., item]) = (there, path.raw().as_slice())
+            && item.starts_with("k:")
+        {
+            all.push(list.iter().map(|raw| (*raw).to_owned()).collect());
+        }
+    });
+    all.dedup();
+    all
+}
+
+/// All managers' sets together: they name the items of lists.
+pub(crate) fn everybody(live: &Value) -> FieldSet<'_> {
+    let mut all = FieldSet::default();
+    for entry in entries(live) {
+        all.union(&FieldSet::parse(entry.fields));
+    }
+    all
+}
+
 /// The JSON patch that makes the fields of other managers ours before an apply (union, operation Apply), or `None` when
 /// there is nothing to take over. Guarded by the live object's resourceVersion.
 ///
@@ -324,8 +357,18 @@ pub fn has_tools(live: &Value, rules: &Rules) -> bool {
 /// their entry becomes ours first: the apply after it then drops what is not declared. Flux does the same to kubectl.
 /// What is ignored (JSON pointers) stays theirs: made ours and not declared, it would be removed.
 /// Entries of a subresource other than `scale` stay: `status` is not ours to apply.
+///
+/// `reclaim` is what is declared: in its lists of which a declared item is missing, everybody's items become ours. A manager
+/// that changes the key of an item (the port of a Service) has an item of its own then, beside which ours may not be valid.
 #[must_use]
-pub fn take_over(live: &Value, whose: TakeOver, ignored: &[String], rules: &Rules) -> Option<Value> {
+pub fn take_over(
+    live: &Value,
+    whose: TakeOver,
+    ignored: &[String],
+    reclaim: Option<&Value>,
+    rules: &Rules,
+) -> Option<Value> {
+    let lists = reclaim.map(|declared| lists_with_gaps(declared, live)).unwrap_or_default();
     let taken = |entry: &Entry<'_>| {
         !entry.is_ours()
             && entry.of_spec()
@@ -363,6 +406,26 @@ pub fn take_over(live: &Value, whose: TakeOver, ignored: &[String], rules: &Rule
                 }
             }
             fields.union(&theirs);
+            ours = ours.or_else(|| Some(raw.clone()));
+            changed = true;
+        } else if entry.of_spec() && !lists.is_empty() {
+            let mut theirs = FieldSet::parse(entry.fields);
+            let before = theirs.clone();
+            for list in &lists {
+                let list: Vec<&str> = list.iter().map(String::as_str).collect();
+                if let Some(taken) = theirs.take_path(&list) {
+                    fields.union(&taken);
+                }
+            }
+            if theirs == before {
+                kept.push(raw.clone());
+                continue;
+            }
+            if !theirs.is_empty() {
+                let mut entry = raw.clone();
+                entry["fieldsV1"] = theirs.to_json();
+                kept.push(entry);
+            }
             ours = ours.or_else(|| Some(raw.clone()));
             changed = true;
         } else {

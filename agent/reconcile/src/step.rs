@@ -85,6 +85,9 @@ pub struct Apply {
     pub only_if_absent: bool,
     /// Fields left to others, as JSON pointers: for [`crate::ownership::take_over`].
     pub ignore: Vec<String>,
+    /// The same way, whatever `take_over` says: what others have in lists where a declared item is missing. A heal was
+    /// refused, and what they put in its place may be why.
+    pub reclaim: bool,
     /// Of a dry run in shadow mode: the field manager of the other tool whose apply it is to take the place of, so that the
     /// answer shows what becomes of fields which only that tool has. `None`: ours.
     pub instead_of: Option<String>,

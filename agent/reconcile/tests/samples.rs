@@ -158,7 +158,8 @@ fn secrets_show_digests_and_never_values() {
 #[test]
 fn taking_over_leaves_to_others_what_is_not_for_an_apply() {
     let messy = sample!("deploy.messy");
-    let patch = ownership::take_over(&messy, TakeOver::Humans, &[], &rules()).expect("there is something to take");
+    let patch =
+        ownership::take_over(&messy, TakeOver::Humans, &[], None, &rules()).expect("there is something to take");
     assert_eq!(patch[0]["value"], messy["metadata"]["resourceVersion"]);
     let mut taken = messy.clone();
     taken["metadata"]["managedFields"] = patch[1]["value"].clone();
@@ -174,8 +175,33 @@ fn taking_over_leaves_to_others_what_is_not_for_an_apply() {
     // What the API server made of the same patch and the apply after it.
     let cleaned = sample!("deploy.cleaned");
     assert_eq!(shown(&drift(&sample!("deploy.desired"), &sample!("deploy.applied"), &cleaned)), [""; 0]);
-    assert!(ownership::take_over(&cleaned, TakeOver::HumansAndTools, &[], &rules()).is_none());
-    assert!(ownership::take_over(&messy, TakeOver::No, &[], &rules()).is_none());
+    assert!(ownership::take_over(&cleaned, TakeOver::HumansAndTools, &[], None, &rules()).is_none());
+    assert!(ownership::take_over(&messy, TakeOver::No, &[], None, &rules()).is_none());
+}
+
+/// A manager changed the key of a declared item: its item is not ours, and goes only when it becomes so.
+#[test]
+fn an_item_in_the_place_of_a_declared_one_is_taken_over_when_that_is_asked_for() {
+    let (desired, mut live) = (sample!("svc.desired"), sample!("svc.applied"));
+    let ports = desired["spec"]["ports"].as_array().expect("ports").len();
+    assert!(ports > 0);
+    assert_eq!(ownership::take_over(&live, TakeOver::No, &[], Some(&desired), &rules()), None, "nothing is missing");
+    live["spec"]["ports"][0]["port"] = 8081.into();
+    let entry = serde_json::json!({"manager": "rogue", "operation": "Update", "apiVersion": "v1", "time": "2026-11-22T00:00:00Z",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:annotations": {"f:rogue": {}}}, "f:spec": {"f:ports": {
+            "k:{\"port\":8081,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}}}}}});
+    live["metadata"]["managedFields"].as_array_mut().expect("entries").push(entry);
+    assert_eq!(ownership::take_over(&live, TakeOver::No, &[], None, &rules()), None, "it was not asked for");
+    let patch =
+        ownership::take_over(&live, TakeOver::No, &[], Some(&desired), &rules()).expect("there is something to take");
+    live["metadata"]["managedFields"] = patch[1]["value"].clone();
+    let of = |manager: &str| {
+        let entry = ownership::entries(&live).find(|entry| entry.manager == manager);
+        entry.map(|entry| FieldSet::parse(entry.fields)).expect("an entry")
+    };
+    let item = ["f:spec", "f:ports", "k:{\"port\":8081,\"protocol\":\"TCP\"}"];
+    assert!(of("driftless-agent").owns(&item) && !of("rogue").owns(&item));
+    assert!(of("rogue").owns(&["f:metadata", "f:annotations", "f:rogue"]), "all else stays theirs");
 }
 
 fn ownership_path_of_restart() -> [&'static str; 5] {

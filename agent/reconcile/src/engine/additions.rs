@@ -63,10 +63,7 @@ impl Engine {
             };
             let (key, unit) = (Arc::clone(key), *unit);
             let Added { path, value, manager, .. } = added;
-            let detail = format!(
-                "manager {manager} added {path} ({value}), which matters for security and is not in Git; it stays. If it is \
-                 expected, declare it, or ignore it with spec.ignore or driftless.dev/ignore"
-            );
+            let detail = format!("manager {manager} added {path} ({value}), which is not in Git; it stays");
             if let Some(slot) = self.unit_mut(unit) {
                 slot.remember(Recent { at, what: EventKind::Added, key, detail: detail.into(), took_ms: None });
             }

@@ -1,7 +1,7 @@
 //! One object: what it needs now, and what stands in the way.
 
 use driftless_protocol::object::ObjectKey;
-use driftless_protocol::report::Ready;
+use driftless_protocol::report::{FieldDrift, Ready};
 
 use super::Engine;
 use super::state::{Ix, Kind, Live, Obj, Open, Want};
@@ -159,7 +159,14 @@ impl Engine {
         Some(format!("{key} of unit {owner}, which {state}, before {}", obj.key))
     }
 
-    /// Marks for tests and reports: what an object amounts to now, without queueing anything.
+    /// A heal was refused as invalid, and an item of a list is missing: what another manager put in its place may be why.
+    pub(super) fn gap(obj: &Obj) -> bool {
+        let invalid = obj.rare.trouble.as_ref().is_some_and(|trouble| trouble.failure.status == Some(422));
+        let missing = |field: &FieldDrift| field.live.is_none() && field.path.ends_with(']');
+        invalid && Self::drift_of(obj).is_some_and(|drift| drift.to_heal().any(missing))
+    }
+
+    /// The drift of an object in the state it is in now.
     pub(super) fn drift_of(obj: &Obj) -> Option<&super::state::Drift> {
         let of = (obj.live.folded()?.owned, obj.live.folded()?.added(), obj.want.as_ref()?.mark);
         obj.rare.drift.as_deref().filter(|drift| drift.of == of && !drift.fields.is_empty())

@@ -196,6 +196,11 @@ impl Engine {
         if let Some(trouble) = obj.rare.trouble.as_ref().filter(|trouble| trouble.lasting()) {
             report.counts.failed += 1;
             let (reason, mut message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
+            if trouble.failure.status == Some(422) && Self::drift_of(obj).is_some() {
+                let why = "the same was taken before, so that it is what others changed in it that does not go with it: undo \
+                           that, or delete the object so that it is made anew";
+                message = message.replace("correct it in Git", why);
+            }
             if self.to_recreate(ix) {
                 message.push_str("; force: deleted and made anew when that is approved (driftless approve)");
             }

@@ -273,6 +273,7 @@ impl Engine {
                 .chain(left.iter().flat_map(|drift| drift.left.iter().map(|(p, _)| p)))
                 .cloned()
                 .collect(),
+            reclaim: heal && Self::gap(obj),
             instead_of: self.instead_of(obj),
         };
         let unit = want.unit;

@@ -336,7 +336,7 @@ impl Cluster {
     /// A JSON patch as `take_over` makes it.
     pub fn take_over(&mut self, key: &ObjectKey, whose: TakeOver, ignored: &[String], rules: &Rules) {
         let Some(live) = self.get(key) else { return };
-        let Some(patch) = ownership::take_over(&live, whose, ignored, rules) else { return };
+        let Some(patch) = ownership::take_over(&live, whose, ignored, None, rules) else { return };
         assert_eq!(patch[0]["value"], live["metadata"]["resourceVersion"]);
         let entries = patch[1]["value"].as_array().unwrap().clone();
         let version = self.bump();

@@ -289,7 +289,8 @@ fn report_text(report: &UnitReport, detail: &UnitDetail, now: u64, text: &mut St
     }
     if !report.additions.is_empty() {
         text.push_str(
-            "\nAdded by others where it matters for security (it stays; an ignore rule says that it is expected):\n",
+            "\nAdded by others where it matters for security; it stays. What is expected is declared, or left to them by \
+             driftless.dev/ignore:\n",
         );
         for added in &report.additions {
             text.push_str(&format!(
