@@ -28,8 +28,10 @@ pub(crate) async fn end(
         let Some(head) = heads.get(&cluster.id) else { continue };
         let index = shared.store.blobs(vec![head.index]).await?.pop();
         let Some(index) = index.and_then(|(_, bytes)| canonical::from_slice::<Index>(&bytes).ok()) else { continue };
-        let mut stored = shared.store.unit_reports(Some(cluster.id)).await?;
+        // What the agent says for all units is stored after their reports, and so read before them: the other way round it
+        // would be taken for the word of reports that were older.
         let agents = shared.store.cluster_reports().await?;
+        let mut stored = shared.store.unit_reports(Some(cluster.id)).await?;
         let units_at = agents.iter().find(|agent| agent.cluster == cluster.id).and_then(|agent| agent.report.units_at);
         stored.iter_mut().for_each(|stored| attribute::generation(&mut stored.report, units_at));
         let reports: Vec<_> = stored.iter().map(|stored| &stored.report).collect();
