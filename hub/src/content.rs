@@ -99,12 +99,12 @@ impl Content {
         let mut index = self.index.clone();
         for unit in &mut index.units {
             if intents.suspended.contains(&unit.id) {
-                let declares = match &mut unit.state {
-                    UnitState::Full { body } => self.declared(body.digest),
-                    UnitState::Suspended { declares, .. } => declares.take(),
-                    UnitState::Held { .. } => None,
+                let (declares, input) = match &mut unit.state {
+                    UnitState::Full { body } => (self.declared(body.digest), None),
+                    UnitState::Suspended { declares, input, .. } => (declares.take(), *input),
+                    UnitState::Held { input, .. } => (None, *input),
                 };
-                unit.state = UnitState::Suspended { by: SuspendedBy::Operator, declares };
+                unit.state = UnitState::Suspended { by: SuspendedBy::Operator, declares, input };
             }
             unit.drift_mode = intents.drift_mode_of(&unit.id);
         }
@@ -261,7 +261,10 @@ mod tests {
         let sealed = content.seal(&intents).unwrap();
         let index: Index = canonical::from_slice(&sealed.bytes).unwrap();
         assert_eq!(index.units.len(), 2);
-        assert_eq!(index.units[0].state, UnitState::Suspended { by: SuspendedBy::Operator, declares: None });
+        assert_eq!(
+            index.units[0].state,
+            UnitState::Suspended { by: SuspendedBy::Operator, declares: None, input: None }
+        );
         assert_eq!(sealed.raw_total, sealed.blob.len + "body btwo".len() as u64);
         assert_eq!(sealed.node().children.len(), 1);
     }
@@ -286,7 +289,8 @@ mod tests {
         let intents = Intents { suspended: BTreeSet::from([UnitId::kustomization("ns", "a")]), ..Intents::default() };
         let index: Index = canonical::from_slice(&content.seal(&intents).unwrap().bytes).unwrap();
         let declares = Some(vec![key("b"), key("z")]);
-        assert_eq!(index.units[0].state, UnitState::Suspended { by: SuspendedBy::Operator, declares });
+        let input = None;
+        assert_eq!(index.units[0].state, UnitState::Suspended { by: SuspendedBy::Operator, declares, input });
     }
 
     #[test]

@@ -108,6 +108,9 @@ pub enum UnitState {
         /// unit. `None`: not known, since it cannot be built.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         declares: Option<Vec<ObjectKey>>,
+        /// As of a held unit, where `declares` is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Digest>,
     },
 }
 

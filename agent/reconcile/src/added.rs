@@ -1,8 +1,9 @@
 //! What others than people added to an object of ours where it matters for security: it stays, and is told.
 //!
 //! People's additions are drift. Those of controllers stay, since a cluster could not work otherwise; but a container, a
-//! right or a way to the host that Git does not know of is worth a look whoever added it (decisions.md). Told are pod
-//! specs, wherever a kind has one, and the rules and subjects of RBAC. What Git leaves to others by an ignore rule is not.
+//! right or a way to the host that Git does not know of is worth a look whoever added it (decisions.md). Told are the pod
+//! spec of a Pod, those in `spec.template` and `spec.jobTemplate` of any kind, and the rules and subjects of RBAC. What Git
+//! leaves to others by an ignore rule is not.
 
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::DriftClass;
@@ -14,7 +15,7 @@ use crate::ignore;
 use crate::input::Millis;
 use crate::ownership::{self, FieldSet};
 use crate::rules::Rules;
-use crate::walk::Path;
+use crate::walk::{self, Path};
 
 /// Most that are told of one object.
 pub const MOST: usize = 16;
@@ -24,7 +25,7 @@ pub const MOST: usize = 16;
 pub struct Added {
     /// As [`FieldDrift::path`](driftless_protocol::report::FieldDrift::path).
     pub path: Box<str>,
-    /// As JSON, shortened; of a container its image.
+    /// As JSON; of a container its image.
     pub value: Box<str>,
     /// The manager that claims it.
     pub manager: Box<str>,
@@ -32,6 +33,8 @@ pub struct Added {
     pub class: DriftClass,
     /// When that manager had last written, as far as known, when it was first noticed.
     pub since: Millis,
+    /// Its unit was told.
+    pub told: bool,
 }
 
 impl Added {
@@ -129,18 +132,22 @@ pub fn additions(
             continue;
         }
         beyond(&mut Path::default(), &FieldSet::parse(entry.fields), Some(&ours), live, &mut |path, value| {
-            let told = out.len() >= MOST || out.iter().any(|added| *added.path == *path.shown());
-            if !told && places.iter().any(|place| place.matters(path, value)) && !ignore::covers(ignored, path, live) {
+            let known = out.iter().any(|added| *added.path == *path.shown());
+            if !known && places.iter().any(|place| place.matters(path, value)) && !ignore::covers(ignored, path, live) {
                 out.push(Added {
                     path: path.shown().into(),
-                    value: drift::show(value.get("image").unwrap_or(value), false, rules).into(),
+                    value: walk::text(value.get("image").unwrap_or(value)).into(),
                     manager: entry.manager.into(),
                     class,
                     since: entry.time.unwrap_or(now),
+                    told: false,
                 });
             }
         });
     }
+    // The same ones whoever wrote last.
+    out.sort_by(|a, b| a.path.cmp(&b.path));
+    out.truncate(MOST);
     out
 }
 

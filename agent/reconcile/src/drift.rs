@@ -330,12 +330,18 @@ pub(crate) fn class_of(entry: &Entry<'_>, rules: &Rules) -> DriftClass {
 }
 
 /// A value for a report: JSON, shortened; a keyed digest of what is not to be seen.
-pub(crate) fn show(value: &Value, hide: bool, rules: &Rules) -> String {
+fn show(value: &Value, hide: bool, rules: &Rules) -> String {
     let mut text = walk::text(value);
     if hide {
         let mark = Mark::of_bytes(&rules.hash_key, text.as_bytes()).to_string();
         return format!("digest:{}", &mark[..12]);
     }
+    cut(&mut text);
+    text
+}
+
+/// Shortens a value for a report.
+pub(crate) fn cut(text: &mut String) {
     if text.len() > SHOWN {
         let mut end = SHOWN;
         while !text.is_char_boundary(end) {
@@ -344,5 +350,4 @@ pub(crate) fn show(value: &Value, hide: bool, rules: &Rules) -> String {
         text.truncate(end);
         text.push('…');
     }
-    text
 }

@@ -137,7 +137,9 @@ pub struct Engine {
     /// In the inventory and declared by no unit.
     leaving: BTreeSet<Ix>,
     /// Units that became held as an object left its own: it may have moved there.
-    suspects: BTreeMap<Ix, BTreeSet<UnitId>>,
+    suspects: BTreeMap<Ix, BTreeSet<Arc<UnitId>>>,
+    /// What suspended units declare, and which.
+    waiting: BTreeMap<Arc<ObjectKey>, UnitIx>,
 
     dirty: BTreeSet<UnitIx>,
     deletes_dirty: bool,
@@ -219,6 +221,7 @@ impl Engine {
             contested: BTreeSet::new(),
             leaving: BTreeSet::new(),
             suspects: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             dirty: BTreeSet::new(),
             deletes_dirty: false,
             compiled: Vec::new(),

@@ -410,16 +410,21 @@ pub fn take_over(
             changed = true;
         } else if entry.of_spec() && !lists.is_empty() {
             let mut theirs = FieldSet::parse(entry.fields);
-            let before = theirs.clone();
+            let left = ignore::split_off(&mut theirs, live, ignored);
+            let mut some = false;
             for list in &lists {
                 let list: Vec<&str> = list.iter().map(String::as_str).collect();
                 if let Some(taken) = theirs.take_path(&list) {
                     fields.union(&taken);
+                    some = true;
                 }
             }
-            if theirs == before {
+            if !some {
                 kept.push(raw.clone());
                 continue;
+            }
+            if let Some(left) = left {
+                theirs.union(&left);
             }
             if !theirs.is_empty() {
                 let mut entry = raw.clone();

@@ -4,6 +4,7 @@
 //! What is not certain is kept: a missing source, an empty render, a lost list or a damaged record never means "delete".
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use driftless_protocol::bundle::DeletionPolicy;
 use driftless_protocol::guard;
@@ -33,7 +34,7 @@ pub struct Candidate<'a> {
     pub inventory_whole: bool,
     /// Units the hub could not build that may declare it now: they became unbuildable, or what their builds read changed,
     /// as it left its own.
-    pub suspects: &'a BTreeSet<UnitId>,
+    pub suspects: &'a BTreeSet<Arc<UnitId>>,
     /// The suspended unit that declares it now.
     pub moved_to: Option<&'a UnitId>,
     /// Somebody holds back everything that would be done to it.
@@ -171,7 +172,7 @@ fn index_whole(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
 
 /// A suspended unit applies nothing, and takes over what moved to it when it is resumed.
 fn moved(c: &Candidate<'_>, _: &Rules) -> Option<Verdict> {
-    let to = c.moved_to.filter(|_| !c.approved)?;
+    let to = c.moved_to?;
     keep("Moved", format!("{to}, which is suspended, declares it now; it becomes that unit's when it is resumed"))
 }
 

@@ -106,3 +106,25 @@ fn what_git_declares_is_no_addition() {
     add(&mut w, "injector", Some(json!(true)));
     assert_eq!((told(&mut w), listed(&w), w.report("a").drift.len()), (0, vec![], 1));
 }
+
+/// What comes while the unit is suspended is told when that is over, unless it is left to others then.
+#[test]
+fn what_was_added_while_the_unit_was_suspended_is_told_after() {
+    for ignored in [false, true] {
+        let mut w = world();
+        w.commit(&[of_git().suspended()]);
+        w.settle();
+        add(&mut w, "injector", Some(json!(true)));
+        assert_eq!((told(&mut w), listed(&w)), (0, vec![]));
+        let ignore = vec!["/spec/template/spec/hostNetwork".to_owned()];
+        let options = ObjectOptions { ignore, ..ObjectOptions::default() };
+        w.commit(&[if ignored { of_git().marked(web(), options) } else { of_git() }]);
+        w.settle();
+        assert_eq!((told(&mut w), listed(&w).len()), if ignored { (0, 0) } else { (1, 1) });
+        w.commit(&[of_git().suspended()]);
+        w.settle();
+        w.commit(&[of_git()]);
+        w.settle();
+        assert_eq!(told(&mut w), u32::from(ignored), "once");
+    }
+}

@@ -124,6 +124,76 @@ fn a_move_into_a_suspended_unit_waits_for_it() {
     }
 }
 
+/// What is kept already may be what comes to a unit that breaks later, or was broken when its own was too.
+#[test]
+fn what_is_kept_already_is_kept_for_a_unit_that_breaks_later() {
+    // It waits for a suspended unit, which cannot be built any more.
+    let mut w = World::new();
+    w.commit(&[from(true), to(false)]);
+    w.settle();
+    let before = uid(&w).unwrap();
+    w.commit(&[from(false), to(true).suspended_whole()]);
+    w.settle();
+    for broken in [to(true).suspended(), to(true).held_with("x"), to(true).held()] {
+        w.commit(&[from(false), broken]);
+        w.settle();
+        assert_eq!(uid(&w).as_ref(), Some(&before));
+    }
+    // Its own unit could not be built either when the other got it.
+    for together in [true, false] {
+        let mut w = World::new();
+        w.commit(&[from(true), to(false).held_with("broken")]);
+        w.settle();
+        let before = uid(&w).unwrap();
+        let held = [from(false).held_with("broken"), to(true).held_with(if together { "broken" } else { "and x" })];
+        w.commit(&held);
+        w.settle();
+        w.commit(&[from(false), to(true).held_with("and x")]);
+        w.settle();
+        assert_eq!(uid(&w), Some(before), "{together}");
+    }
+}
+
+/// Kustomize writes a namespace also into what has none.
+#[test]
+fn a_cluster_wide_object_that_waits_for_a_suspended_unit_is_known_by_its_place() {
+    let role = |namespace: Option<&str>| {
+        let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": "r"}, "rules": []});
+        if let Some(namespace) = namespace {
+            role["metadata"]["namespace"] = namespace.into();
+        }
+        role
+    };
+    let there = |w: &World| w.cluster.get(&key("rbac.authorization.k8s.io", "ClusterRole", "", "r")).is_some();
+    let mut w = World::new();
+    w.commit(&[unit("a", vec![config_map("stays", "1"), role(None)]), to(false)]);
+    w.settle();
+    w.commit(&[from(false), unit("b", vec![role(Some("default"))]).suspended_whole()]);
+    w.settle();
+    assert!(there(&w));
+    w.restart();
+    w.settle();
+    assert!(there(&w), "after a restart");
+}
+
+/// An approval that was given before does not delete what has an owner again.
+#[test]
+fn an_approval_does_not_delete_what_waits_for_a_suspended_unit() {
+    let claim = || json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "d", "namespace": "default"}});
+    let d = key("", "PersistentVolumeClaim", "default", "d");
+    let mut w = World::new();
+    w.commit(&[unit("a", vec![config_map("stays", "1"), claim()]), to(false)]);
+    w.settle();
+    let approved = [ApprovedDelete {
+        key: d.clone(),
+        uid: w.cluster.get(&d).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned(),
+    }];
+    w.commit_index(&[from(false), unit("b", vec![claim()]).suspended_whole()], true, &approved);
+    w.settle();
+    assert!(w.cluster.get(&d).is_some());
+}
+
 /// What a suspended unit does not declare is deleted as ever.
 #[test]
 fn a_suspended_unit_that_declares_something_else_holds_up_no_delete() {

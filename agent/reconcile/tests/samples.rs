@@ -192,6 +192,7 @@ fn an_item_in_the_place_of_a_declared_one_is_taken_over_when_that_is_asked_for()
             "k:{\"port\":8081,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}}}}}});
     live["metadata"]["managedFields"].as_array_mut().expect("entries").push(entry);
     assert_eq!(ownership::take_over(&live, TakeOver::No, &[], None, &rules()), None, "it was not asked for");
+    let before = live.clone();
     let patch =
         ownership::take_over(&live, TakeOver::No, &[], Some(&desired), &rules()).expect("there is something to take");
     live["metadata"]["managedFields"] = patch[1]["value"].clone();
@@ -202,6 +203,8 @@ fn an_item_in_the_place_of_a_declared_one_is_taken_over_when_that_is_asked_for()
     let item = ["f:spec", "f:ports", "k:{\"port\":8081,\"protocol\":\"TCP\"}"];
     assert!(of("driftless-agent").owns(&item) && !of("rogue").owns(&item));
     assert!(of("rogue").owns(&["f:metadata", "f:annotations", "f:rogue"]), "all else stays theirs");
+    let left = ["/spec/ports".to_owned()];
+    assert_eq!(ownership::take_over(&before, TakeOver::No, &left, Some(&desired), &rules()), None, "left to others");
 }
 
 fn ownership_path_of_restart() -> [&'static str; 5] {

@@ -479,8 +479,11 @@ impl Writer {
             self.tokens = self.tokens.saturating_add(u32::try_from(refills).unwrap_or(burst)).min(burst);
             self.filled = now;
         }
-        let ready: Vec<Name> = self.due.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()).collect();
-        for name in ready {
+        let mut ready: Vec<(Millis, Name)> =
+            self.due.iter().filter(|(_, at)| **at <= now).map(|(name, at)| (*at, name.clone())).collect();
+        // What waits longest first: what is still on its way is due later.
+        ready.sort();
+        for (_, name) in ready {
             if self.writes.len() >= IN_FLIGHT || self.tokens == 0 {
                 break;
             }

@@ -10,8 +10,9 @@ use driftless_protocol::bundle::{
 use driftless_protocol::canonical::{self, CanonicalError};
 use driftless_protocol::head::SourceRevision;
 use driftless_protocol::id::{ClusterId, Digest, UnitId};
+use driftless_protocol::object::ObjectKey;
 
-use crate::flux::{RenderState, RenderedCluster};
+use crate::flux::{RenderState, RenderedCluster, RenderedUnit};
 
 /// What operators want besides what Git says: options in the signed index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,11 @@ impl Assembled {
     }
 }
 
+fn suspended(unit: &RenderedUnit, by: SuspendedBy, declares: Option<Vec<ObjectKey>>) -> UnitState {
+    let input = declares.is_none().then(|| unit.reads.digest()).flatten();
+    UnitState::Suspended { by, declares, input }
+}
+
 /// Makes the blobs of a bundle.
 ///
 /// # Errors
@@ -99,12 +105,10 @@ pub fn assemble(
                     RenderState::Suspended { declares } => declares.clone(),
                     RenderState::Held { .. } => None,
                 };
-                UnitState::Suspended { by: SuspendedBy::Operator, declares }
+                suspended(unit, SuspendedBy::Operator, declares)
             }
-            RenderState::Suspended { declares } => {
-                UnitState::Suspended { by: SuspendedBy::Git, declares: declares.clone() }
-            }
-            RenderState::Held { why } => UnitState::Held { reason: why.reason(), input: Some(unit.reads.digest()) },
+            RenderState::Suspended { declares } => suspended(unit, SuspendedBy::Git, declares.clone()),
+            RenderState::Held { why } => UnitState::Held { reason: why.reason(), input: unit.reads.digest() },
             RenderState::Full { objects: rendered_objects, withheld } => {
                 let body = UnitBody {
                     format: Late::format_of(unit.late.as_ref()),

@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::Engine;
 use super::state::{Ix, Live, Obj, Recent, Want};
 use crate::added::{self, Added};
+use crate::drift;
 use crate::fold::Folded;
 use crate::input::Millis;
 
 impl Engine {
-    /// Notes them in what a live object was folded to. Answers those that were not there before and are worth an alert, each
-    /// with the time at which it came.
+    /// Notes them in what a live object was folded to. Answers those that are worth an alert and were not told yet, each with
+    /// the time at which it came.
     pub(super) fn note_additions(
         &self,
         ix: Ix,
@@ -24,11 +25,14 @@ impl Engine {
     ) -> Vec<(Added, Millis)> {
         let Some(obj) = self.obj(ix) else { return Vec::new() };
         // In shadow mode the comparison tells them; what another tool holds is no object of ours.
-        let Some(want) = obj.want.as_ref().filter(|_| folded.applied_by_us && !self.rules.shadow) else {
+        if !folded.applied_by_us || self.rules.shadow {
             return Vec::new();
-        };
-        let people = [want.apply(), folded.controls.apply].contains(&ApplyMode::Merge);
-        let mut additions = added::additions(&obj.key, live, (want.ignore(), people), &self.rules, now);
+        }
+        // Of a unit that is suspended or held it is not known what is left to others: told once that is over.
+        let want = obj.want.as_ref();
+        let people = want.is_some_and(|want| [want.apply(), folded.controls.apply].contains(&ApplyMode::Merge));
+        let ignored = want.map(Want::ignore).unwrap_or_default();
+        let mut additions = added::additions(&obj.key, live, (ignored, people), &self.rules, now);
         if additions.is_empty() {
             return Vec::new();
         }
@@ -38,19 +42,30 @@ impl Engine {
         };
         let mut came = Vec::new();
         for addition in &mut additions {
-            addition.value = self.scrubbed(ix, std::mem::take(&mut addition.value));
-            match known.into_iter().flatten().find(|known| known.same(addition)) {
-                Some(known) => addition.since = known.since,
-                None if addition.alerts() => {
-                    // Seen for the first time it may be old, and told of by a pod before this one.
-                    let at = if known.is_some() { now } else { addition.since.min(now) };
-                    came.push((addition.clone(), at));
-                }
-                None => {}
+            let mut value = self.scrubbed(ix, std::mem::take(&mut addition.value)).into_string();
+            drift::cut(&mut value);
+            addition.value = value.into();
+            let same = known.into_iter().flatten().find(|known| known.same(addition));
+            if let Some(same) = same {
+                (addition.since, addition.told) = (same.since, same.told);
+            }
+            if !addition.told && addition.alerts() && want.is_some() {
+                addition.told = true;
+                // Seen for the first time it may be old, and told of by a pod before this one.
+                let at = if known.is_some() && same.is_none() { now } else { addition.since.min(now) };
+                came.push((addition.clone(), at));
             }
         }
         folded.notes.get_or_insert_default().additions = additions.into();
         came
+    }
+
+    /// Objects with additions that could not be told are read again, now that they are declared.
+    pub(super) fn untold_additions(&mut self) {
+        for obj in self.objects.iter_mut().flatten().filter(|obj| obj.want.is_some()) {
+            let untold = |live: &Folded| live.additions().iter().any(|added| !added.told && added.alerts());
+            obj.recheck |= obj.live.folded().is_some_and(untold);
+        }
     }
 
     /// Tells of what came, but for fields that differ from what is declared: those are drift. Ask after the comparison.

@@ -158,8 +158,8 @@ impl Engine {
         self.unwritten(now);
         self.unstored.insert(ix);
         // A unit that the hub cannot build may declare it now.
-        let held = |slot: &&super::state::Slot| matches!(slot.state, State::Held(..) | State::Suspended(_, None));
-        let held: BTreeSet<UnitId> = self.units.iter().filter(held).map(|slot| (*slot.id).clone()).collect();
+        let held = |slot: &&super::state::Slot| matches!(slot.state, State::Held(..) | State::Suspended(_, Err(_)));
+        let held: BTreeSet<Arc<UnitId>> = self.units.iter().filter(held).map(|slot| Arc::clone(&slot.id)).collect();
         if !held.is_empty() {
             self.suspects.entry(ix).or_default().extend(held);
         }

@@ -105,12 +105,13 @@ impl Engine {
             let unit = self.slot_of(&id, now);
             let state = match &listed.state {
                 UnitState::Held { reason, input } => State::Held(reason.clone(), *input),
-                UnitState::Suspended { by, declares } => {
+                UnitState::Suspended { by, declares, input } => {
                     let shared = |key: &ObjectKey| {
                         let known = self.by_key.get_key_value(key).map(|(known, _)| Arc::clone(known));
                         known.unwrap_or_else(|| Arc::new(key.clone()))
                     };
-                    State::Suspended(*by, declares.as_ref().map(|keys| keys.iter().map(shared).collect()))
+                    let declares = declares.as_ref().map(|keys| keys.iter().map(shared).collect());
+                    State::Suspended(*by, declares.ok_or(*input))
                 }
                 UnitState::Full { body } => match bodies.get(&listed.id) {
                     Some(parsed) => {
@@ -203,6 +204,7 @@ impl Engine {
             }
         }
         self.find_leaving(&unclear_before, now);
+        self.untold_additions();
         self.recount_work();
         for slot in &mut self.units {
             // What is told of a generation rests on a report that was made since it came.
@@ -239,7 +241,7 @@ impl Engine {
     fn units_unclear(&self) -> BTreeMap<UnitIx, Option<Digest>> {
         let input = |slot: &Slot| match &slot.state {
             State::Held(_, input) => Some(*input),
-            State::Suspended(_, None) => Some(None),
+            State::Suspended(_, Err(input)) => Some(*input),
             _ => None,
         };
         (0..).zip(&self.units).filter_map(|(unit, slot)| Some((unit, input(slot)?))).collect()
@@ -247,11 +249,23 @@ impl Engine {
 
     /// The suspended unit that declares an object.
     pub(super) fn waits_for(&self, key: &ObjectKey) -> Option<&UnitId> {
-        let declares = |slot: &&Slot| match &slot.state {
-            State::Suspended(_, Some(keys)) => keys.binary_search_by(|known| (**known).cmp(key)).is_ok(),
-            _ => false,
+        self.waiting.get(key).and_then(|unit| self.unit(*unit)).map(|slot| &*slot.id)
+    }
+
+    /// What suspended units declare, where it is in the cluster: discovery may tell other places.
+    fn find_waiting(&mut self) {
+        let declared = (0..).zip(&self.units).filter_map(|(unit, slot)| match &slot.state {
+            State::Suspended(_, Ok(keys)) => Some((unit, keys)),
+            _ => None,
+        });
+        let placed = |key: &Arc<ObjectKey>| {
+            let placed = self.placed(key);
+            if placed == **key { Arc::clone(key) } else { Arc::new(placed) }
         };
-        self.units.iter().find(declares).map(|slot| &*slot.id)
+        self.waiting = declared
+            .flat_map(|(unit, keys)| keys.iter().map(move |key| (key, unit)))
+            .map(|(key, unit)| (placed(key), unit))
+            .collect();
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -412,19 +426,24 @@ impl Engine {
             }
         }
         let unclear = self.units_unclear();
-        let changed = unclear.iter().filter(|(unit, input)| unclear_before.get(*unit) != Some(*input));
-        let fresh: BTreeSet<UnitId> =
-            changed.filter_map(|(unit, _)| self.unit(*unit).map(|slot| (*slot.id).clone())).collect();
+        // Of one whose build read nothing it is never known.
+        let changed =
+            unclear.iter().filter(|(unit, input)| input.is_none() || unclear_before.get(*unit) != Some(*input));
+        let fresh: Vec<Arc<UnitId>> =
+            changed.filter_map(|(unit, _)| self.unit(*unit).map(|slot| Arc::clone(&slot.id))).collect();
         let mut suspects = std::mem::take(&mut self.suspects);
         suspects.retain(|ix, _| leaving.contains(ix));
-        for ix in leaving.difference(&self.leaving) {
+        // Also what had left before and is kept, for its own unit cannot be built or for another reason: it may be what changed.
+        for ix in leaving.iter().filter(|_| !fresh.is_empty()) {
             suspects.entry(*ix).or_default().extend(fresh.iter().cloned());
         }
         for of in suspects.values_mut() {
             of.retain(|id| self.by_unit.get(id).is_some_and(|unit| unclear.contains_key(unit)));
         }
+        suspects.retain(|_, of| !of.is_empty());
         self.suspects = suspects;
         self.leaving = leaving;
+        self.find_waiting();
         self.forget_unused(now);
     }
 
@@ -549,6 +568,7 @@ impl Engine {
                 obj.key = key;
             }
         }
+        self.find_waiting();
     }
 
     /// Two keys turn out to be one object of the cluster: the first is given up for the other. If both stayed, each would

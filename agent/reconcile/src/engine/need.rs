@@ -159,11 +159,19 @@ impl Engine {
         Some(format!("{key} of unit {owner}, which {state}, before {}", obj.key))
     }
 
-    /// A heal was refused as invalid, and an item of a list is missing: what another manager put in its place may be why.
+    /// A heal was refused as invalid over a list of which an item is missing: what another manager put in its place may be
+    /// why.
     pub(super) fn gap(obj: &Obj) -> bool {
-        let invalid = obj.rare.trouble.as_ref().is_some_and(|trouble| trouble.failure.status == Some(422));
-        let missing = |field: &FieldDrift| field.live.is_none() && field.path.ends_with(']');
-        invalid && Self::drift_of(obj).is_some_and(|drift| drift.to_heal().any(missing))
+        let Some(trouble) = obj.rare.trouble.as_ref().filter(|trouble| trouble.failure.status == Some(422)) else {
+            return false;
+        };
+        // `spec.ports[0].name: Required value` is about the list of `spec.ports[port=80]`.
+        let said = without_items(&trouble.failure.message);
+        let missing = |field: &FieldDrift| {
+            let list = field.path.rfind('[').and_then(|at| field.path.get(..at)).filter(|_| field.path.ends_with(']'));
+            field.live.is_none() && list.is_some_and(|list| said.contains(&without_items(list)))
+        };
+        Self::drift_of(obj).is_some_and(|drift| drift.to_heal().any(missing))
     }
 
     /// The drift of an object in the state it is in now.
@@ -182,4 +190,10 @@ fn made_anew<'a>(obj: &Obj, entry: Option<&'a Entry>) -> Option<&'a Uid> {
 /// Concerns an object whose content was applied before: neither stages nor dependencies hold it up.
 pub(super) fn heals(need: Need) -> bool {
     matches!(need, Need::Apply(Purpose::Heal, _) | Need::DryRun | Need::Read)
+}
+
+/// Paths without what stands in brackets.
+fn without_items(text: &str) -> String {
+    let parts = text.split('[').enumerate();
+    parts.map(|(n, part)| if n == 0 { part } else { part.split_once(']').map_or("", |(_, rest)| rest) }).collect()
 }

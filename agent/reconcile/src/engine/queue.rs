@@ -1,8 +1,8 @@
 //! The objects that need a request, in the order in which they came, and whose turn it is.
 //!
-//! No kind takes more than half of the requests under way while others wait, and never all of them: where the requests of one
-//! kind are slow (a webhook that hardly answers), those of the others go on. What is beyond its share stands aside, and goes
-//! when one of its kind is done, or when nothing else waits.
+//! No kind takes more than half of the applies under way while others wait, and the last eighth is for kinds of which none
+//! is: where the requests of some kinds are slow (a webhook that hardly answers), those of the others go on. What is beyond
+//! its share stands aside, and goes when one of its kind is done, or when nothing else waits.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,6 +27,10 @@ impl UnderWay {
         *self.0.entry(kind).or_default() += 1;
     }
 
+    fn all(&self) -> usize {
+        self.0.values().sum()
+    }
+
     fn of(&self, kind: &GroupKind) -> usize {
         self.0.get(kind).copied().unwrap_or(0)
     }
@@ -44,7 +48,9 @@ impl RunQueue {
         under_way: &UnderWay,
         all: usize,
     ) -> Option<Ix> {
-        let (share, most) = (all.div_ceil(2), all - all / 4);
+        // Few places are for whoever comes first.
+        let crowded = under_way.all() >= all - all / 8;
+        let share = if crowded { 1 } else { all.div_ceil(2) };
         let due = self.aside.keys().find(|kind| under_way.of(kind) < share).cloned();
         if let Some(due) = due {
             return self.next_of(&due);
@@ -55,9 +61,8 @@ impl RunQueue {
                 _ => return Some(ix),
             }
         }
-        let least = self.aside.keys().min_by_key(|kind| under_way.of(kind)).cloned();
-        let least = least.filter(|kind| under_way.of(kind) < most)?;
-        self.next_of(&least)
+        let least = self.aside.keys().min_by_key(|kind| under_way.of(kind)).filter(|_| !crowded).cloned();
+        self.next_of(&least?)
     }
 
     fn next_of(&mut self, kind: &GroupKind) -> Option<Ix> {
@@ -101,54 +106,49 @@ mod tests {
     }
 
     fn take(queue: &mut RunQueue, under_way: &mut UnderWay) -> Option<Ix> {
-        let next = queue.next(kind, under_way, 4)?;
+        let next = queue.next(kind, under_way, 8)?;
         if let Some(kind) = kind(next) {
             under_way.add(kind);
         }
         Some(next)
     }
 
+    fn queue(all: impl IntoIterator<Item = Ix>) -> RunQueue {
+        let mut queue = RunQueue::default();
+        all.into_iter().for_each(|ix| queue.push(ix));
+        queue
+    }
+
     #[test]
-    fn a_kind_has_its_share_while_others_wait_and_all_when_none_does() {
-        let (mut queue, mut under_way) = (RunQueue::default(), UnderWay::default());
-        for ix in [1, 2, 3, 4, 101, 5, 102, 999] {
-            queue.push(ix);
-        }
+    fn a_kind_has_its_share_while_others_wait_and_more_when_none_does() {
+        let (mut queue, mut under_way) = (queue((0..8).chain([101, 999])), UnderWay::default());
         let mut turns = Vec::new();
         while let Some(ix) = take(&mut queue, &mut under_way) {
             turns.push(ix);
         }
-        // Nothing waits any more, and one place is kept for what may come.
-        assert_eq!(turns, [1, 2, 101, 102, 999, 3]);
-        queue.push(103);
-        assert_eq!(
-            [take(&mut queue, &mut UnderWay::default()), take(&mut queue, &mut under_way)],
-            [Some(4), Some(103)]
-        );
-        assert_eq!([take(&mut queue, &mut under_way), take(&mut queue, &mut UnderWay::default())], [None, Some(5)]);
+        // Nothing else waits: all but one of eight. What is gone is the caller's.
+        assert_eq!(turns, [0, 1, 2, 3, 101, 999, 4, 5]);
+        // A kind of which nothing is under way has a place.
+        let mut under_way = UnderWay::default();
+        (0..7).for_each(|_| under_way.add(kind(0).unwrap_or_else(|| unreachable!())));
+        queue.push(102);
+        assert_eq!([take(&mut queue, &mut under_way), take(&mut queue, &mut under_way)], [Some(102), None]);
+        let rest: Vec<Ix> = std::iter::from_fn(|| take(&mut queue, &mut UnderWay::default())).collect();
+        assert_eq!(rest, [6, 7]);
         assert!(queue.is_empty());
     }
 
     #[test]
-    fn what_stands_aside_goes_when_one_of_its_kind_is_done() {
-        let (mut queue, mut under_way) = (RunQueue::default(), UnderWay::default());
-        for ix in [1, 2, 3, 101] {
-            queue.push(ix);
-        }
-        assert_eq!([take(&mut queue, &mut under_way), take(&mut queue, &mut under_way)], [Some(1), Some(2)]);
-        assert_eq!(take(&mut queue, &mut under_way), Some(101));
-        for ix in [102, 103] {
-            queue.push(ix);
-        }
-        // One of the slow ones is done.
+    fn what_stands_aside_goes_when_one_of_its_kind_is_done_and_can_be_taken_out() {
+        let (mut queue, mut under_way) = (queue((0..6).chain(100..103)), UnderWay::default());
+        let first: Vec<Ix> = (0..5).filter_map(|_| take(&mut queue, &mut under_way)).collect();
+        assert_eq!(first, [0, 1, 2, 3, 100]);
         let mut less = UnderWay::default();
-        less.add(kind(2).unwrap_or_else(|| unreachable!()));
-        less.add(kind(101).unwrap_or_else(|| unreachable!()));
-        assert_eq!(take(&mut queue, &mut less), Some(3));
-        queue.push(4);
+        less.add(kind(0).unwrap_or_else(|| unreachable!()));
+        assert_eq!(take(&mut queue, &mut less), Some(4));
+        queue.remove(5);
         queue.remove(102);
-        queue.remove(4);
-        assert_eq!([take(&mut queue, &mut less), take(&mut queue, &mut less)], [Some(103), None]);
+        assert_eq!([take(&mut queue, &mut less), take(&mut queue, &mut less)], [Some(101), None]);
         assert!(queue.is_empty());
     }
 }

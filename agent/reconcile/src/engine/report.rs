@@ -197,8 +197,8 @@ impl Engine {
             report.counts.failed += 1;
             let (reason, mut message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
             if trouble.failure.status == Some(422) && Self::drift_of(obj).is_some() {
-                let why = "the same was taken before, so that it is what others changed in it that does not go with it: undo \
-                           that, or delete the object so that it is made anew";
+                let why = "the same was taken before: either the cluster has a new rule (a policy, a schema), or it does not go \
+                           with what others changed in the object";
                 message = message.replace("correct it in Git", why);
             }
             if self.to_recreate(ix) {

@@ -273,7 +273,7 @@ impl Engine {
                 .chain(left.iter().flat_map(|drift| drift.left.iter().map(|(p, _)| p)))
                 .cloned()
                 .collect(),
-            reclaim: heal && Self::gap(obj),
+            reclaim: heal && Self::gap(obj) && want.apply() != ApplyMode::Merge,
             instead_of: self.instead_of(obj),
         };
         let unit = want.unit;

@@ -351,8 +351,8 @@ pub(super) enum State {
     Full(Box<Full>),
     /// With what its build read.
     Held(Reason, Option<Digest>),
-    /// With what it declares, sorted; `None`: nobody knows.
-    Suspended(SuspendedBy, Option<Box<[Arc<ObjectKey>]>>),
+    /// With what it declares; nobody knows: with what its build read.
+    Suspended(SuspendedBy, Result<Box<[Arc<ObjectKey>]>, Option<Digest>>),
     /// Not in the index (any more), but the inventory has objects of it.
     Left,
 }

@@ -120,12 +120,12 @@ impl Unit {
     pub fn suspended_whole(mut self) -> Self {
         let mut keys: Vec<ObjectKey> = self.objects.iter().filter_map(ObjectKey::of).collect();
         keys.sort();
-        self.state = Some(UnitState::Suspended { by: SuspendedBy::Git, declares: Some(keys) });
+        self.state = Some(UnitState::Suspended { by: SuspendedBy::Git, declares: Some(keys), input: None });
         self
     }
 
     pub fn suspended(mut self) -> Self {
-        self.state = Some(UnitState::Suspended { by: SuspendedBy::Git, declares: None });
+        self.state = Some(UnitState::Suspended { by: SuspendedBy::Git, declares: None, input: None });
         self
     }
 }

@@ -336,11 +336,15 @@ fn unit_of(
 
 /// What a build holds that is or would be sent, sorted.
 fn declared(output: &super::unit::UnitOutput) -> Vec<ObjectKey> {
-    let key = |item: &Item| match item {
-        Item::Object(object) => Some(object.key.clone()),
-        Item::Withheld(object) => Some(object.key.clone()),
-        Item::Child { .. } | Item::Source { .. } => None,
-    };
+    fn key(item: &Item) -> Option<ObjectKey> {
+        match item {
+            Item::Object(object) => Some(object.key.clone()),
+            Item::Withheld(object) => Some(object.key.clone()),
+            // Sent or not: it may be what another unit's object refers to.
+            Item::Source { object, .. } => key(object),
+            Item::Child { .. } => None,
+        }
+    }
     let mut keys: Vec<ObjectKey> = output.items.iter().filter_map(key).collect();
     keys.sort();
     keys.dedup();

@@ -11,6 +11,7 @@ mod cluster;
 mod copy;
 mod diff;
 mod encrypted;
+mod failed;
 mod fields;
 mod finish;
 mod generator;

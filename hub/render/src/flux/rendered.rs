@@ -213,9 +213,12 @@ pub struct ReadSet {
 }
 
 impl ReadSet {
-    /// Over all that was read and what stood there: the same for the same answers, in every process.
+    /// Over all that was read and what stood there: the same for the same answers, in every process. `None`: nothing was.
     #[must_use]
-    pub fn digest(&self) -> Digest {
+    pub fn digest(&self) -> Option<Digest> {
+        if self.sources.is_empty() {
+            return None;
+        }
         let mut bytes = Vec::new();
         for (source, paths) in &self.sources {
             text(&mut bytes, source);
@@ -225,7 +228,7 @@ impl ReadSet {
                 seen.write(&mut bytes);
             }
         }
-        Digest::of(&bytes)
+        Some(Digest::of(&bytes))
     }
 
     /// Every source and path that was read.

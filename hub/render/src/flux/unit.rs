@@ -19,7 +19,7 @@ use super::rendered::{ReadSet, RenderedObject, WithheldObject};
 use super::spec::{self, Kustomization};
 use super::substitute::{self, Open, Substituted, Variables};
 use super::variables::{Known, data_of};
-use super::{generator, path, source};
+use super::{failed, generator, path, source};
 use crate::kustomize::{self, BuildError, Built, ErrorKind, Options, Origin, Resource};
 use crate::report::Code;
 use crate::target::Location;
@@ -93,6 +93,11 @@ pub(crate) fn build(inputs: &UnitInputs<'_>) -> UnitOutput {
     match kustomized(inputs, &visible) {
         Ok((built, folder)) => finish(inputs, built, &folder, &mut output),
         Err(note) => output.failed = Some(note),
+    }
+    if output.failed.is_some()
+        && let Ok(Some(folder)) = folder(&visible, &inputs.kustomization.path)
+    {
+        failed::look_around(&visible, &folder);
     }
     // source-controller leaves links out of its archives, so Flux builds as if they were not there.
     for link in recording.take_followed() {

@@ -280,7 +280,7 @@ fn a_namespace_that_the_api_server_drops_makes_no_second_object() {
 #[test]
 fn what_a_broken_build_read_has_a_digest() {
     let broken = |more: &[(&str, &str)], other: &str| {
-        let kustomization = "resources: [../base, a.yaml]\n";
+        let kustomization = "resources: [../base, a.yaml, late.yaml, ../late]\n";
         let mut files = BTreeMap::from([
             ("clusters/c/web.yaml", unit("web", "")),
             ("clusters/c/other.yaml", unit("other", "")),
@@ -289,19 +289,29 @@ fn what_a_broken_build_read_has_a_digest() {
             ("apps/base/b.yaml", config("b")),
             ("apps/web/kustomization.yaml", kustomization.to_owned()),
             ("apps/web/a.yaml", "kind: [\n".to_owned()),
+            ("apps/web/late.yaml", config("late")),
+            ("apps/late/kustomization.yaml", "resources: [l.yaml]\n".to_owned()),
+            ("apps/late/l.yaml", config("l")),
         ]);
         files.extend(more.iter().map(|(path, text)| (*path, (*text).to_owned())));
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
         let rendered = render(&files);
         let web = rendered.units.iter().find(|unit| unit.id.name == "web").unwrap();
         assert!(web.held().is_some(), "{:?}", web.state);
-        web.reads.digest()
+        web.reads.digest().unwrap()
     };
     let before = broken(&[], "o");
     assert_eq!(before, broken(&[], "o"), "the same in another process");
     assert_eq!(before, broken(&[], "other"), "a commit elsewhere");
+    let other = config("another");
     for (what, more) in [
-        ("its list", ("apps/web/kustomization.yaml", "resources: [../base, a.yaml, x.yaml]\n")),
+        ("a file behind what is broken", ("apps/web/late.yaml", other.as_str())),
+        ("a base behind what is broken", ("apps/late/l.yaml", other.as_str())),
+    ] {
+        assert_ne!(before, broken(&[more], "o"), "{what}");
+    }
+    for (what, more) in [
+        ("its list", ("apps/web/kustomization.yaml", "resources: [../base, a.yaml, late.yaml, ../late, x.yaml]\n")),
         ("what is broken", ("apps/web/a.yaml", "kind: {\n")),
         ("a base of it", ("apps/base/kustomization.yaml", "resources: [b.yaml, x.yaml]\n")),
     ] {
