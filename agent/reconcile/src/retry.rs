@@ -159,6 +159,22 @@ pub fn hide(mut failure: Failure, fields: &[String], fill: &Fill) -> Failure {
     failure
 }
 
+/// The same of a heal that was refused. What it sends was taken before, so that Git is not what is wrong.
+#[must_use]
+pub fn explain_heal(class: Class, failure: &Failure, key: &ObjectKey) -> (&'static str, String) {
+    match class {
+        Class::Refused => (
+            "Refused",
+            format!(
+                "the API server refused it: {}; the same was taken before: either the cluster has a new rule (a policy, a \
+                 schema), or it does not go with what others changed in the object",
+                failure.message
+            ),
+        ),
+        _ => explain(class, failure, key),
+    }
+}
+
 /// Stable reason code and message of a failure, for the object's report.
 #[must_use]
 pub fn explain(class: Class, failure: &Failure, key: &ObjectKey) -> (&'static str, String) {

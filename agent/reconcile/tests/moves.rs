@@ -3,7 +3,7 @@
 
 mod world;
 
-use driftless_protocol::bundle::ApprovedDelete;
+use driftless_protocol::bundle::{ApprovedDelete, Reason, Withheld};
 use driftless_protocol::object::ObjectKey;
 use driftless_protocol::report::UnitReport;
 use serde_json::json;
@@ -175,6 +175,26 @@ fn a_cluster_wide_object_that_waits_for_a_suspended_unit_is_known_by_its_place()
     w.restart();
     w.settle();
     assert!(there(&w), "after a restart");
+}
+
+/// The same of what Git holds and the hub does not send.
+#[test]
+fn a_cluster_wide_object_that_is_withheld_is_known_by_its_place() {
+    let role = key("rbac.authorization.k8s.io", "ClusterRole", "", "r");
+    let object = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "r"}, "rules": []});
+    let mut w = World::new();
+    w.commit(&[unit("a", vec![config_map("stays", "1"), object])]);
+    w.settle();
+    let mut now = from(false);
+    let reason = Reason { code: "Encrypted".into(), message: "it is encrypted".into(), file: None, line: None };
+    now.withheld = vec![Withheld { key: ObjectKey { namespace: "default".into(), ..role.clone() }, reason }];
+    w.commit(&[now]);
+    w.settle();
+    assert!(w.cluster.get(&role).is_some());
+    w.restart();
+    w.settle();
+    assert!(w.cluster.get(&role).is_some(), "after a restart");
 }
 
 /// An approval that was given before does not delete what has an owner again.

@@ -412,11 +412,11 @@ impl Engine {
 
     /// Objects that the inventory holds and nobody declares or withholds.
     fn find_leaving(&mut self, unclear_before: &BTreeMap<UnitIx, Option<Digest>>, now: Millis) {
-        let withheld: BTreeSet<&ObjectKey> = self
+        let withheld: BTreeSet<ObjectKey> = self
             .units
             .iter()
             .filter_map(Slot::full)
-            .flat_map(|full| full.withheld.iter().map(|(key, _)| key))
+            .flat_map(|full| full.withheld.iter().map(|(key, _)| self.placed(key)))
             .collect();
         let mut leaving = BTreeSet::new();
         for (key, ix) in &self.by_key {
@@ -503,7 +503,7 @@ impl Engine {
 
     /// All kinds the cluster serves, each time discovery is read. `unknown`: groups of which it does not tell, as an
     /// aggregated API did not answer or the API server has just started: there absence of a kind means nothing.
-    pub fn set_discovery(&mut self, kinds: &[ServedKind], unknown: &BTreeSet<String>, _now: Millis) {
+    pub fn set_discovery(&mut self, kinds: &[ServedKind], unknown: &BTreeSet<String>, now: Millis) {
         let served: BTreeSet<&GroupKind> = kinds.iter().map(|k| &k.kind).collect();
         for (kind, state) in &mut self.kinds {
             if !served.contains(kind) && !unknown.contains(kind.group.as_str()) {
@@ -525,6 +525,11 @@ impl Engine {
         self.discovered = true;
         self.unknown_groups.clone_from(unknown);
         self.replace_cluster_scoped();
+        if self.generation.is_some() && self.inventory_read {
+            // What is withheld, or waits for a suspended unit, is known by its place.
+            let unclear = self.units_unclear();
+            self.find_leaving(&unclear, now);
+        }
         for obj in self.objects.iter_mut().flatten() {
             if obj.rare.trouble.as_ref().is_some_and(|t| t.class == crate::retry::Class::NotServed) {
                 obj.rare.clear(|rare| rare.trouble = None);
@@ -568,7 +573,6 @@ impl Engine {
                 obj.key = key;
             }
         }
-        self.find_waiting();
     }
 
     /// Two keys turn out to be one object of the cluster: the first is given up for the other. If both stayed, each would

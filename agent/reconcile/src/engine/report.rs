@@ -195,12 +195,8 @@ impl Engine {
         }
         if let Some(trouble) = obj.rare.trouble.as_ref().filter(|trouble| trouble.lasting()) {
             report.counts.failed += 1;
-            let (reason, mut message) = retry::explain(trouble.class, &trouble.failure, &obj.key);
-            if trouble.failure.status == Some(422) && Self::drift_of(obj).is_some() {
-                let why = "the same was taken before: either the cluster has a new rule (a policy, a schema), or it does not go \
-                           with what others changed in the object";
-                message = message.replace("correct it in Git", why);
-            }
+            let explain = if Self::drift_of(obj).is_some() { retry::explain_heal } else { retry::explain };
+            let (reason, mut message) = explain(trouble.class, &trouble.failure, &obj.key);
             if self.to_recreate(ix) {
                 message.push_str("; force: deleted and made anew when that is approved (driftless approve)");
             }
